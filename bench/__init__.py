@@ -1,0 +1,1 @@
+"""Drives the line from outside: the demonstration, and what measures it."""

@@ -1,0 +1,210 @@
+"""Trains the autoencoder on the cells of normal parts and folds it into the network's convolutions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from calibration.features import CELL, FeatureCache
+from calibration.progress import Reporter
+from engines.errors import TaktlineError
+from engines.network import LAYER2_CHANNELS, LAYER3_CHANNELS, Autoencoder
+
+CELLS_PER_STEP = 1024
+VALIDATION_CELLS = 8192
+
+
+class TrainingDiverged(TaktlineError):
+    """The loss became infinite or no number."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How the autoencoder is trained.
+
+    Attributes:
+        epochs: the most passes over the training cells.
+        steps: the most optimiser steps; whichever comes first ends the training.
+        learning_rate: Adam's peak learning rate.
+        batch_size: cells in one step.
+        seed: of the weights and of the order of cells.
+    """
+
+    epochs: int = 100
+    steps: int = 2000
+    learning_rate: float = 1e-3
+    batch_size: int = CELLS_PER_STEP
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Standard:
+    """Mean and standard deviation of each channel over training cells, `[3072]`; equal for the four layer2 vectors."""
+
+    mean: Tensor
+    std: Tensor
+
+    def apply(self, cells: Tensor) -> Tensor:
+        """Standardises cells `[..., 3072]`."""
+        return (cells.float() - self.mean) / self.std
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Mean squared error of standardised features, an entry an epoch."""
+
+    train: tuple[float, ...]
+    validation: tuple[float, ...]
+
+
+class CellAutoencoder(nn.Module):
+    """The autoencoder as it is trained: on standardised cells `[N, 3072]`, with batch norm."""
+
+    def __init__(self, hidden: int, code: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(CELL, hidden)
+        self.enter_norm = nn.BatchNorm1d(hidden)
+        self.encode = nn.Linear(hidden, code)
+        self.decode = nn.Linear(code, hidden)
+        self.decode_norm = nn.BatchNorm1d(hidden)
+        self.exit = nn.Linear(hidden, CELL, bias=False)
+        # One bias for all four layer2 places, as a transposed convolution has it.
+        self.exit_bias = nn.Parameter(torch.zeros(LAYER2_CHANNELS + LAYER3_CHANNELS))
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """Reconstructs cells."""
+        hidden = torch.relu(self.enter_norm(self.enter(cells)))
+        hidden = torch.relu(self.decode_norm(self.decode(self.encode(hidden))))
+        bias = torch.cat([self.exit_bias[:LAYER2_CHANNELS].repeat(4), self.exit_bias[LAYER2_CHANNELS:]])
+        out: Tensor = self.exit(hidden) + bias
+        return out
+
+
+def standardise(cache: FeatureCache, images: npt.NDArray[np.int64]) -> Standard:
+    """Measures each channel over some images."""
+    split = 4 * LAYER2_CHANNELS
+    sums = torch.zeros(2, CELL, dtype=torch.float64)
+    for start in range(0, len(images), 32):
+        cells = torch.from_numpy(cache.cells[images[start : start + 32]]).reshape(-1, CELL).double()
+        sums[0] += cells.sum(0)
+        sums[1] += (cells * cells).sum(0)
+    # The four layer2 vectors of a cell are the same channels at four places.
+    layer2 = sums[:, :split].reshape(2, 4, LAYER2_CHANNELS).mean(1).repeat(1, 4)
+    mean, square = torch.cat([layer2, sums[:, split:]], 1) / (len(images) * cache.cells.shape[1])
+    std = torch.sqrt((square - mean * mean).clamp_min(0.0))
+    return Standard(mean.float(), std.clamp_min(1e-3 * float(std.mean())).float())
+
+
+def train_autoencoder(
+    cache: FeatureCache, train: npt.NDArray[np.int64], validation: npt.NDArray[np.int64], standard: Standard,
+    widths: tuple[int, int], settings: TrainingSettings, report: Reporter,
+) -> tuple[CellAutoencoder, Losses]:
+    """Trains on cells drawn at random over all training images, which keeps the batch norm's statistics true.
+
+    Mean squared error, Adam, one cycle of the learning rate (Smith and Topin 2018). The weights of the epoch with
+    the lowest validation loss are kept.
+
+    Raises:
+        TrainingDiverged: a loss is no finite number; the text says in which epoch.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = CellAutoencoder(*widths)
+    per_image = cache.cells.shape[1]
+    epoch_steps = max(1, math.ceil(len(train) * per_image / settings.batch_size))
+    total = max(1, min(settings.steps, settings.epochs * epoch_steps))
+    optimiser = torch.optim.Adam(model.parameters(), settings.learning_rate, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=total, pct_start=0.1)
+    held = standard.apply(_draw(cache, validation, min(VALIDATION_CELLS, len(validation) * per_image), generator))
+    train_losses: list[float] = []
+    validation_losses: list[float] = []
+    best: tuple[float, dict[str, Tensor]] | None = None
+    running, counted = 0.0, 0
+    # The lower precision is for speed only; weights, batch norm and loss stay in float32.
+    half = torch.backends.cpu.get_cpu_capability() in ("AVX512", "AMX") or torch.cuda.is_available()
+    for step in range(1, total + 1):
+        cells = standard.apply(_draw(cache, train, settings.batch_size, generator))
+        optimiser.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            guess = model(cells)
+        loss = torch.square(guess.float() - cells).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+        running, counted = running + float(loss.detach()), counted + 1
+        if step % epoch_steps == 0 or step == total:
+            train_losses.append(running / counted)
+            running, counted = 0.0, 0
+            validation_losses.append(_loss(model, held))
+            _check_finite(train_losses[-1], validation_losses[-1], len(train_losses))
+            if best is None or validation_losses[-1] <= best[0]:
+                best = validation_losses[-1], {key: value.clone() for key, value in model.state_dict().items()}
+        if step % 10 == 0 or step == total:
+            shown = f"loss {train_losses[-1]:.4f}, validation {validation_losses[-1]:.4f}" if train_losses else ""
+            report("training", step, total, shown)
+    assert best is not None
+    model.load_state_dict(best[1])
+    return model.eval(), Losses(tuple(train_losses), tuple(validation_losses))
+
+
+@torch.no_grad()
+def fold_autoencoder(model: CellAutoencoder, standard: Standard) -> Autoencoder:
+    """Turns the trained autoencoder into convolutions on feature maps as the backbone gives them."""
+    hidden, code = model.enter.out_features, model.encode.out_features
+    split = 4 * LAYER2_CHANNELS
+    folded = Autoencoder(hidden, code)
+    weight, bias = _fold_norm(model.enter, model.enter_norm)
+    weight = weight / standard.std.double()
+    bias = bias - weight @ standard.mean.double()
+    assert folded.enter2.bias is not None and folded.decode.bias is not None and folded.encode.bias is not None
+    assert folded.exit2.bias is not None and folded.exit3.bias is not None
+    folded.enter2.weight.copy_(weight[:, :split].reshape(hidden, 2, 2, LAYER2_CHANNELS).permute(0, 3, 1, 2))
+    folded.enter2.bias.copy_(bias)
+    folded.enter3.weight.copy_(weight[:, split:, None, None])
+    folded.encode.weight.copy_(model.encode.weight[:, :, None, None])
+    folded.encode.bias.copy_(model.encode.bias)
+    weight, bias = _fold_norm(model.decode, model.decode_norm)
+    folded.decode.weight.copy_(weight[:, :, None, None])
+    folded.decode.bias.copy_(bias)
+    weight = model.exit.weight.double() * standard.std.double()[:, None]
+    folded.exit2.weight.copy_(weight[:split].reshape(2, 2, LAYER2_CHANNELS, hidden).permute(3, 2, 0, 1))
+    folded.exit3.weight.copy_(weight[split:, :, None, None])
+    channel = torch.cat([torch.arange(LAYER2_CHANNELS), torch.arange(split, CELL)])
+    bias = model.exit_bias.double() * standard.std.double()[channel] + standard.mean.double()[channel]
+    folded.exit2.bias.copy_(bias[:LAYER2_CHANNELS])
+    folded.exit3.bias.copy_(bias[LAYER2_CHANNELS:])
+    return folded
+
+
+def _fold_norm(linear: nn.Linear, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    bias = (linear.bias.double() - norm.running_mean.double()) * scale + norm.bias.double()
+    return linear.weight.double() * scale[:, None], bias
+
+
+def _draw(cache: FeatureCache, images: npt.NDArray[np.int64], count: int, generator: torch.Generator) -> Tensor:
+    per_image = cache.cells.shape[1]
+    picks = torch.randint(len(images) * per_image, (count,), generator=generator).numpy()
+    flat = cache.cells.reshape(-1, CELL)
+    return torch.from_numpy(flat[images[picks // per_image] * per_image + picks % per_image])
+
+
+@torch.no_grad()
+def _loss(model: CellAutoencoder, cells: Tensor) -> float:
+    model.eval()
+    loss = float(torch.square(model(cells) - cells).mean())
+    model.train()
+    return loss
+
+
+def _check_finite(train: float, validation: float, epoch: int) -> None:
+    if not (math.isfinite(train) and math.isfinite(validation)):
+        raise TrainingDiverged(f"the loss became {train} (validation {validation}) in epoch {epoch}; nothing was kept; "
+                               "lower --lr, or check the pictures")

@@ -1,0 +1,60 @@
+"""Writes the network's files: one ONNX graph for every engine but torch, and its weights for torch."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from engines.bundle import MODEL_F16, MODEL_F32, NETWORK
+from engines.network import InspectionNetwork
+
+OPSET = 18
+
+
+def write_network(network: InspectionNetwork, folder: Path) -> None:
+    """Writes `model.onnx`, `model.fp16.onnx` and `network.safetensors` into a bundle's folder."""
+    size = network.config.size
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / NETWORK)
+    export_onnx(network, size, folder / MODEL_F32, ("score", "heatmap"))
+    export_onnx(half_precision(network), size, folder / MODEL_F16, ("score", "heatmap"))
+
+
+def half_precision(network: InspectionNetwork) -> InspectionNetwork:
+    """Returns a copy that computes features and reconstruction in float16, errors and score in float32."""
+    half = copy.deepcopy(network)
+    half.backbone.half()
+    half.autoencoder.half()
+    half.error2.expect.half()
+    half.error3.expect.half()
+    return half
+
+
+def export_onnx(module: nn.Module, size: tuple[int, int], path: Path, outputs: tuple[str, ...]) -> None:
+    """Exports a module that takes uint8 frames `[N, H, W, 3]` to one ONNX file with a dynamic N.
+
+    Args:
+        module: the module, in evaluation mode.
+        size: height and width of the frames.
+        path: the file to write.
+        outputs: names of its outputs.
+    """
+    frames: Tensor = torch.zeros(2, *size, 3, dtype=torch.uint8)
+    chatty = logging.getLogger("torch.onnx")
+    level = chatty.level
+    chatty.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module.eval(), (frames,), path, input_names=["frames"], output_names=list(outputs),
+                dynamic_shapes={"frames": {0: torch.export.Dim("batch", min=1, max=4096)}}, opset_version=OPSET,
+                dynamo=True, external_data=False, verbose=False,
+            )
+    finally:
+        chatty.setLevel(level)

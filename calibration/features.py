@@ -1,0 +1,135 @@
+"""Features of normal parts, computed once and kept in a temporary file while a model is calibrated."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from calibration.export import export_onnx
+from calibration.progress import Reporter
+from engines.image import Image
+from engines.network import LAYER2_CHANNELS, LAYER3_CHANNELS, Backbone
+
+_BATCH = 8
+CELL = 4 * LAYER2_CHANNELS + LAYER3_CHANNELS
+
+
+class FeatureCache:
+    """Feature maps of images, stored by layer3 cell: the four layer2 vectors under it, then its layer3 vector.
+
+    Attributes:
+        cells: float16 `[N, h * w, 3072]` in a temporary file.
+        grid: rows and columns of layer3.
+    """
+
+    def __init__(self, cells: npt.NDArray[np.float16], grid: tuple[int, int]) -> None:
+        self.cells, self.grid = cells, grid
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def maps(self, indices: npt.NDArray[np.int64], batch: int = 16) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields layer2 `[n, 512, 2h, 2w]` and layer3 `[n, 1024, h, w]`, float32, of some images in batches."""
+        for start in range(0, len(indices), batch):
+            rows = torch.from_numpy(self.cells[np.sort(indices[start : start + batch])]).float()
+            yield from_cells(rows, self.grid)
+
+
+@contextmanager
+def extract_features(
+    backbone: Backbone, frames: Iterable[Image], count: int, size: tuple[int, int], report: Reporter
+) -> Iterator[FeatureCache]:
+    """Computes the features of `count` frames and keeps them in a temporary file for the length of the context.
+
+    They are computed in float32 by the fastest engine at hand: torch on a GPU, else OpenVINO, else torch.
+
+    Args:
+        backbone: the folded backbone.
+        frames: uint8 `[H, W, 3]` each.
+        count: how many there are.
+        size: height and width of the frames.
+        report: told how far it is.
+    """
+    grid = (size[0] // 16, size[1] // 16)
+    with tempfile.TemporaryDirectory(prefix="taktline-features-") as folder:
+        run = _runner(backbone, size, Path(folder))
+        shape = (count, grid[0] * grid[1], CELL)
+        cells = np.lib.format.open_memmap(Path(folder) / "cells.npy", "w+", np.float16, shape)
+        done = 0
+        for chunk in _chunks(frames):
+            layer2, layer3 = run(np.stack(chunk))
+            cells[done : done + len(chunk)] = to_cells(layer2, layer3).half().numpy()
+            done += len(chunk)
+            report("features", done, count)
+        yield FeatureCache(cells, grid)
+        del cells
+
+
+def to_cells(layer2: Tensor, layer3: Tensor) -> Tensor:
+    """Brings feature maps to cells: `[N, h * w, 3072]`."""
+    count, channels, rows, columns = layer3.shape
+    under = layer2.reshape(count, LAYER2_CHANNELS, rows, 2, columns, 2).permute(0, 2, 4, 3, 5, 1)
+    under = under.reshape(count, rows * columns, 4 * LAYER2_CHANNELS)
+    return torch.cat([under, layer3.flatten(2).transpose(1, 2)], 2)
+
+
+def from_cells(cells: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Brings cells `[N, h * w, 3072]` back to feature maps."""
+    rows, columns = grid
+    under = cells[..., : 4 * LAYER2_CHANNELS].reshape(-1, rows, columns, 2, 2, LAYER2_CHANNELS)
+    layer2 = under.permute(0, 5, 1, 3, 2, 4).reshape(-1, LAYER2_CHANNELS, 2 * rows, 2 * columns)
+    layer3 = cells[..., 4 * LAYER2_CHANNELS :].transpose(1, 2).reshape(-1, LAYER3_CHANNELS, rows, columns)
+    return layer2.contiguous(), layer3.contiguous()
+
+
+def _chunks(frames: Iterable[Image]) -> Iterator[list[Image]]:
+    chunk: list[Image] = []
+    for frame in frames:
+        chunk.append(frame)
+        if len(chunk) == _BATCH:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _runner(
+    backbone: Backbone, size: tuple[int, int], folder: Path
+) -> Callable[[npt.NDArray[np.uint8]], tuple[Tensor, Tensor]]:
+    if torch.cuda.is_available():
+        return _torch_runner(backbone, torch.device("cuda"))
+    try:
+        import openvino
+    except ImportError:
+        return _torch_runner(backbone, torch.device("cpu"))
+    model = folder / "backbone.onnx"
+    export_onnx(backbone, size, model, ("layer2", "layer3"))
+    config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    compiled: Any = openvino.Core().compile_model(str(model), "CPU", config)
+
+    def run(frames: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        result = compiled(frames)
+        return torch.from_numpy(result["layer2"]), torch.from_numpy(result["layer3"])
+
+    return run
+
+
+def _torch_runner(
+    backbone: Backbone, device: torch.device
+) -> Callable[[npt.NDArray[np.uint8]], tuple[Tensor, Tensor]]:
+    model = backbone.to(device, memory_format=torch.channels_last)
+
+    def run(frames: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        with torch.inference_mode():
+            layer2, layer3 = model(torch.from_numpy(frames).to(device))
+        return layer2.cpu(), layer3.cpu()
+
+    return run

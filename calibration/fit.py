@@ -1,0 +1,200 @@
+"""Fits the whole network to normal parts: autoencoder, error weights, context, norms and sigma units."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from calibration.autoencoder import Losses, Standard, TrainingSettings, fold_autoencoder, standardise, train_autoencoder
+from calibration.backbone import LoadedBackbone
+from calibration.features import FeatureCache, extract_features
+from calibration.progress import Reporter
+from engines.image import Image
+from engines.network import LAYER2_CHANNELS, LOG_FLOOR, InspectionNetwork, LayerError, NetworkConfig
+
+HELD_OUT_SHARE = 0.2
+MIN_HELD_OUT = 5
+CONTEXT_CELLS = 16_000
+RIDGE = 0.01
+WEIGHT_FLOOR = 0.02
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A network ready to be exported, and what it was fitted with.
+
+    Attributes:
+        network: in evaluation mode, scores and heatmaps in sigma units.
+        losses: of the autoencoder.
+        held_out: which of the images were held out.
+        scores: scores of the held-out images, in sigma, float64 `[n]`.
+        heat: cells of their heatmaps, in sigma, float32 `[n, h, w]`.
+        seconds: how long it all took.
+    """
+
+    network: InspectionNetwork
+    losses: Losses
+    held_out: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64]
+    heat: npt.NDArray[np.float32]
+    seconds: float
+
+
+def fit_network(
+    backbone: LoadedBackbone, frames: Iterable[Image], count: int, config: NetworkConfig,
+    settings: TrainingSettings, report: Reporter,
+) -> Fitted:
+    """Fits a network to frames of normal parts.
+
+    A fifth of them is held out: it watches the training, and gives the statistics behind sigma units.
+
+    Args:
+        backbone: where features come from; context normalisation is left out for an untrained one.
+        frames: uint8 `[H, W, 3]`, at the network's size.
+        count: how many frames there are.
+        config: the network's shape.
+        settings: the training's.
+        report: told how far it is.
+    """
+    started = time.monotonic()
+    config = replace(config, stride_in_1x1=backbone.network.layer2[0].conv1.stride == (2, 2))
+    if not backbone.pretrained:
+        # Measured: on random features the context predicts the error of defects too, and the score inverts.
+        config = replace(config, context=0.0)
+    with extract_features(backbone.network, frames, count, config.size, report) as cache:
+        train, held_out = split_normals(count, settings.seed)
+        standard = standardise(cache, train)
+        model, losses = train_autoencoder(
+            cache, train, held_out, standard, (config.hidden, config.code), settings, report
+        )
+        network = InspectionNetwork(config).eval()
+        network.backbone.load_state_dict(backbone.network.state_dict())
+        network.autoencoder = fold_autoencoder(model, standard).eval()
+        with torch.no_grad():
+            _fit_weights(network, standard, cache, train)
+            if config.context > 0:
+                _fit_context(network, cache, train, settings.seed)
+            _fit_norms(network, cache, held_out)
+            scores, heat = _measure(network, cache, held_out)
+        report("statistics", 1, 1)
+    return Fitted(network, losses, held_out, scores, heat, time.monotonic() - started)
+
+
+def split_normals(count: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Splits images into those to train on and those held out, a fifth but at least five."""
+    order = np.random.default_rng(seed).permutation(count)
+    held = max(MIN_HELD_OUT, round(HELD_OUT_SHARE * count))
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def _fit_weights(
+    network: InspectionNetwork, standard: Standard, cache: FeatureCache, images: npt.NDArray[np.int64]
+) -> None:
+    """Weighs each channel inversely to how badly it is reconstructed on normals, so that none drowns the others."""
+    squares = [torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)]
+    for layer2, layer3 in cache.maps(images):
+        _, guess2, guess3 = network.autoencoder(layer2, layer3)
+        for index, difference in enumerate((guess2 - layer2, guess3 - layer3)):
+            squares[index] = squares[index] + (difference.double() ** 2).mean((2, 3)).sum(0)
+    split = 4 * LAYER2_CHANNELS
+    channels = [slice(0, LAYER2_CHANNELS), slice(split, None)]
+    for error, square, part in zip((network.error2, network.error3), squares, channels, strict=True):
+        variance = standard.std[part].double() ** 2
+        residual = square / len(images) / variance
+        weight = 1 / (residual + WEIGHT_FLOOR * residual.mean())
+        weight = weight / weight.mean() / variance
+        error.weight.copy_((weight * error.groups / len(weight)).reshape(1, -1, 1, 1))
+        error.mean.copy_(standard.mean[part].reshape(1, -1, 1, 1))
+
+
+def _fit_context(
+    network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64], seed: int
+) -> None:
+    """Fits what error is usual in a context: a ridge regression of its logarithm on the last hidden layer, row and
+    column."""
+    rows, columns = cache.grid
+    rng = np.random.default_rng(seed)
+    per_image = min(rows * columns, max(1, round(CONTEXT_CELLS / len(images))))
+    hidden_rows: list[Tensor] = []
+    place_rows: list[Tensor] = []
+    targets: list[list[Tensor]] = [[], []]
+    for layer2, layer3 in cache.maps(images):
+        hidden, guess2, guess3 = network.autoencoder(layer2, layer3)
+        log2 = torch.log(network.error2.squared(guess2 - layer2) + LOG_FLOOR)
+        log3 = torch.log(network.error3.squared(guess3 - layer3) + LOG_FLOOR)
+        count, groups = log3.shape[:2]
+        log2 = log2.reshape(count, groups, rows, 2, columns, 2).permute(0, 2, 4, 1, 3, 5).flatten(1, 2).flatten(2)
+        log3 = log3.flatten(2).transpose(1, 2)
+        for image in range(count):
+            picks = torch.from_numpy(rng.choice(rows * columns, per_image, replace=False))
+            hidden_rows.append(hidden[image].flatten(1).T[picks])
+            place_rows.append(picks)
+            targets[0].append(log2[image][picks])
+            targets[1].append(log3[image][picks])
+    hidden_all = torch.cat(hidden_rows).double()
+    places = torch.cat(place_rows)
+    mean, std = hidden_all.mean(0), hidden_all.std(0) + 1e-3
+    one_hot = torch.cat([torch.eye(rows).repeat_interleave(columns, 0), torch.eye(columns).repeat(rows, 1)], 1).double()
+    design = torch.cat([(hidden_all - mean) / std, one_hot[places]], 1)
+    for error, rows_of, factor in ((network.error2, targets[0], 2), (network.error3, targets[1], 1)):
+        target = torch.cat(rows_of).double()
+        level = target.mean(0)
+        gram = design.T @ design + RIDGE * len(design) * torch.eye(design.shape[1], dtype=torch.float64)
+        solution = torch.linalg.solve(gram, design.T @ (target - level))
+        slope = solution[: hidden_all.shape[1]] / std[:, None]
+        offset = level - mean @ slope
+        position = one_hot @ solution[hidden_all.shape[1] :] + offset
+        _write_context(error, slope, position, (rows, columns), factor)
+
+
+def _write_context(
+    error: LayerError, slope: Tensor, position: Tensor, grid: tuple[int, int], factor: int
+) -> None:
+    hidden, groups = slope.shape[0], error.groups
+    weight = slope.reshape(hidden, groups, factor, factor)
+    error.expect.get_parameter("weight").copy_(weight if factor > 1 else weight.transpose(0, 1))
+    error.expect.get_parameter("bias").zero_()
+    places = position.reshape(*grid, groups, factor, factor).permute(2, 0, 3, 1, 4)
+    error.position.copy_(places.reshape(groups, grid[0] * factor, grid[1] * factor))
+
+
+def _fit_norms(network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64]) -> None:
+    """Brings every layer's map to mean 0 and standard deviation 1 on held-out normals, then scores and heatmaps."""
+    collected: dict[tuple[str, int], list[Tensor]] = {}
+    for layer2, layer3 in cache.maps(images):
+        for kind, maps in zip(("context", "relative", "heat"), network.layer_maps(layer2, layer3), strict=True):
+            for layer, values in enumerate(maps or ()):
+                collected.setdefault((kind, layer), []).append(values)
+    for (kind, layer), parts in collected.items():
+        stats = _mean_std(torch.cat(parts))
+        target = network.heat_norms if kind == "heat" else network.score_norms[("context", "relative").index(kind)]
+        target[layer] = stats
+    raw_scores, raw_heat = [], []
+    for layer2, layer3 in cache.maps(images):
+        score_map, heat = network.raw_maps(layer2, layer3)
+        raw_scores.append(network.raw_score(score_map))
+        raw_heat.append(heat)
+    network.score_stats.copy_(_mean_std(torch.cat(raw_scores)))
+    network.heat_stats.copy_(_mean_std(torch.cat(raw_heat)))
+
+
+def _mean_std(values: Tensor) -> Tensor:
+    values = values.double()
+    return torch.stack([values.mean(), values.std().clamp_min(1e-6)]).float()
+
+
+def _measure(
+    network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+    scores, heat = [], []
+    for layer2, layer3 in cache.maps(images):
+        score, cells = network.judge(layer2, layer3)
+        scores.append(score)
+        heat.append(cells)
+    return torch.cat(scores).double().numpy(), torch.cat(heat).numpy()

@@ -1,0 +1,234 @@
+"""The model bundle: a folder with a manifest and the model's files, all of it checked when it is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engines.errors import BundleError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+MODEL_F32 = "model.onnx"
+MODEL_F16 = "model.fp16.onnx"
+NETWORK = "network.safetensors"
+
+
+class Part(BaseModel):
+    """A checked piece of the manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Threshold(Part):
+    """When a part counts as defective: its score, in sigma, is above `value`.
+
+    Attributes:
+        value: the threshold in sigma units.
+        rule: how it was chosen.
+        samples: held-out good parts that it rests on.
+    """
+
+    value: float
+    rule: Literal["sigma"]
+    samples: int = Field(ge=1)
+
+
+class Heatmap(Part):
+    """The heatmap's grid and its fixed scale.
+
+    Attributes:
+        grid: rows and columns.
+        full_scale: sigma value that is drawn as the hottest colour and sent as 255; 0 and below is sent as 0.
+        threshold: sigma value above which a cell belongs to a region.
+    """
+
+    grid: tuple[int, int]
+    full_scale: float = Field(gt=0)
+    threshold: float
+
+
+class Statistics(Part):
+    """Scores of held-out good parts before they were brought to sigma units, and after.
+
+    Attributes:
+        samples: how many.
+        mean: mean of the raw score.
+        std: standard deviation of the raw score.
+        highest: the highest score among them, in sigma.
+    """
+
+    samples: int = Field(ge=1)
+    mean: float
+    std: float = Field(gt=0)
+    highest: float
+
+
+class Training(Part):
+    """What the autoencoder was trained with and how its losses went, an entry an epoch."""
+
+    normals: int
+    seed: int
+    epochs: int
+    train_loss: tuple[float, ...]
+    validation_loss: tuple[float, ...]
+    seconds: float
+
+
+class BackboneInfo(Part):
+    """Where the features come from."""
+
+    source: str
+    sha256: str
+    pretrained: bool
+
+
+class Manifest(Part):
+    """Everything about a model but its weights."""
+
+    schema_version: int
+    category: str
+    created_at: str
+    network: dict[str, Any]
+    backbone: BackboneInfo
+    threshold: Threshold
+    heatmap: Heatmap
+    statistics: Statistics
+    training: Training
+    metrics: dict[str, float]
+    versions: dict[str, str]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened, checked bundle.
+
+    Attributes:
+        path: its folder.
+        manifest: its manifest.
+        sha256: of the manifest, and through the digests in it of every file.
+    """
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the network's input in pixels."""
+        height, width = self.manifest.network["size"]
+        return int(height), int(width)
+
+    @property
+    def short_id(self) -> str:
+        """The first 12 digits of the sha256, as verdicts carry it."""
+        return self.sha256[:12]
+
+    def file(self, name: str) -> Path:
+        """Returns the path of one of the bundle's files.
+
+        Raises:
+            BundleError: the bundle has no such file.
+        """
+        if name not in self.manifest.files:
+            raise BundleError(f"the bundle {self.path} has no file {name}; calibrate it again to make one")
+        return self.path / name
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Opens a bundle and checks its schema and the sha256 of every file.
+
+    Raises:
+        BundleError: anything about it is not as it was written.
+    """
+    try:
+        text = (path / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} is no model bundle (it has no readable {MANIFEST}); make one with: "
+                          "taktline calibrate DIR --out BUNDLE") from error
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise BundleError(f"{path / MANIFEST} is not JSON; the bundle is damaged, calibrate it again") from error
+    version = values.get("schema_version") if isinstance(values, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            f"the bundle {path} has schema version {version!r} and this Taktline reads version {SCHEMA_VERSION}; "
+            "calibrate it again, or use the Taktline that made it"
+        )
+    try:
+        manifest = Manifest.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{path / MANIFEST} is not as it was written ({where}: {first['msg']}); calibrate it "
+                          "again") from error
+    for name, digest in manifest.files.items():
+        if Path(name).name != name:
+            raise BundleError(f"{path / MANIFEST} names a file outside the bundle ({name}); do not use this bundle")
+        _check_file(path / name, digest)
+    return Bundle(path, manifest, hashlib.sha256(text).hexdigest())
+
+
+@contextmanager
+def new_bundle(path: Path) -> Iterator[Path]:
+    """Gives a temporary folder to write a bundle into, and puts it in its place when all went well.
+
+    An existing bundle is replaced in one step; nothing is left behind when the body raises.
+
+    Raises:
+        BundleError: `path` exists and is not a bundle, or cannot be written.
+    """
+    if path.exists() and not (path / MANIFEST).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise BundleError(f"{path} exists and is not a model bundle; give another --out, or remove it yourself")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise BundleError(f"{path} cannot be written: {error.strerror or error}; give another --out") from error
+    try:
+        yield work
+        work.chmod(0o755)
+        if path.exists():
+            retired = work.with_name(work.name + ".old")
+            os.replace(path, retired)
+            os.replace(work, path)
+            shutil.rmtree(retired)
+        else:
+            os.replace(work, path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write_manifest(folder: Path, values: dict[str, Any]) -> None:
+    """Writes the manifest of the bundle in `folder`, with the sha256 of every file that lies there."""
+    files = {file.name: file_sha256(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
+    manifest = Manifest.model_validate({**values, "schema_version": SCHEMA_VERSION, "files": files})
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def file_sha256(path: Path) -> str:
+    """Returns the sha256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_file(path: Path, digest: str) -> None:
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise BundleError(f"the bundle's file {path} cannot be read; copy the bundle again, whole") from error
+    if found != digest:
+        raise BundleError(f"the bundle's file {path} was altered or damaged (its sha256 differs from the manifest's); "
+                          "copy the bundle again")

@@ -1,0 +1,42 @@
+"""The errors that Taktline raises on purpose, each with the exit code its command ends with."""
+
+from __future__ import annotations
+
+
+class TaktlineError(Exception):
+    """Something the user can mend: its text says in one sentence what is wrong and what to do."""
+
+    exit_code = 2
+
+
+class DataError(TaktlineError):
+    """A data set, image or picture file cannot be used as it is."""
+
+
+class BundleError(TaktlineError):
+    """A model bundle is missing, incomplete, altered or of another schema."""
+
+
+class ConfigError(TaktlineError):
+    """A setting, line file, address or option cannot be used as it is."""
+
+
+class EngineUnavailable(TaktlineError):
+    """An engine cannot run here; the text says why in one sentence."""
+
+
+class EngineError(TaktlineError):
+    """An engine failed while it was running."""
+
+    exit_code = 70
+
+
+class LineDown(TaktlineError):
+    """A stage of a running line failed for good and took the line down."""
+
+    exit_code = 70
+
+
+def missing_package(package: str, extra: str) -> str:
+    """Returns the sentence that says which extra brings a package that is not installed."""
+    return f"the package '{package}' is not installed; install it with: pip install 'taktline[{extra}]'"

@@ -1,0 +1,111 @@
+"""Pictures as every floor sees them: read whole, brought to BGR, and resized in one way only."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+
+Image = npt.NDArray[np.uint8]
+
+
+def read_image(path: Path) -> Image:
+    """Reads a picture file as uint8 BGR `[H, W, 3]`.
+
+    Gray, gray with alpha, RGBA and 16-bit pictures are converted; an alpha channel is dropped.
+
+    Raises:
+        DataError: the file cannot be read, is no picture, or is cut short.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        return decode_image(data)
+    except DataError as error:
+        raise DataError(f"{path} {error}; replace or remove it") from error
+
+
+def decode_image(data: bytes) -> Image:
+    """Decodes the bytes of a picture file to uint8 BGR `[H, W, 3]`.
+
+    Raises:
+        DataError: the bytes are no picture, or only a part of one. The text lacks its subject.
+    """
+    if not data:
+        raise DataError("is an empty file")
+    if is_cut_short(data):
+        raise DataError("is cut short")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise DataError("is not a picture that can be decoded") from error
+    if image is None or image.size == 0:
+        raise DataError("is not a picture that can be decoded")
+    return to_bgr(image)
+
+
+def is_cut_short(data: bytes) -> bool:
+    """Tells whether a picture file lacks its end, which decoders fill with gray or black in silence.
+
+    PNG (ISO/IEC 15948) ends with IEND, JPEG (ITU-T T.81) with EOI; BMP and WebP state their length.
+    """
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data[-64:]
+    if data.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in data[-4096:]
+    if data.startswith(b"BM") and len(data) >= 6:
+        return len(data) < int(struct.unpack_from("<I", data, 2)[0])
+    if data.startswith(b"RIFF") and len(data) >= 8:
+        return len(data) < int(struct.unpack_from("<I", data, 4)[0]) + 8
+    return False
+
+
+def to_bgr(image: npt.NDArray[np.generic]) -> Image:
+    """Converts a gray, gray-alpha, BGR or BGRA picture of 8 or 16 bits (or floats in 0..1) to uint8 BGR.
+
+    16-bit values are divided by 257, so that full scale stays full scale whatever the picture holds.
+
+    Raises:
+        DataError: the channel count or the type is none of these. The text lacks its subject.
+    """
+    if image.dtype == np.uint16:
+        pixels = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    elif image.dtype == np.uint8:
+        pixels = image.astype(np.uint8, copy=False)
+    elif image.dtype in (np.float32, np.float64):
+        pixels = np.rint(np.clip(image.astype(np.float64), 0.0, 1.0) * 255.0).astype(np.uint8)
+    else:
+        raise DataError(f"has pixels of type {image.dtype}, of which nothing is known; save it as 8 or 16 bits")
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if channels in (1, 2):
+        gray = pixels if pixels.ndim == 2 else pixels[..., 0]
+        return np.asarray(cv2.cvtColor(np.ascontiguousarray(gray), cv2.COLOR_GRAY2BGR), np.uint8)
+    if channels in (3, 4):
+        return np.ascontiguousarray(pixels[..., :3])
+    raise DataError(f"has {channels} channels; save it as gray or colour")
+
+
+def resize_frame(image: Image, size: tuple[int, int], out: Image | None = None) -> Image:
+    """Resizes a BGR picture to the network's input by area averaging: the one step outside the graph.
+
+    Args:
+        image: uint8 `[H, W, 3]`.
+        size: height and width of the network's input.
+        out: where to write the result, uint8 `[height, width, 3]`, contiguous.
+    """
+    height, width = size
+    if image.shape[:2] == (height, width):
+        if out is None:
+            return image
+        np.copyto(out, image)
+        return out
+    return np.asarray(cv2.resize(image, (width, height), dst=out, interpolation=cv2.INTER_AREA), np.uint8)

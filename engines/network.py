@@ -1,0 +1,296 @@
+"""The one definition of the network: uint8 frames in, anomaly score and heatmap out.
+
+A ResNet-50 (He et al. 2015) up to layer3, with batch norm already folded into its convolutions, gives two
+feature maps; an autoencoder reconstructs them through one code per layer3 cell; where it fails, the
+part is anomalous. Everything from the cast of the pixels to the score in sigma units lies in here, so that
+every engine computes the same thing. Training happens elsewhere (`calibration.fit`); this module only runs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+LAYER2_CHANNELS = 512
+LAYER3_CHANNELS = 1024
+LOG_FLOOR = 1e-6
+PIXEL_MEAN_BGR = (0.406 * 255, 0.456 * 255, 0.485 * 255)
+PIXEL_STD_BGR = (0.225 * 255, 0.224 * 255, 0.229 * 255)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The shape of a network: all that is needed, beside its weights, to build it again.
+
+    Attributes:
+        size: height and width of the input in pixels, multiples of 16.
+        stride_in_1x1: the strides of layer2.0 and layer3.0 sit in their first 1 x 1 convolution (Caffe style).
+        hidden: width of the two hidden layers.
+        code: width of the code.
+        groups: groups of channels whose errors are normalised by context each on its own.
+        context: share of the context-normalised error in the score; the rest is the relative error.
+        layer_weights: what the maps of layer2 and layer3 count in the combined map.
+        blur: standard deviation of the Gaussian that smooths the maps, in layer2 cells.
+        ring: cells at the border that do not count in the score.
+        top_share: the score is the mean over this share of the highest cells.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    stride_in_1x1: bool = False
+    hidden: int = 512
+    code: int = 512
+    groups: int = 1
+    context: float = 1.0
+    layer_weights: tuple[float, float] = (0.5, 1.0)
+    blur: float = 0.7
+    ring: int = 1
+    top_share: float = 0.1
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the heatmap: layer2's cells."""
+        return self.size[0] // 8, self.size[1] // 8
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the settings as plain values for the manifest."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> NetworkConfig:
+        """Builds the settings from the manifest's values."""
+        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**plain)
+
+
+class Bottleneck(nn.Module):
+    """A ResNet bottleneck block whose batch norms are folded into its convolutions."""
+
+    def __init__(self, inputs: int, width: int, stride: int, stride_in_1x1: bool) -> None:
+        super().__init__()
+        outputs = 4 * width
+        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+        self.conv1 = nn.Conv2d(inputs, width, 1, stride=first)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=second, padding=1)
+        self.conv3 = nn.Conv2d(width, outputs, 1)
+        self.downsample = nn.Conv2d(inputs, outputs, 1, stride=stride) if stride > 1 or inputs != outputs else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the block's output, `[N, 4 * width, H / stride, W / stride]`."""
+        y = torch.relu(self.conv1(x))
+        y = torch.relu(self.conv2(y))
+        y = self.conv3(y)
+        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Backbone(nn.Module):
+    """ResNet-50 from the pixels to layer2 and layer3, for uint8 frames in OpenCV's BGR order."""
+
+    def __init__(self, stride_in_1x1: bool = False) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.layer1 = self._layer(64, 64, 3, 1, stride_in_1x1)
+        self.layer2 = self._layer(256, 128, 4, 2, stride_in_1x1)
+        self.layer3 = self._layer(512, 256, 6, 2, stride_in_1x1)
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN_BGR).reshape(1, 3, 1, 1))
+
+    @staticmethod
+    def _layer(inputs: int, width: int, blocks: int, stride: int, stride_in_1x1: bool) -> nn.Sequential:
+        first = Bottleneck(inputs, width, stride, stride_in_1x1)
+        return nn.Sequential(first, *(Bottleneck(4 * width, width, 1, stride_in_1x1) for _ in range(blocks - 1)))
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes the features of frames.
+
+        Args:
+            frames: uint8 `[N, H, W, 3]`, BGR.
+
+        Returns:
+            layer2 `[N, 512, H / 8, W / 8]` and layer3 `[N, 1024, H / 16, W / 16]`, each averaged over 3 x 3 cells.
+        """
+        # The cast comes first: TensorRT's parser refuses to transpose uint8.
+        x = frames.to(self.pixel_mean.dtype).permute(0, 3, 1, 2) - self.pixel_mean
+        x = self.layer1(self.maxpool(torch.relu(self.conv1(x))))
+        layer2 = self.layer2(x)
+        layer3 = self.layer3(layer2)
+        return smooth_features(layer2), smooth_features(layer3)
+
+
+def smooth_features(features: Tensor) -> Tensor:
+    """Averages each cell with its neighbours (3 x 3, what lies outside the map not counted)."""
+    return functional.avg_pool2d(features, 3, stride=1, padding=1, count_include_pad=False)
+
+
+class Autoencoder(nn.Module):
+    """Reconstructs both feature maps through one code for each layer3 cell.
+
+    The four layer2 vectors under a layer3 cell and its layer3 vector enter together and leave together. Written as
+    convolutions, it takes and gives the feature maps as they are: standardisation and batch norm are folded in.
+    """
+
+    def __init__(self, hidden: int, code: int) -> None:
+        super().__init__()
+        self.enter2 = nn.Conv2d(LAYER2_CHANNELS, hidden, 2, stride=2)
+        self.enter3 = nn.Conv2d(LAYER3_CHANNELS, hidden, 1, bias=False)
+        self.encode = nn.Conv2d(hidden, code, 1)
+        self.decode = nn.Conv2d(code, hidden, 1)
+        self.exit2 = nn.ConvTranspose2d(hidden, LAYER2_CHANNELS, 2, stride=2)
+        self.exit3 = nn.Conv2d(hidden, LAYER3_CHANNELS, 1)
+
+    def forward(self, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the last hidden layer `[N, hidden, h, w]` and what it makes of layer2 and layer3."""
+        hidden = torch.relu(self.enter2(layer2) + self.enter3(layer3))
+        hidden = torch.relu(self.decode(self.encode(hidden)))
+        return hidden, self.exit2(hidden), self.exit3(hidden)
+
+
+class LayerError(nn.Module):
+    """How badly one layer was reconstructed, cell by cell.
+
+    Attributes:
+        mean: mean of each channel on normals, `[1, C, 1, 1]`.
+        weight: what a channel's squared error counts; over the channels of a group it sums to 1.
+        expect: predicts the logarithm of a group's error from the last hidden layer.
+        position: what the logarithm of the error is at this cell beyond that, `[groups, h, w]`.
+    """
+
+    mean: Tensor
+    weight: Tensor
+    position: Tensor
+
+    def __init__(self, channels: int, hidden: int, groups: int, grid: tuple[int, int], upscale: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("weight", torch.ones(1, channels, 1, 1))
+        self.register_buffer("position", torch.zeros(groups, *grid))
+        self.expect: nn.Module = (
+            nn.ConvTranspose2d(hidden, groups, upscale, stride=upscale) if upscale > 1 else nn.Conv2d(hidden, groups, 1)
+        )
+
+    def squared(self, difference: Tensor) -> Tensor:
+        """Weighs squared differences `[N, C, h, w]` and adds them up by group: float32 `[N, groups, h, w]`."""
+        weighted = difference * difference * self.weight
+        count, channels, height, width = weighted.shape
+        if self.groups == 1:
+            return weighted.sum(1, keepdim=True)
+        return weighted.reshape(count, self.groups, channels // self.groups, height, width).sum(2)
+
+    def energy(self, features: Tensor) -> Tensor:
+        """Returns how far the features themselves lie from their mean, float32 `[N, h, w]`, 1 on average."""
+        return self.squared(features.float() - self.mean).mean(1)
+
+    def surprise(self, error: Tensor, hidden: Tensor) -> Tensor:
+        """Returns the logarithm of the error beyond what the context lets expect, float32 `[N, h, w]`."""
+        expected = self.expect(hidden).float() + self.position
+        return (torch.log(error + LOG_FLOOR) - expected).mean(1)
+
+
+class InspectionNetwork(nn.Module):
+    """The whole graph: uint8 frames `[N, H, W, 3]` in, scores `[N]` and heatmaps `[N, h, w]` in sigma units out.
+
+    Two maps are made of the errors. The score map compares a cell's error with what is usual in its context; the
+    heatmap shows the error itself, which outlines a defect better.
+
+    Attributes:
+        score_norms: mean and standard deviation on normals of the score maps: `[kind, layer, 2]`, where kind is
+            context or relative.
+        heat_norms: the same of the heatmap's layers, `[layer, 2]`.
+        score_stats: mean and standard deviation of the raw score of held-out normals.
+        heat_stats: mean and standard deviation of the raw heatmap's cells of held-out normals.
+    """
+
+    score_norms: Tensor
+    heat_norms: Tensor
+    score_stats: Tensor
+    heat_stats: Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        rows, columns = config.grid
+        self.backbone = Backbone(config.stride_in_1x1)
+        self.autoencoder = Autoencoder(config.hidden, config.code)
+        self.error2 = LayerError(LAYER2_CHANNELS, config.hidden, config.groups, (rows, columns), 2)
+        self.error3 = LayerError(LAYER3_CHANNELS, config.hidden, config.groups, (rows // 2, columns // 2), 1)
+        self.register_buffer("score_norms", torch.tensor([0.0, 1.0]).repeat(2, 2, 1))
+        self.register_buffer("heat_norms", torch.tensor([0.0, 1.0]).repeat(2, 1))
+        self.register_buffer("score_stats", torch.tensor([0.0, 1.0]))
+        self.register_buffer("heat_stats", torch.tensor([0.0, 1.0]))
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns score `[N]` and heatmap `[N, h, w]`, float32, in sigma units."""
+        layer2, layer3 = self.backbone(frames)
+        return self.judge(layer2, layer3)
+
+    def judge(self, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor]:
+        """Does everything after the backbone; see `forward`."""
+        score_map, heat = self.raw_maps(layer2, layer3)
+        score = (self.raw_score(score_map) - self.score_stats[0]) / self.score_stats[1]
+        return score, (heat - self.heat_stats[0]) / self.heat_stats[1]
+
+    def raw_maps(self, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the smoothed score map and heatmap, float32 `[N, h, w]`, before they are in sigma units."""
+        surprise, relative, heat = self.layer_maps(layer2, layer3)
+        share = self.config.context
+        kinds = [(surprise, share, self.score_norms[0]), (relative, 1 - share, self.score_norms[1])]
+        score_map = sum(weight * self._combine(maps, norms) for maps, weight, norms in kinds if maps is not None)
+        assert isinstance(score_map, Tensor)
+        return self._blur(score_map), self._blur(self._combine(heat, self.heat_norms))
+
+    def layer_maps(
+        self, layer2: Tensor, layer3: Tensor
+    ) -> tuple[tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor]]:
+        """Returns, each for layer2 and layer3: surprise, relative error (None where unused) and error."""
+        hidden, guess2, guess3 = self.autoencoder(layer2, layer3)
+        # Errors are small differences of large numbers: from here on all is float32.
+        error2 = self.error2.squared(guess2.float() - layer2.float())
+        error3 = self.error3.squared(guess3.float() - layer3.float())
+        heat = error2.mean(1), error3.mean(1)
+        surprise = relative = None
+        if self.config.context > 0:
+            surprise = self.error2.surprise(error2, hidden), self.error3.surprise(error3, hidden)
+        if self.config.context < 1:
+            relative = heat[0] / (self.error2.energy(layer2) + 1), heat[1] / (self.error3.energy(layer3) + 1)
+        return surprise, relative, heat
+
+    def raw_score(self, score_map: Tensor) -> Tensor:
+        """Returns the mean of the highest cells within the ring, float32 `[N]`."""
+        ring, (rows, columns) = self.config.ring, self.config.grid
+        inner = score_map[:, ring : rows - ring, ring : columns - ring].flatten(1)
+        count = max(1, int(self.config.top_share * (rows - 2 * ring) * (columns - 2 * ring)))
+        return torch.topk(inner, count, dim=1).values.mean(1)
+
+    def _combine(self, maps: tuple[Tensor, Tensor], norms: Tensor) -> Tensor:
+        fine, coarse = (
+            weight * (values - norms[layer, 0]) / norms[layer, 1]
+            for layer, (values, weight) in enumerate(zip(maps, self.config.layer_weights, strict=True))
+        )
+        return fine + double(double(coarse, 1), 2)
+
+    def _blur(self, values: Tensor) -> Tensor:
+        taps = [math.exp(-((offset / self.config.blur) ** 2) / 2) for offset in (0, 1, 2)]
+        total = taps[0] + 2 * taps[1] + 2 * taps[2]
+        for dim in (1, 2):
+            size = values.shape[dim]
+            first, last = values.narrow(dim, 0, 1), values.narrow(dim, size - 1, 1)
+            wide = torch.cat([first, first, values, last, last], dim)
+            values = sum(taps[abs(k - 2)] / total * wide.narrow(dim, k, size) for k in range(5))  # type: ignore[assignment]
+        return values
+
+
+def double(values: Tensor, dim: int) -> Tensor:
+    """Doubles a map `[N, h, w]` along one of its sides by linear interpolation between the cells' centres.
+
+    Written with slices: OpenVINO takes a resize for heavy work and would compute what leads to it in bfloat16.
+    """
+    size = values.shape[dim]
+    before = torch.cat([values.narrow(dim, 0, 1), values.narrow(dim, 0, size - 1)], dim)
+    after = torch.cat([values.narrow(dim, 1, size - 1), values.narrow(dim, size - 1, 1)], dim)
+    pairs = torch.stack([0.25 * before + 0.75 * values, 0.75 * values + 0.25 * after], dim + 1)
+    return pairs.flatten(dim, dim + 1)

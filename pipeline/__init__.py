@@ -1,0 +1,1 @@
+"""The running line: frames come in, one verdict for each goes out."""

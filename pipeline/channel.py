@@ -1,0 +1,85 @@
+"""A bounded queue between two stages that can be ended in order, or broken off."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class ChannelClosed(Exception):
+    """Nothing more comes out of the channel, or nothing more may go in."""
+
+
+class Channel(Generic[T]):
+    """First in, first out, of limited length; safe between any number of threads.
+
+    `close` ends it in order, once each of its writers has called it: what lies in it is still handed out. `abort`
+    breaks it off: whoever waits at either end is woken with `ChannelClosed`.
+
+    Args:
+        capacity: the most items that lie in it.
+        writers: how many times `close` must be called before it is closed.
+    """
+
+    def __init__(self, capacity: int, writers: int = 1) -> None:
+        self._items: deque[T] = deque()
+        self._capacity = capacity
+        self._writers = writers
+        self._closed = False
+        self._aborted = False
+        self._changed = threading.Condition()
+
+    def put(self, item: T) -> None:
+        """Puts an item in, waiting for a place.
+
+        Raises:
+            ChannelClosed: the channel was closed or broken off.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity)
+            if self._closed:
+                raise ChannelClosed
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def get(self, timeout: float | None = None) -> T:
+        """Takes the oldest item out, waiting for one.
+
+        Raises:
+            ChannelClosed: it is closed and empty, or was broken off.
+            TimeoutError: nothing came in time.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._items or self._closed, timeout):
+                raise TimeoutError
+            if self._aborted or not self._items:
+                raise ChannelClosed
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def get_many(self, limit: int) -> list[T]:
+        """Takes out what lies there, up to `limit` items, waiting only for the first; raises as `get`."""
+        items = [self.get()]
+        with self._changed:
+            while self._items and len(items) < limit and not self._aborted:
+                items.append(self._items.popleft())
+            self._changed.notify_all()
+        return items
+
+    def close(self) -> None:
+        """Says that one of the writers is done; the last one ends the channel."""
+        with self._changed:
+            self._writers -= 1
+            self._closed = self._closed or self._writers <= 0
+            self._changed.notify_all()
+
+    def abort(self) -> None:
+        """Breaks the channel off; what lies in it is dropped."""
+        with self._changed:
+            self._closed = self._aborted = True
+            self._items.clear()
+            self._changed.notify_all()

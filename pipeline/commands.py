@@ -1,0 +1,180 @@
+"""The command line's way into the running line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import typer
+from rich.console import Console
+
+from engines.errors import TaktlineError
+from pipeline.config import LineConfig, check_config, read_line_file
+from pipeline.decision import Decided
+from pipeline.delivery.subscriber import VerdictSubscriber
+from pipeline.line import Line
+from pipeline.metrics import RunSummary
+from pipeline.overlay import draw_overlay
+from pipeline.views import LiveView, summary_tables, verdict_text
+
+Endpoint = "tcp://127.0.0.1:5556"
+
+
+def replay(
+    bundle: Annotated[Path, typer.Argument(help="Model bundle, as calibrate writes it.")],
+    data: Annotated[Path, typer.Argument(help="Data set in MVTec AD layout; its test split is replayed.")],
+    fps: Annotated[float, typer.Option(help="Frames a second.")] = 30.0,
+    seed: Annotated[int, typer.Option(help="Of the order of the parts.")] = 0,
+    engine: Annotated[str, typer.Option(help="auto, openvino or torch.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="The engine's preferred one by default.")] = None,
+    max_batch: Annotated[int, typer.Option(min=1, max=256, help="The most frames in one batch.")] = 8,
+    sigma: Annotated[float | None, typer.Option(help="Threshold in sigma; the bundle's by default.")] = None,
+    bind: Annotated[str, typer.Option(help="ZeroMQ address to publish on.")] = Endpoint,
+    await_subscribers: Annotated[int, typer.Option(min=0, help="Wait for so many subscribers first.")] = 0,
+    save_heatmaps: Annotated[Path | None, typer.Option(help="Write overlays as PNG into this folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Replay a data set's test split as a stream and show the verdicts.
+
+    Example: taktline replay runs/bottle data/bottle --fps 30
+    """
+    values = {
+        "line": {"name": "replay"},
+        "model": {"bundle": str(bundle), "engine": engine, "precision": precision, "max_batch": max_batch},
+        "camera": [{"name": "replay", "source": f"replay:{data}", "fps": fps, "seed": seed}],
+        "decision": {"sigma": sigma},
+        "publish": {"verdicts": bind, "await_subscribers": await_subscribers},
+    }
+    config = check_config(values, "the command line")
+    if save_heatmaps is not None:
+        _make_folder(save_heatmaps)
+    summary = RunSummary()
+    console = Console(stderr=as_json)
+    with Line(config, watched=True) as line, stopped_by_signals(line), LiveView(console, line) as view:
+        line.start()
+        for decided in line.decided():
+            summary.add(decided.verdict, decided.frame.label)
+            view.show(decided, summary)
+            if save_heatmaps is not None:
+                _save_overlay(save_heatmaps, decided, line)
+    if as_json:
+        typer.echo(json.dumps(summary.to_json()))
+    else:
+        console.print(*summary_tables(summary), sep="\n")
+
+
+def run(
+    line_file: Annotated[Path, typer.Argument(help="Line file (TOML).")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON at the end.")] = False,
+) -> None:
+    """Run a line from its file until its sources end, or until Ctrl-C or SIGTERM.
+
+    Example: taktline run line.toml
+    """
+    config: LineConfig = read_line_file(line_file)
+    console = Console(stderr=True)
+    summary = RunSummary()
+    with Line(config, watched=True) as line, stopped_by_signals(line):
+        line.start()
+        console.print(
+            f"line [bold]{config.line.name}[/] runs: {len(config.camera)} camera(s), {line.engine.name} "
+            f"{line.engine.precision}, verdicts on {line.socket.address}", highlight=False,
+        )
+        for decided in line.decided():
+            summary.add(decided.verdict, decided.frame.label)
+    if as_json:
+        typer.echo(json.dumps(summary.to_json()))
+    else:
+        console.print(*summary_tables(summary), sep="\n")
+
+
+def watch(
+    endpoint: Annotated[str, typer.Argument(help="Where a line publishes.")] = Endpoint,
+    camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be given again.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many verdicts.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Give up when none comes for so many seconds.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Subscribe to a line's verdicts and print them.
+
+    Example: taktline watch tcp://127.0.0.1:5556 --count 10
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    stop = threading.Event()
+    with VerdictSubscriber(endpoint, tuple(camera or ())) as subscriber, on_signals(stop.set):
+        seen = 0
+        waited = 0.0
+        while not stop.is_set() and (count is None or seen < count):
+            try:
+                verdict, _ = subscriber.receive(_TICK_S)
+            except TimeoutError:
+                waited += _TICK_S
+                if timeout is not None and waited >= timeout:
+                    raise TaktlineError(f"no verdict came from {endpoint} for {timeout:g} s; is its line running?"
+                                        ) from None
+                continue
+            waited, seen = 0.0, seen + 1
+            if as_json:
+                typer.echo(json.dumps(verdict.to_json()))
+            else:
+                console.print(verdict_text(verdict))
+
+
+_TICK_S = 0.2
+
+
+@contextmanager
+def on_signals(action: object) -> Iterator[None]:
+    """Calls an action on the first SIGINT or SIGTERM; the next one works as it did before."""
+    before: dict[int, object] = {}
+
+    def handle(number: int, frame: types.FrameType | None) -> None:
+        del number, frame
+        restore()
+        assert callable(action)
+        action()
+
+    def restore() -> None:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)  # type: ignore[arg-type]
+
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        before[kind] = signal.signal(kind, handle)
+    try:
+        yield
+    finally:
+        restore()
+
+
+@contextmanager
+def stopped_by_signals(line: Line) -> Iterator[None]:
+    """Stops a line, drained, on SIGINT or SIGTERM."""
+    with on_signals(line.stop):
+        yield
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TaktlineError(f"the folder {folder} cannot be made: {error.strerror or error}; give another one") from error
+
+
+def _save_overlay(folder: Path, decided: Decided, line: Line) -> None:
+    if decided.sigma is None or decided.frame.image is None:
+        return
+    verdict, scale = decided.verdict, line.judge.scale
+    overlay = draw_overlay(decided.frame.image, decided.sigma, scale.threshold, scale.full_scale)
+    part = (verdict.part or "part").replace("/", "_").rsplit(".", 1)[0]
+    path = folder / f"{verdict.sequence:05d}_{verdict.verdict}_{part}.png"
+    try:
+        path.write_bytes(cv2.imencode(".png", overlay)[1].tobytes())
+    except OSError as error:
+        raise TaktlineError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,181 @@
+"""The line file: what a line is made of, read from TOML and checked before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from engines.errors import ConfigError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+class Section(BaseModel):
+    """A table of the line file; an unknown key is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LineSection(Section):
+    """`[line]`: the line itself."""
+
+    name: Name = "line"
+
+
+class ModelSection(Section):
+    """`[model]`: what inspects the frames."""
+
+    bundle: Path
+    engine: str = "auto"
+    precision: str | None = None
+    max_batch: int = Field(default=8, ge=1, le=256)
+
+
+class CameraConfig(Section):
+    """`[[camera]]`: one source of frames.
+
+    Attributes:
+        name: what verdicts call it.
+        source: `replay:DIR` or `folder:DIR`.
+        fps: frames a second; None for as fast as the line takes them.
+        seed: order of a replay.
+        follow: whether a folder is watched for new pictures.
+    """
+
+    name: Name
+    source: str
+    fps: float | None = None
+    seed: int = 0
+    follow: bool = False
+
+    @field_validator("fps")
+    @classmethod
+    def _check_fps(cls, value: float | None) -> float | None:
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError("must be above 0 frames a second")
+        return value
+
+
+class DecisionSection(Section):
+    """`[decision]`: when a part is defective and what is told of where.
+
+    Attributes:
+        sigma: threshold in sigma units; None for the bundle's own.
+        heatmaps: which verdicts carry their heatmap.
+        min_region_px: regions that cover fewer pixels of the frame are left out.
+    """
+
+    sigma: float | None = Field(default=None, allow_inf_nan=False)
+    heatmaps: Literal["ng", "all", "none"] = "ng"
+    min_region_px: int = Field(default=0, ge=0)
+
+
+class PublishSection(Section):
+    """`[publish]`: where verdicts go.
+
+    Attributes:
+        verdicts: ZeroMQ address to bind.
+        await_subscribers: how many subscribers to wait for before the first frame.
+        await_s: how long to wait for them, in seconds.
+    """
+
+    verdicts: str = "tcp://127.0.0.1:5556"
+    await_subscribers: int = Field(default=0, ge=0)
+    await_s: float = Field(default=30.0, gt=0)
+
+    @field_validator("verdicts")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        if not value.startswith(("tcp://", "ipc://")):
+            raise ValueError("must start with tcp:// or ipc://")
+        return value
+
+
+class LineConfig(Section):
+    """A whole line."""
+
+    line: LineSection = LineSection()
+    model: ModelSection
+    camera: tuple[CameraConfig, ...] = Field(min_length=1)
+    decision: DecisionSection = DecisionSection()
+    publish: PublishSection = PublishSection()
+
+    @field_validator("camera")
+    @classmethod
+    def _check_names(cls, value: tuple[CameraConfig, ...]) -> tuple[CameraConfig, ...]:
+        names = [camera.name for camera in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two cameras are called '{name}'")
+        return value
+
+
+def read_line_file(path: Path) -> LineConfig:
+    """Reads a line file; relative paths in it count from its folder.
+
+    Raises:
+        ConfigError: it cannot be read, is not TOML, or says something that cannot be.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"the line file {path} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the line file {path} is not TOML: {error}") from error
+    config = check_config(values, str(path))
+    bundle = path.parent / config.model.bundle
+    cameras = tuple(
+        camera.model_copy(update={"source": _anchor(camera.source, path.parent)}) for camera in config.camera
+    )
+    return config.model_copy(update={"model": config.model.model_copy(update={"bundle": bundle}), "camera": cameras})
+
+
+def check_config(values: dict[str, Any], where: str) -> LineConfig:
+    """Checks a line's settings.
+
+    Args:
+        values: as a line file holds them.
+        where: what to call them in an error.
+
+    Raises:
+        ConfigError: with the first thing that is wrong, and the nearest known name for an unknown key.
+    """
+    try:
+        return LineConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(error)}") from error
+
+
+def _anchor(source: str, folder: Path) -> str:
+    kind, separator, rest = source.partition(":")
+    if kind in ("replay", "folder") and separator:
+        return f"{kind}:{folder / rest}"
+    return source
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    location = [str(part + 1) if isinstance(part, int) else part for part in first["loc"]]
+    where = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(first["loc"][:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
+        return f"'{where}' is not a setting; {hint}"
+    if first["type"] == "missing":
+        return f"'{where}' is missing; add it"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"'{where}' {message[0].lower()}{message[1:]} (it is {first['input']!r})"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    sections: dict[str, type[Section]] = {
+        "line": LineSection, "model": ModelSection, "camera": CameraConfig,
+        "decision": DecisionSection, "publish": PublishSection,
+    }
+    section = sections.get(str(location[0])) if location else LineConfig
+    return list((section or LineConfig).model_fields)

@@ -1,0 +1,1 @@
+"""Verdicts on their way out, and in again on the other side."""

@@ -1,0 +1,39 @@
+"""A frame on its way through the line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from engines.image import Image
+
+Reason = Literal["dropped", "late", "corrupt", "engine_error"]
+
+
+@dataclass(slots=True)
+class Frame:
+    """One picture of one part, with the times at which it passed the stages.
+
+    Attributes:
+        camera: name of the camera.
+        sequence: counts the camera's frames from 0, without gaps.
+        image: uint8 `[H, W, 3]` BGR, or None where there is none to inspect.
+        captured_at: wall clock, nanoseconds since 1970 (UTC).
+        captured: monotonic clock, nanoseconds.
+        part: id of the part, where the source knows one.
+        label: ground truth of a replayed part, for display only.
+        fault: why there is no image.
+        batched: when its batch was closed, monotonic nanoseconds; 0 if it never was in one.
+        inferred: when its batch came back from the engine, monotonic nanoseconds; 0 if it never did.
+    """
+
+    camera: str
+    sequence: int
+    image: Image | None
+    captured_at: int
+    captured: int
+    part: str | None = None
+    label: str | None = None
+    fault: str | None = None
+    batched: int = 0
+    inferred: int = 0

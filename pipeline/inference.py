@@ -1,0 +1,67 @@
+"""Keeps the engine busy: batches go in as they come, results come back in the same order."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from engines.engine import Engine, Scores
+from engines.errors import EngineError
+from pipeline.batcher import Batch, BatchBuffers
+from pipeline.channel import Channel
+from pipeline.stage import Stage
+
+
+@dataclass(slots=True)
+class ScoredBatch:
+    """A batch and the promise of its scores.
+
+    Attributes:
+        batch: its frames.
+        scores: a row for each frame that has an image; fails with `EngineError` where the engine did.
+    """
+
+    batch: Batch
+    scores: Future[Scores]
+
+
+class Inference(Stage):
+    """Submits batches without waiting for their results, so that several are in flight."""
+
+    def __init__(
+        self, engine: Engine, inbox: Channel[Batch], outbox: Channel[ScoredBatch], buffers: BatchBuffers
+    ) -> None:
+        super().__init__("inference")
+        self._engine, self._inbox, self._outbox, self._buffers = engine, inbox, outbox, buffers
+
+    def work(self) -> None:
+        """Submits batches until there are no more."""
+        while True:
+            batch = self._inbox.get()
+            scores = self._submit(batch)
+            scores.add_done_callback(lambda _, batch=batch: self._done(batch))
+            self._outbox.put(ScoredBatch(batch, scores))
+
+    def finish(self) -> None:
+        """Ends the scored batches."""
+        self._outbox.close()
+
+    def _submit(self, batch: Batch) -> Future[Scores]:
+        try:
+            if len(batch.images):
+                return self._engine.submit(batch.images)
+            answer: Future[Scores] = Future()
+            answer.set_result(Scores(np.empty(0, np.float32), np.empty((0, 0, 0), np.float32)))
+        except EngineError as error:
+            answer = Future()
+            answer.set_exception(error)
+        return answer
+
+    def _done(self, batch: Batch) -> None:
+        now = time.monotonic_ns()
+        for frame in batch.frames:
+            frame.inferred = now
+        self._buffers.give_back(batch.slot)

@@ -1,0 +1,154 @@
+"""The line: wires the stages, starts them, and stops them with everything drained."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from engines.bundle import open_bundle
+from engines.errors import LineDown
+from engines.registry import open_engine
+from pipeline.batcher import Batch, Batcher, BatchBuffers
+from pipeline.capture import Capture
+from pipeline.channel import Channel, ChannelClosed
+from pipeline.config import LineConfig
+from pipeline.decision import Decided, Decision, Judge
+from pipeline.delivery.publisher import Publisher, PublisherSocket
+from pipeline.frames import Frame
+from pipeline.inference import Inference, ScoredBatch
+from pipeline.sources import open_source
+from pipeline.stage import Stage
+
+log = logging.getLogger(__name__)
+
+_JOIN_S = 30.0
+
+
+class Line:
+    """A line from its cameras to its socket. A context manager: leaving it stops the line and frees everything.
+
+    Opening it checks the settings, the bundle and the sources, binds the socket and warms the engine; `start` lets
+    the frames in.
+
+    Args:
+        config: what it is made of.
+        watched: whether `decided` will be read; the line then waits for its reader.
+
+    Raises:
+        TaktlineError: something it is made of cannot be used.
+    """
+
+    def __init__(self, config: LineConfig, watched: bool = False) -> None:
+        self.config = config
+        self.bundle = open_bundle(config.model.bundle)
+        self._sources = [open_source(camera) for camera in config.camera]
+        self._stop = threading.Event()
+        self._failure: tuple[str, Exception] | None = None
+        self._failing = threading.Lock()
+        self._stages: list[Stage] = []
+        # Bound before the engine loads: subscribers find their way in while it warms.
+        self.socket = PublisherSocket(config.publish.verdicts)
+        try:
+            model = config.model
+            self.engine = open_engine(self.bundle, model.engine, model.precision, model.max_batch)
+        except BaseException:
+            self.socket.close()
+            raise
+        self.judge = Judge(self.bundle, self.engine, config.decision, config.line.name)
+        self._wire(watched)
+
+    def _wire(self, watched: bool) -> None:
+        limit = self.engine.max_batch
+        self._buffers = BatchBuffers(self.engine.jobs + 1, limit, self.bundle.size)
+        frames: Channel[Frame] = Channel(2 * limit, writers=len(self._sources))
+        batches: Channel[Batch] = Channel(self.engine.jobs)
+        scored: Channel[ScoredBatch] = Channel(self.engine.jobs + 1)
+        decided: Channel[Decided] = Channel(4 * limit)
+        self._watched: Channel[Decided] | None = Channel(4 * limit) if watched else None
+        self._channels = [frames, batches, scored, decided]
+        self._captures = [Capture(source, frames, self._stop) for source in self._sources]
+        self._stages = [
+            *self._captures,
+            Batcher(frames, batches, self._buffers),
+            Inference(self.engine, batches, scored, self._buffers),
+            Decision(self.judge, scored, decided),
+            Publisher(self.socket, decided, self._watched),
+        ]
+
+    def start(self) -> None:
+        """Waits for the subscribers that were asked for, then lets the frames in."""
+        publish = self.config.publish
+        if publish.await_subscribers:
+            self.socket.await_subscribers(publish.await_subscribers, publish.await_s)
+        for stage in reversed(self._stages):
+            stage.start(self._stage_failed)
+
+    def stop(self) -> None:
+        """Asks the sources to end; frames that are in the line still get their verdicts."""
+        self._stop.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits for the line to end and tells whether it has.
+
+        Raises:
+            LineDown: a stage failed and took the line down.
+        """
+        ended = all(stage.join(timeout) for stage in self._stages)
+        self._raise_failure()
+        return ended
+
+    def decided(self) -> Iterator[Decided]:
+        """Yields every frame with its verdict after it was published, until the line ends.
+
+        Raises:
+            LineDown: a stage failed and took the line down.
+        """
+        assert self._watched is not None, "open the line with watched=True"
+        while True:
+            try:
+                yield self._watched.get()
+            except ChannelClosed:
+                self._raise_failure()
+                return
+
+    def close(self) -> None:
+        """Stops the line and frees its threads, engine and socket."""
+        self.stop()
+        if self._watched is not None:
+            self._watched.abort()
+        if not all(stage.join(_JOIN_S) for stage in self._stages):
+            self._abort()
+            alive = [stage.name for stage in self._stages if not stage.join(1.0)]
+            if alive:
+                log.error("these stages did not end: %s", ", ".join(alive))
+        self.engine.close()
+        self.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _stage_failed(self, name: str, error: Exception) -> None:
+        with self._failing:
+            if self._failure is None:
+                self._failure = (name, error)
+        log.error("the stage %s failed: %s: %s", name, type(error).__name__, error)
+        self._abort()
+
+    def _abort(self) -> None:
+        self._stop.set()
+        self._buffers.abort()
+        for channel in self._channels:
+            channel.abort()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            name, error = self._failure
+            raise LineDown(f"the line went down: its stage '{name}' failed ({type(error).__name__}: {error})") from error

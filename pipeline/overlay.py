@@ -1,0 +1,40 @@
+"""A frame with its heatmap on the fixed scale and its regions outlined."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.image import Image
+
+_OUTLINE_BGR = (255, 255, 255)
+
+
+def draw_overlay(image: Image, sigma: npt.NDArray[np.float32], threshold: float, full_scale: float) -> Image:
+    """Draws a heatmap over its frame.
+
+    The scale is the same for every frame (calibrated, never stretched to the frame at hand), so a good part stays
+    plain. Below half of the threshold nothing is drawn at all.
+
+    Args:
+        image: uint8 `[H, W, 3]` BGR.
+        sigma: heatmap in sigma units, `[h, w]`.
+        threshold: sigma value above which a cell belongs to a region; its border is outlined.
+        full_scale: sigma value of the hottest colour.
+
+    Returns:
+        uint8 `[H, W, 3]` BGR.
+    """
+    height, width = image.shape[:2]
+    fine = np.asarray(cv2.resize(sigma, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
+    level = np.clip(fine / full_scale, 0.0, 1.0)
+    colours = cv2.applyColorMap(np.rint(level * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    start = 0.5 * threshold / full_scale
+    opacity = 0.65 * np.clip((level - start) / max(1e-6, 1.0 - start) * 2.5, 0.0, 1.0)[..., None]
+    mixed = np.rint(image * (1 - opacity) + colours * opacity).astype(np.uint8)
+    outlines, _ = cv2.findContours(
+        (fine > threshold).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    thickness = max(1, round(min(height, width) / 300))
+    return np.asarray(cv2.drawContours(mixed, outlines, -1, _OUTLINE_BGR, thickness, cv2.LINE_AA), np.uint8)

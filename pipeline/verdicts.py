@@ -1,0 +1,169 @@
+"""The verdict: what the line says of one frame, and how it stands on the wire."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+from engines.errors import TaktlineError
+
+WIRE_VERSION = 1
+TOPIC = "verdict."
+
+Outcome = Literal["ok", "ng", "uninspected"]
+HeatmapGrid = npt.NDArray[np.uint8]
+
+
+class WireError(TaktlineError):
+    """A message is no verdict that this version can read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A connected area of the heatmap above its threshold, in pixels of the frame.
+
+    Attributes:
+        x: left edge.
+        y: upper edge.
+        w: width.
+        h: height.
+        peak: the highest value in it, in sigma.
+    """
+
+    x: int
+    y: int
+    w: int
+    h: int
+    peak: float
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Where a frame's time went, in nanoseconds.
+
+    Attributes:
+        queue: from capture (before the picture is decoded) until its batch was closed.
+        infer: until the engine gave its score.
+        decide: until the verdict stood.
+        publish: until it was handed to the socket.
+    """
+
+    queue: int
+    infer: int
+    decide: int
+    publish: int
+
+    @property
+    def total(self) -> int:
+        """From capture to the socket."""
+        return self.queue + self.infer + self.decide + self.publish
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the line says of one frame. Fields as in the wire's body; scores and thresholds in sigma units.
+
+    Attributes:
+        line: name of the line.
+        camera: name of the camera.
+        sequence: number of the frame, per camera, without gaps.
+        verdict: `ok`, `ng` or `uninspected`.
+        reason: why a frame is uninspected, else None.
+        score: None where the frame was not inspected.
+        threshold: above it a part is `ng`.
+        regions: where the defect seems to be, the strongest first.
+        part: id of the part, where the source knows one.
+        captured_at: wall clock, nanoseconds since 1970 (UTC).
+        latency: where the time went.
+        engine: name of the engine.
+        precision: precision it computes in.
+        exact: whether the score was computed in float32.
+        bundle: first 12 digits of the bundle's sha256.
+    """
+
+    line: str
+    camera: str
+    sequence: int
+    verdict: Outcome
+    reason: str | None
+    score: float | None
+    threshold: float
+    regions: tuple[Region, ...]
+    part: str | None
+    captured_at: int
+    latency: Latency
+    engine: str
+    precision: str
+    exact: bool
+    bundle: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the verdict as plain values, as on the wire but for the heatmap."""
+        return {"v": WIRE_VERSION, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Heatmap:
+    """A heatmap as it is sent: bytes on a fixed scale.
+
+    Attributes:
+        grid: uint8 `[h, w]`; 0 stands for `low` sigma or less, 255 for `high` or more.
+        low: see `grid`.
+        high: see `grid`.
+    """
+
+    grid: HeatmapGrid
+    low: float
+    high: float
+
+    @classmethod
+    def from_sigma(cls, sigma: npt.NDArray[np.float32], low: float, high: float) -> Heatmap:
+        """Brings a heatmap in sigma units to bytes on the scale from `low` to `high`."""
+        grid = np.rint(np.clip((sigma - low) / (high - low), 0.0, 1.0) * 255.0)
+        return cls(grid.astype(np.uint8), low, high)
+
+
+def pack(verdict: Verdict, heatmap: Heatmap | None) -> list[bytes]:
+    """Returns a verdict as ZeroMQ message parts: topic, body and, if there is one, the heatmap's bytes."""
+    body = verdict.to_json()
+    if heatmap is not None:
+        height, width = heatmap.grid.shape
+        body["heatmap"] = {"h": height, "w": width, "low": heatmap.low, "high": heatmap.high}
+    parts = [f"{TOPIC}{verdict.camera}".encode(), msgpack.packb(body)]
+    if heatmap is not None:
+        parts.append(heatmap.grid.tobytes())
+    return parts
+
+
+def unpack(parts: list[bytes]) -> tuple[Verdict, Heatmap | None]:
+    """Reads a verdict from ZeroMQ message parts.
+
+    Raises:
+        WireError: it is no verdict, or one of another version.
+    """
+    if len(parts) not in (2, 3):
+        raise WireError(f"a message of {len(parts)} parts is no verdict; is this the address of a Taktline line?")
+    try:
+        body = msgpack.unpackb(parts[1], strict_map_key=True, max_buffer_size=1 << 20)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise WireError("a message's body is not msgpack; is this the address of a Taktline line?") from error
+    if not isinstance(body, dict) or body.get("v") != WIRE_VERSION:
+        found = body.get("v") if isinstance(body, dict) else None
+        raise WireError(f"a message has schema version {found!r} and this Taktline reads version {WIRE_VERSION}; use "
+                        "the same version on both sides")
+    scale = body.pop("heatmap", None)
+    body.pop("v")
+    try:
+        regions = tuple(Region(**region) for region in body.pop("regions"))
+        latency = Latency(**body.pop("latency"))
+        verdict = Verdict(regions=regions, latency=latency, **body)
+        if scale is None or len(parts) < 3:
+            return verdict, None
+        grid = np.frombuffer(parts[2], np.uint8).reshape(scale["h"], scale["w"])
+        return verdict, Heatmap(grid, float(scale["low"]), float(scale["high"]))
+    except (TypeError, KeyError, ValueError) as error:
+        raise WireError(f"a message is not a whole verdict ({error}); use the same Taktline on both sides") from error

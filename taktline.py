@@ -1,0 +1,51 @@
+"""The front door: Taktline's command line, composed of the floors below."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from bench.commands import demo
+from calibration.commands import calibrate
+from engines.errors import TaktlineError
+from pipeline.commands import replay, run, watch
+
+
+def build_app() -> typer.Typer:
+    """Returns the command line with all its commands."""
+    app = typer.Typer(
+        name="taktline", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        rich_markup_mode="rich", help="Real-time visual inspection: one verdict for every part, within its takt.",
+    )
+    for command in (demo, calibrate, replay, run, watch):
+        app.command()(command)
+    return app
+
+
+def main() -> None:
+    """Runs a command; what the user can mend ends in one sentence and a non-zero exit code."""
+    console = Console(stderr=True)
+    handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s")
+    try:
+        build_app()()
+    except TaktlineError as error:
+        console.print(f"[bold red]taktline:[/] {_plain(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`taktline watch | head`): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+if __name__ == "__main__":
+    main()
