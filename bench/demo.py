@@ -18,7 +18,7 @@ from calibration.parts import write_dataset
 from engines.errors import TaktlineError, missing_package
 
 _TRAIN, _GOOD, _DEFECTIVE = 100, 40, 10
-_DEMO_STEPS = 800
+_DEMO_STEPS = 500
 _PORT_ANY = "ipc://{}"
 _TIMEOUT_S = 600
 

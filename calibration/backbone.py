@@ -23,6 +23,7 @@ from engines.network import PIXEL_MEAN_BGR, PIXEL_STD_BGR, Backbone, Bottleneck
 
 log = logging.getLogger(__name__)
 
+_UNTRAINED_BRANCH = 0.1
 PREFIXES = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.")
 
 
@@ -184,6 +185,10 @@ def _untrained(seed: int, frames: list[Image]) -> nn.Module:
     torch.manual_seed(seed)
     model = resnet50(weights=None)
     torch.random.set_rng_state(generator_state)
+    # Small residual branches keep random features local: near a defect, and nowhere else, they change.
+    for name, module in model.named_modules():
+        if name.endswith("bn3") and isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.weight, _UNTRAINED_BRANCH)
     if not frames:
         return model
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -116,8 +116,8 @@ def _noise(rng: np.random.Generator, sigma: tuple[float, float]) -> Field:
 
 def _flange(rng: np.random.Generator) -> Relief:
     x, y = _grid()
-    centre = (_SIDE / 2 + rng.normal(0, 3.0), _SIDE / 2 + rng.normal(0, 3.0))
-    angle, scale = rng.normal(0, 0.02), 1 + rng.normal(0, 0.006)
+    centre = (_SIDE / 2 + rng.normal(0, 2.0), _SIDE / 2 + rng.normal(0, 2.0))
+    angle, scale = rng.normal(0, 0.015), 1 + rng.normal(0, 0.004)
     dx, dy = (x - centre[0]) / scale, (y - centre[1]) / scale
     radius = np.hypot(dx, dy).astype(np.float32)
     disc, bore = _step(258 - radius, 14), _step(radius - 84, 10)
@@ -159,9 +159,9 @@ def _light(relief: Relief, rng: np.random.Generator) -> Image:
     shadow = 1 - 0.55 * cv2.GaussianBlur(cast, (0, 0), 7) * ~relief.metal
     x, y = _grid()
     fall = 1 - 0.12 * (np.hypot(x - _SIDE * 0.4, y - _SIDE * 0.35) / _SIDE)
-    gain = 1 + rng.normal(0, 0.025)
+    gain = 1 + rng.normal(0, 0.015)
     shade = (relief.albedo * (0.28 + 0.78 * diffuse) * shadow + 0.30 * gleam * relief.metal) * fall * gain
-    tint = np.array([1.03, 1.0, 0.97]) + rng.normal(0, 0.006, 3)
+    tint = np.array([1.03, 1.0, 0.97]) + rng.normal(0, 0.004, 3)
     small = cv2.resize(shade.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)[..., None] * tint
     small = small + rng.normal(0, 0.008, small.shape)
     return np.rint(np.clip(small, 0, 1) * 255).astype(np.uint8)
@@ -198,8 +198,8 @@ def _scratch(relief: Relief, rng: np.random.Generator) -> None:
 
 
 def _dent(relief: Relief, rng: np.random.Generator) -> None:
-    blob = _blob(rng, _at(relief, rng.uniform(110, 240), rng.uniform(0, 2 * math.pi)), rng.uniform(16, 24)) * relief.metal
-    relief.height -= 16 * blob
+    blob = _blob(rng, _at(relief, rng.uniform(110, 240), rng.uniform(0, 2 * math.pi)), rng.uniform(17, 25)) * relief.metal
+    relief.height -= 26 * blob
     relief.defect |= blob > 0.3
 
 
@@ -218,20 +218,31 @@ def _chip(relief: Relief, rng: np.random.Generator) -> None:
     relief.metal &= ~gone
 
 
-def _missing_hole(relief: Relief, rng: np.random.Generator) -> None:
-    x, y = _grid()
-    at = _at(relief, 214, relief.angle + int(rng.integers(0, 6)) * math.pi / 3)
-    filled = np.hypot(x - at[0], y - at[1]) < 30
-    relief.height[filled] = 26
-    relief.albedo[filled] = 0.62
-    relief.metal |= filled
-    relief.defect |= filled
+def _swarf(relief: Relief, rng: np.random.Generator) -> None:
+    """A curl of metal from turning that lies on the part."""
+    start = _at(relief, rng.uniform(110, 225), rng.uniform(0, 2 * math.pi))
+    turns, pitch, heading = rng.uniform(1.6, 2.6), rng.uniform(7, 11), rng.uniform(0, 2 * math.pi)
+    t = np.linspace(0, turns * 2 * math.pi, 120)
+    along = pitch * t * 0.8
+    points = np.stack([
+        start[0] + along * math.cos(heading) + (11 + t) * np.cos(t),
+        start[1] + along * math.sin(heading) + (11 + t) * np.sin(t),
+    ], 1).astype(np.float32)
+    curl = np.zeros((_SIDE, _SIDE), np.uint8)
+    cv2.polylines(curl, [points.round().astype(np.int32).reshape(-1, 1, 2)], False, 255, 5, cv2.LINE_AA)
+    body = curl.astype(np.float32) / 255
+    shadow = cv2.GaussianBlur(np.roll(body, (6, 5), (0, 1)), (0, 0), 3)
+    relief.albedo *= 1 - 0.5 * shadow * (1 - body)
+    relief.albedo = np.maximum(relief.albedo, 0.85 * body).astype(np.float32)
+    relief.height += 9 * body
+    relief.metal |= body > 0.5
+    relief.defect |= cv2.dilate(curl, np.ones((7, 7), np.uint8)) > 60
 
 
 DEFECTS: dict[str, Callable[[Relief, np.random.Generator], None]] = {
     "chip": _chip,
     "dent": _dent,
-    "missing_hole": _missing_hole,
     "scratch": _scratch,
     "stain": _stain,
+    "swarf": _swarf,
 }

@@ -148,7 +148,7 @@ def unpack(parts: list[bytes]) -> tuple[Verdict, Heatmap | None]:
     if len(parts) not in (2, 3):
         raise WireError(f"a message of {len(parts)} parts is no verdict; is this the address of a Taktline line?")
     try:
-        body = msgpack.unpackb(parts[1], strict_map_key=True, max_buffer_size=1 << 20)
+        body = msgpack.unpackb(parts[1], strict_map_key=True, max_map_len=64, max_array_len=4096, max_str_len=4096)
     except (ValueError, msgpack.UnpackException) as error:
         raise WireError("a message's body is not msgpack; is this the address of a Taktline line?") from error
     if not isinstance(body, dict) or body.get("v") != WIRE_VERSION:
