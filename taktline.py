@@ -19,8 +19,12 @@ from pipeline.commands import replay, run, watch
 def build_app() -> typer.Typer:
     """Returns the command line with all its commands."""
     app = typer.Typer(
-        name="taktline", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-        rich_markup_mode="rich", help="Real-time visual inspection: one verdict for every part, within its takt.",
+        name="taktline",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        help="Real-time visual inspection: one verdict for every part, within its takt.",
     )
     for command in (demo, calibrate, replay, run, watch):
         app.command()(command)

@@ -64,17 +64,23 @@ def write_gallery(page: Path, overlays: Path, verdicts: list[dict[str, Any]]) ->
         path = pictures.get(verdict["sequence"])
         if path is None:
             continue
-        caption = (f"<b>{verdict['verdict']}</b> {verdict['score']:.2f} / {verdict['threshold']:.2f}"
-                   f"<br>{html.escape(verdict['part'] or '')}")
-        figures.append(f'<figure class="{verdict["verdict"]}"><img src="{html.escape(overlays.name)}/'
-                       f'{html.escape(path.name)}" loading="lazy" alt=""><figcaption>{caption}</figcaption></figure>')
+        caption = (
+            f"<b>{verdict['verdict']}</b> {verdict['score']:.2f} / {verdict['threshold']:.2f}"
+            f"<br>{html.escape(verdict['part'] or '')}"
+        )
+        figures.append(
+            f'<figure class="{verdict["verdict"]}"><img src="{html.escape(overlays.name)}/'
+            f'{html.escape(path.name)}" loading="lazy" alt=""><figcaption>{caption}</figcaption></figure>'
+        )
     page.write_text(_PAGE.replace("@FIGURES@", "\n".join(figures)), encoding="utf-8")
     return page
 
 
 def _draw(out: Path, seed: int, console: Console) -> Path:
     root = out / "data"
-    console.print(f"drawing {_TRAIN} good parts to learn from, {_GOOD} good and {5 * _DEFECTIVE} defective ones to inspect")
+    console.print(
+        f"drawing {_TRAIN} good parts to learn from, {_GOOD} good and {5 * _DEFECTIVE} defective ones to inspect"
+    )
     shutil.rmtree(root, ignore_errors=True)
     write_dataset(root, seed, _TRAIN, _GOOD, _DEFECTIVE)
     return root
@@ -93,8 +99,10 @@ def _calibrate(root: Path, bundle: Path, backbone: str, seed: int, console: Cons
         with progress_bars(console) as report:
             calibrate(root, bundle, CalibrationSettings(backbone, training=training), report)
     except ImagenetWeightsMissing:
-        console.print("[yellow]No ImageNet weights in the cache or to be downloaded: the demonstration goes on with an "
-                      "untrained network, which is enough for its own parts but not for yours.[/]")
+        console.print(
+            "[yellow]No ImageNet weights in the cache or to be downloaded: the demonstration goes on with an "
+            "untrained network, which is enough for its own parts but not for yours.[/]"
+        )
         with progress_bars(console) as report:
             calibrate(root, bundle, CalibrationSettings("untrained", training=training), report)
 
@@ -105,13 +113,31 @@ def _replay(
     address = _PORT_ANY.format(overlays.parent.resolve() / "verdicts.sock")
     watch = subprocess.Popen(
         _taktline("watch", address, "--json", "--count", str(parts), "--timeout", str(_TIMEOUT_S)),
-        stdout=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         replay = subprocess.run(
-            _taktline("replay", str(bundle), str(root), "--fps", str(fps), "--seed", str(seed), "--bind", address,
-                      "--await-subscribers", "1", "--save-heatmaps", str(overlays), "--json"),
-            stdout=subprocess.PIPE, text=True, timeout=_TIMEOUT_S, check=False,
+            _taktline(
+                "replay",
+                str(bundle),
+                str(root),
+                "--fps",
+                str(fps),
+                "--seed",
+                str(seed),
+                "--bind",
+                address,
+                "--await-subscribers",
+                "1",
+                "--save-heatmaps",
+                str(overlays),
+                "--json",
+            ),
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
         )
         if replay.returncode:
             raise TaktlineError(f"the replay ended with exit code {replay.returncode}; its message is above")
@@ -154,7 +180,8 @@ _PAGE = """<!doctype html>
   main { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 1rem }
   figure { margin: 0; background: #1f2428; border-radius: 6px; overflow: hidden; border-top: 4px solid #2e9e5b }
   figure.ng { border-top-color: #e5484d } img { width: 100%; display: block }
-  figcaption { padding: .5rem .7rem; font-size: 13px; color: #aab0b6 } figcaption b { color: #e8eaed; text-transform: uppercase }
+  figcaption { padding: .5rem .7rem; font-size: 13px; color: #aab0b6 }
+  figcaption b { color: #e8eaed; text-transform: uppercase }
 </style></head><body>
 <h1>The parts that passed</h1>
 <p>Score against threshold in sigma of good parts, the highest first. The heatmap's scale is the same for every part;

@@ -101,8 +101,13 @@ def standardise(cache: FeatureCache, images: npt.NDArray[np.int64]) -> Standard:
 
 
 def train_autoencoder(
-    cache: FeatureCache, train: npt.NDArray[np.int64], validation: npt.NDArray[np.int64], standard: Standard,
-    widths: tuple[int, int], settings: TrainingSettings, report: Reporter,
+    cache: FeatureCache,
+    train: npt.NDArray[np.int64],
+    validation: npt.NDArray[np.int64],
+    standard: Standard,
+    widths: tuple[int, int],
+    settings: TrainingSettings,
+    report: Reporter,
 ) -> tuple[CellAutoencoder, Losses]:
     """Trains on cells drawn at random over all training images, which keeps the batch norm's statistics true.
 
@@ -206,5 +211,7 @@ def _loss(model: CellAutoencoder, cells: Tensor) -> float:
 
 def _check_finite(train: float, validation: float, epoch: int) -> None:
     if not (math.isfinite(train) and math.isfinite(validation)):
-        raise TrainingDiverged(f"the loss became {train} (validation {validation}) in epoch {epoch}; nothing was kept; "
-                               "lower --lr, or check the pictures")
+        raise TrainingDiverged(
+            f"the loss became {train} (validation {validation}) in epoch {epoch}; nothing was kept; "
+            "lower --lr, or check the pictures"
+        )

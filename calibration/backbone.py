@@ -6,10 +6,12 @@ import hashlib
 import json
 import logging
 import pickle
+import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -24,6 +26,7 @@ from engines.network import PIXEL_MEAN_BGR, PIXEL_STD_BGR, Backbone, Bottleneck
 log = logging.getLogger(__name__)
 
 _UNTRAINED_BRANCH = 0.1
+_DOWNLOAD_TIMEOUT_S = 20.0
 PREFIXES = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.")
 
 
@@ -113,7 +116,7 @@ def _fold_into(target: nn.Conv2d, conv: nn.Module, norm: nn.Module) -> None:
 
 
 def _torchvision_model(state: dict[str, Tensor], stride_in_1x1: bool, source: str) -> nn.Module:
-    model = resnet50(weights=None)
+    model: Any = resnet50(weights=None)
     if stride_in_1x1:
         for layer in (model.layer2, model.layer3):
             layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)
@@ -125,7 +128,9 @@ def _torchvision_model(state: dict[str, Tensor], stride_in_1x1: bool, source: st
     missing = [name for name in wanted if name not in state]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DataError(f"{source} lacks the parameter '{missing[0]}'{more}; give ResNet-50 weights with conv1 to layer3")
+        raise DataError(
+            f"{source} lacks the parameter '{missing[0]}'{more}; give ResNet-50 weights with conv1 to layer3"
+        )
     for name, value in wanted.items():
         if state[name].shape != value.shape:
             raise DataError(
@@ -135,10 +140,13 @@ def _torchvision_model(state: dict[str, Tensor], stride_in_1x1: bool, source: st
         if not bool(torch.isfinite(state[name].float()).all()):
             raise DataError(f"{source}: the parameter '{name}' holds values that are not finite; get the file anew")
     model.load_state_dict({name: state[name].float() for name in wanted}, strict=False)
-    return model.eval()
+    ready: nn.Module = model.eval()
+    return ready
 
 
 def _imagenet_state() -> dict[str, Tensor]:
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
         # V1 and not V2: its features are those that the anomaly-detection papers compared on.
         state = ResNet50_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
@@ -147,6 +155,8 @@ def _imagenet_state() -> dict[str, Tensor]:
             "the ImageNet weights of torchvision's ResNet-50 are neither in its cache nor to be downloaded here; "
             "give a file with --backbone FILE (or TAKTLINE_BACKBONE), or --backbone untrained to try things out"
         ) from error
+    finally:
+        socket.setdefaulttimeout(patience)
     return dict(state)
 
 
@@ -156,7 +166,9 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if path.suffix not in (".pth", ".pt"):
-        raise DataError(f"{path} is neither .pth nor .safetensors; give torchvision's ResNet-50 weights in one of these")
+        raise DataError(
+            f"{path} is neither .pth nor .safetensors; give torchvision's ResNet-50 weights in one of these"
+        )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
@@ -183,14 +195,15 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], bool]:
 def _untrained(seed: int, frames: list[Image]) -> nn.Module:
     generator_state = torch.random.get_rng_state()
     torch.manual_seed(seed)
-    model = resnet50(weights=None)
+    model: Any = resnet50(weights=None)
     torch.random.set_rng_state(generator_state)
     # Small residual branches keep random features local: near a defect, and nowhere else, they change.
     for name, module in model.named_modules():
         if name.endswith("bn3") and isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.weight, _UNTRAINED_BRANCH)
+    ready: nn.Module = model.eval()
     if not frames:
-        return model
+        return ready
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
@@ -203,7 +216,8 @@ def _untrained(seed: int, frames: list[Image]) -> nn.Module:
             x = (pixels.float().permute(0, 3, 1, 2) - mean) / std
             x = model.maxpool(model.relu(model.bn1(model.conv1(x))))
             model.layer3(model.layer2(model.layer1(x)))
-    return model.eval()
+    model.eval()
+    return ready
 
 
 def _state_sha256(state: dict[str, Tensor]) -> str:

@@ -59,8 +59,11 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
     """
     dataset = open_dataset(root)
     if len(dataset.train) < FEW_NORMALS:
-        log.warning("%s has only %d pictures of good parts; the threshold will be rough, give 100 or more",
-                    root, len(dataset.train))
+        log.warning(
+            "%s has only %d pictures of good parts; the threshold will be rough, give 100 or more",
+            root,
+            len(dataset.train),
+        )
     with new_bundle(out) as folder:
         size = settings.network.size
         adapt = list(read_frames(dataset.train[:_ADAPT_FRAMES], size)) if settings.backbone == "untrained" else None
@@ -68,9 +71,7 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
         if not backbone.pretrained:
             log.warning("the backbone is UNTRAINED: good for trying things out, not for inspecting real parts")
         frames: Iterator[Image] = read_frames(dataset.train, size)
-        fitted = fit_network(
-            backbone, frames, len(dataset.train), settings.network, settings.training, report
-        )
+        fitted = fit_network(backbone, frames, len(dataset.train), settings.network, settings.training, report)
         report("export", 0, 1)
         write_network(fitted.network, folder)
         backbone_info = {"source": backbone.source, "sha256": backbone.sha256, "pretrained": backbone.pretrained}

@@ -17,7 +17,9 @@ from engines.errors import TaktlineError, missing_package
 
 
 def calibrate(
-    data: Annotated[Path, typer.Argument(help="Data set in MVTec AD layout: train/good, and test/... if there is one.")],
+    data: Annotated[
+        Path, typer.Argument(help="Data set in MVTec AD layout: train/good, and test/... if there is one.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write the model bundle to.")],
     backbone: Annotated[
         str, typer.Option(envvar="TAKTLINE_BACKBONE", help="imagenet, untrained, or a .pth or .safetensors file.")
@@ -50,7 +52,8 @@ def calibrate(
         f"[bold green]{out}[/] is ready: {manifest.category}, {manifest.training.normals} good parts, "
         f"{manifest.training.epochs} epochs, validation loss {manifest.training.validation_loss[0]:.3f} to "
         f"{min(manifest.training.validation_loss):.3f}, threshold {manifest.threshold.value:g} sigma over "
-        f"{manifest.threshold.samples} held-out good parts, {manifest.training.seconds:.0f} s.", soft_wrap=True,
+        f"{manifest.threshold.samples} held-out good parts, {manifest.training.seconds:.0f} s.",
+        soft_wrap=True,
     )
 
 
@@ -58,7 +61,10 @@ def calibrate(
 def progress_bars(console: Console) -> Iterator[Reporter]:
     """Shows a bar with the time left for every step that reports."""
     columns = (
-        TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console) as progress:

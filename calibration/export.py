@@ -52,9 +52,16 @@ def export_onnx(module: nn.Module, size: tuple[int, int], path: Path, outputs: t
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                module.eval(), (frames,), path, input_names=["frames"], output_names=list(outputs),
-                dynamic_shapes={"frames": {0: torch.export.Dim("batch", min=1, max=4096)}}, opset_version=OPSET,
-                dynamo=True, external_data=False, verbose=False,
+                module.eval(),
+                (frames,),
+                path,
+                input_names=["frames"],
+                output_names=list(outputs),
+                dynamic_shapes={"frames": {0: torch.export.Dim("batch", min=1, max=4096)}},
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
             )
     finally:
         chatty.setLevel(level)

@@ -75,7 +75,7 @@ def extract_features(
 
 def to_cells(layer2: Tensor, layer3: Tensor) -> Tensor:
     """Brings feature maps to cells: `[N, h * w, 3072]`."""
-    count, channels, rows, columns = layer3.shape
+    count, _, rows, columns = layer3.shape
     under = layer2.reshape(count, LAYER2_CHANNELS, rows, 2, columns, 2).permute(0, 2, 4, 3, 5, 1)
     under = under.reshape(count, rows * columns, 4 * LAYER2_CHANNELS)
     return torch.cat([under, layer3.flatten(2).transpose(1, 2)], 2)
@@ -122,10 +122,8 @@ def _runner(
     return run
 
 
-def _torch_runner(
-    backbone: Backbone, device: torch.device
-) -> Callable[[npt.NDArray[np.uint8]], tuple[Tensor, Tensor]]:
-    model = backbone.to(device, memory_format=torch.channels_last)
+def _torch_runner(backbone: Backbone, device: torch.device) -> Callable[[npt.NDArray[np.uint8]], tuple[Tensor, Tensor]]:
+    model = backbone.to(device).to(memory_format=torch.channels_last)
 
     def run(frames: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():

@@ -47,8 +47,12 @@ class Fitted:
 
 
 def fit_network(
-    backbone: LoadedBackbone, frames: Iterable[Image], count: int, config: NetworkConfig,
-    settings: TrainingSettings, report: Reporter,
+    backbone: LoadedBackbone,
+    frames: Iterable[Image],
+    count: int,
+    config: NetworkConfig,
+    settings: TrainingSettings,
+    report: Reporter,
 ) -> Fitted:
     """Fits a network to frames of normal parts.
 
@@ -114,9 +118,7 @@ def _fit_weights(
         error.mean.copy_(standard.mean[part].reshape(1, -1, 1, 1))
 
 
-def _fit_context(
-    network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64], seed: int
-) -> None:
+def _fit_context(network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64], seed: int) -> None:
     """Fits what error is usual in a context: a ridge regression of its logarithm on the last hidden layer, row and
     column."""
     rows, columns = cache.grid
@@ -154,9 +156,7 @@ def _fit_context(
         _write_context(error, slope, position, (rows, columns), factor)
 
 
-def _write_context(
-    error: LayerError, slope: Tensor, position: Tensor, grid: tuple[int, int], factor: int
-) -> None:
+def _write_context(error: LayerError, slope: Tensor, position: Tensor, grid: tuple[int, int], factor: int) -> None:
     hidden, groups = slope.shape[0], error.groups
     weight = slope.reshape(hidden, groups, factor, factor)
     error.expect.get_parameter("weight").copy_(weight if factor > 1 else weight.transpose(0, 1))

@@ -132,7 +132,10 @@ def _flange(rng: np.random.Generator) -> Relief:
         metal &= away > 24
     theta = np.arctan2(dy, dx)
     streaks = cv2.remap(
-        _noise(rng, (9.0, 0.8)), ((theta + math.pi) * 100 % _SIDE).astype(np.float32), radius, cv2.INTER_LINEAR,
+        _noise(rng, (9.0, 0.8)),
+        ((theta + math.pi) * 100 % _SIDE).astype(np.float32),
+        radius,
+        cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_WRAP,
     )
     height = height + 0.10 * streaks * metal
@@ -145,8 +148,9 @@ def _flange(rng: np.random.Generator) -> Relief:
 
 def _light(relief: Relief, rng: np.random.Generator) -> Image:
     azimuth, elevation = -2.2 + rng.normal(0, 0.08), 0.85 + rng.normal(0, 0.03)
-    light = np.array([math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation),
-                      math.sin(elevation)])
+    light = np.array(
+        [math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation), math.sin(elevation)]
+    )
     smooth = cv2.GaussianBlur(relief.height, (0, 0), 1.2)
     gx, gy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=0.125)
     norm = np.sqrt(gx * gx + gy * gy + 1)
@@ -164,12 +168,14 @@ def _light(relief: Relief, rng: np.random.Generator) -> Image:
     tint = np.array([1.03, 1.0, 0.97]) + rng.normal(0, 0.004, 3)
     small = cv2.resize(shade.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)[..., None] * tint
     small = small + rng.normal(0, 0.008, small.shape)
-    return np.rint(np.clip(small, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(small, 0, 1) * 255), np.uint8)
 
 
 def _at(relief: Relief, radius: float, turn: float) -> tuple[float, float]:
-    return (relief.centre[0] + relief.scale * radius * math.cos(turn),
-            relief.centre[1] + relief.scale * radius * math.sin(turn))
+    return (
+        relief.centre[0] + relief.scale * radius * math.cos(turn),
+        relief.centre[1] + relief.scale * radius * math.sin(turn),
+    )
 
 
 def _blob(rng: np.random.Generator, at: tuple[float, float], size: float) -> Field:
@@ -198,13 +204,17 @@ def _scratch(relief: Relief, rng: np.random.Generator) -> None:
 
 
 def _dent(relief: Relief, rng: np.random.Generator) -> None:
-    blob = _blob(rng, _at(relief, rng.uniform(110, 240), rng.uniform(0, 2 * math.pi)), rng.uniform(17, 25)) * relief.metal
+    blob = (
+        _blob(rng, _at(relief, rng.uniform(110, 240), rng.uniform(0, 2 * math.pi)), rng.uniform(17, 25)) * relief.metal
+    )
     relief.height -= 26 * blob
     relief.defect |= blob > 0.3
 
 
 def _stain(relief: Relief, rng: np.random.Generator) -> None:
-    blob = _blob(rng, _at(relief, rng.uniform(110, 180), rng.uniform(0, 2 * math.pi)), rng.uniform(24, 36)) * relief.metal
+    blob = (
+        _blob(rng, _at(relief, rng.uniform(110, 180), rng.uniform(0, 2 * math.pi)), rng.uniform(24, 36)) * relief.metal
+    )
     relief.albedo *= 1 - 0.6 * blob
     relief.defect |= blob > 0.3
 
@@ -224,10 +234,13 @@ def _swarf(relief: Relief, rng: np.random.Generator) -> None:
     turns, pitch, heading = rng.uniform(1.6, 2.6), rng.uniform(7, 11), rng.uniform(0, 2 * math.pi)
     t = np.linspace(0, turns * 2 * math.pi, 120)
     along = pitch * t * 0.8
-    points = np.stack([
-        start[0] + along * math.cos(heading) + (11 + t) * np.cos(t),
-        start[1] + along * math.sin(heading) + (11 + t) * np.sin(t),
-    ], 1).astype(np.float32)
+    points = np.stack(
+        [
+            start[0] + along * math.cos(heading) + (11 + t) * np.cos(t),
+            start[1] + along * math.sin(heading) + (11 + t) * np.sin(t),
+        ],
+        1,
+    ).astype(np.float32)
     curl = np.zeros((_SIDE, _SIDE), np.uint8)
     cv2.polylines(curl, [points.round().astype(np.int32).reshape(-1, 1, 2)], False, 255, 5, cv2.LINE_AA)
     body = curl.astype(np.float32) / 255

@@ -155,8 +155,10 @@ def open_bundle(path: Path) -> Bundle:
     try:
         text = (path / MANIFEST).read_bytes()
     except OSError as error:
-        raise BundleError(f"{path} is no model bundle (it has no readable {MANIFEST}); make one with: "
-                          "taktline calibrate DIR --out BUNDLE") from error
+        raise BundleError(
+            f"{path} is no model bundle (it has no readable {MANIFEST}); make one with: "
+            "taktline calibrate DIR --out BUNDLE"
+        ) from error
     try:
         values = json.loads(text)
     except ValueError as error:
@@ -172,8 +174,9 @@ def open_bundle(path: Path) -> Bundle:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{path / MANIFEST} is not as it was written ({where}: {first['msg']}); calibrate it "
-                          "again") from error
+        raise BundleError(
+            f"{path / MANIFEST} is not as it was written ({where}: {first['msg']}); calibrate it again"
+        ) from error
     for name, digest in manifest.files.items():
         if Path(name).name != name:
             raise BundleError(f"{path / MANIFEST} names a file outside the bundle ({name}); do not use this bundle")
@@ -230,5 +233,7 @@ def _check_file(path: Path, digest: str) -> None:
     except OSError as error:
         raise BundleError(f"the bundle's file {path} cannot be read; copy the bundle again, whole") from error
     if found != digest:
-        raise BundleError(f"the bundle's file {path} was altered or damaged (its sha256 differs from the manifest's); "
-                          "copy the bundle again")
+        raise BundleError(
+            f"the bundle's file {path} was altered or damaged (its sha256 differs from the manifest's); "
+            "copy the bundle again"
+        )

@@ -78,11 +78,15 @@ class Engine(ABC):
             raise EngineError(f"the engine {self.name} is closed; open it again with open_engine")
         height, width = self.size
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (height, width, 3):
-            raise EngineError(f"the engine {self.name} takes uint8 [N, {height}, {width}, 3] and was given "
-                              f"{frames.dtype} {list(frames.shape)}; resize frames with engines.image.resize_frame")
+            raise EngineError(
+                f"the engine {self.name} takes uint8 [N, {height}, {width}, 3] and was given "
+                f"{frames.dtype} {list(frames.shape)}; resize frames with engines.image.resize_frame"
+            )
         if not 1 <= len(frames) <= self.max_batch:
-            raise EngineError(f"the engine {self.name} takes 1 to {self.max_batch} frames a batch and was given "
-                              f"{len(frames)}; open it with a larger max_batch")
+            raise EngineError(
+                f"the engine {self.name} takes 1 to {self.max_batch} frames a batch and was given "
+                f"{len(frames)}; open it with a larger max_batch"
+            )
         return self._submit(np.ascontiguousarray(frames))
 
     def infer(self, frames: Frames) -> Scores:

@@ -63,7 +63,7 @@ class NetworkConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> NetworkConfig:
         """Builds the settings from the manifest's values."""
-        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        plain: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
         return cls(**plain)
 
 
@@ -89,6 +89,8 @@ class Bottleneck(nn.Module):
 
 class Backbone(nn.Module):
     """ResNet-50 from the pixels to layer2 and layer3, for uint8 frames in OpenCV's BGR order."""
+
+    pixel_mean: Tensor
 
     def __init__(self, stride_in_1x1: bool = False) -> None:
         super().__init__()
@@ -188,7 +190,8 @@ class LayerError(nn.Module):
     def surprise(self, error: Tensor, hidden: Tensor) -> Tensor:
         """Returns the logarithm of the error beyond what the context lets expect, float32 `[N, h, w]`."""
         expected = self.expect(hidden).float() + self.position
-        return (torch.log(error + LOG_FLOOR) - expected).mean(1)
+        beyond: Tensor = torch.log(error + LOG_FLOOR) - expected
+        return beyond.mean(1)
 
 
 class InspectionNetwork(nn.Module):

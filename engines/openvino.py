@@ -63,9 +63,7 @@ class OpenVinoEngine(Engine):
 def _deliver(request: openvino.InferRequest, job: tuple[Future[Scores], Frames]) -> None:
     future = job[0]
     try:
-        future.set_result(
-            Scores(request.get_tensor("score").data.copy(), request.get_tensor("heatmap").data.copy())
-        )
+        future.set_result(Scores(request.get_tensor("score").data.copy(), request.get_tensor("heatmap").data.copy()))
     except RuntimeError as error:
         failure = EngineError(f"OpenVINO failed on a batch: {_first_line(error)}")
         failure.__cause__ = error

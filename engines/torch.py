@@ -36,9 +36,10 @@ class TorchEngine(Engine):
         try:
             self._network.load_state_dict(load_file(bundle.file(NETWORK)))
         except RuntimeError as error:
-            raise BundleError(f"{bundle.file(NETWORK)} does not fit the network of this Taktline; calibrate the bundle "
-                              "again") from error
-        self._network.eval().to(self._target, memory_format=torch.channels_last)
+            raise BundleError(
+                f"{bundle.file(NETWORK)} does not fit the network of this Taktline; calibrate the bundle again"
+            ) from error
+        self._network.eval().to(self._target).to(memory_format=torch.channels_last)
         self._places = threading.Semaphore(self.jobs)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="engine-torch")
         self.warm_up()

@@ -85,7 +85,8 @@ def run(
         line.start()
         console.print(
             f"line [bold]{config.line.name}[/] runs: {len(config.camera)} camera(s), {line.engine.name} "
-            f"{line.engine.precision}, verdicts on {line.socket.address}", highlight=False,
+            f"{line.engine.precision}, verdicts on {line.socket.address}",
+            highlight=False,
         )
         for decided in line.decided():
             summary.add(decided.verdict, decided.frame.label)
@@ -117,8 +118,9 @@ def watch(
             except TimeoutError:
                 waited += _TICK_S
                 if timeout is not None and waited >= timeout:
-                    raise TaktlineError(f"no verdict came from {endpoint} for {timeout:g} s; is its line running?"
-                                        ) from None
+                    raise TaktlineError(
+                        f"no verdict came from {endpoint} for {timeout:g} s; is its line running?"
+                    ) from None
                 continue
             waited, seen = 0.0, seen + 1
             if as_json:
@@ -164,7 +166,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TaktlineError(f"the folder {folder} cannot be made: {error.strerror or error}; give another one") from error
+        raise TaktlineError(
+            f"the folder {folder} cannot be made: {error.strerror or error}; give another one"
+        ) from error
 
 
 def _save_overlay(folder: Path, decided: Decided, line: Line) -> None:

@@ -174,8 +174,11 @@ def _explain(error: ValidationError) -> str:
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     sections: dict[str, type[Section]] = {
-        "line": LineSection, "model": ModelSection, "camera": CameraConfig,
-        "decision": DecisionSection, "publish": PublishSection,
+        "line": LineSection,
+        "model": ModelSection,
+        "camera": CameraConfig,
+        "decision": DecisionSection,
+        "publish": PublishSection,
     }
     section = sections.get(str(location[0])) if location else LineConfig
     return list((section or LineConfig).model_fields)

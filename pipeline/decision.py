@@ -72,17 +72,33 @@ class Judge:
         return self._decide(frame, "uninspected", reason, None, (), None, None)
 
     def _decide(
-        self, frame: Frame, outcome: Outcome, reason: Reason | None, score: float | None,
-        regions: tuple[Region, ...], sigma: SigmaMap | None, heatmap: Heatmap | None,
+        self,
+        frame: Frame,
+        outcome: Outcome,
+        reason: Reason | None,
+        score: float | None,
+        regions: tuple[Region, ...],
+        sigma: SigmaMap | None,
+        heatmap: Heatmap | None,
     ) -> Decided:
         now = time.monotonic_ns()
         batched = frame.batched or now
         inferred = frame.inferred or batched
         verdict = Verdict(
-            line=self._line, camera=frame.camera, sequence=frame.sequence, verdict=outcome, reason=reason, score=score,
-            threshold=self.threshold, regions=regions, part=frame.part, captured_at=frame.captured_at,
+            line=self._line,
+            camera=frame.camera,
+            sequence=frame.sequence,
+            verdict=outcome,
+            reason=reason,
+            score=score,
+            threshold=self.threshold,
+            regions=regions,
+            part=frame.part,
+            captured_at=frame.captured_at,
             latency=Latency(batched - frame.captured, inferred - batched, now - inferred, 0),
-            engine=self._engine, precision=self._precision, exact=self._precision == "f32",
+            engine=self._engine,
+            precision=self._precision,
+            exact=self._precision == "f32",
             bundle=self._bundle.short_id,
         )
         return Decided(frame, verdict, sigma, heatmap, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Inference(Stage):
         while True:
             batch = self._inbox.get()
             scores = self._submit(batch)
-            scores.add_done_callback(lambda _, batch=batch: self._done(batch))
+            scores.add_done_callback(partial(self._done, batch))
             self._outbox.put(ScoredBatch(batch, scores))
 
     def finish(self) -> None:
@@ -60,7 +61,8 @@ class Inference(Stage):
             answer.set_exception(error)
         return answer
 
-    def _done(self, batch: Batch) -> None:
+    def _done(self, batch: Batch, scores: Future[Scores]) -> None:
+        del scores
         now = time.monotonic_ns()
         for frame in batch.frames:
             frame.inferred = now

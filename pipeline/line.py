@@ -6,12 +6,12 @@ import logging
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from engines.bundle import open_bundle
 from engines.errors import LineDown
 from engines.registry import open_engine
-from pipeline.batcher import Batch, Batcher, BatchBuffers
+from pipeline.batcher import Batch, BatchBuffers, Batcher
 from pipeline.capture import Capture
 from pipeline.channel import Channel, ChannelClosed
 from pipeline.config import LineConfig
@@ -68,7 +68,7 @@ class Line:
         scored: Channel[ScoredBatch] = Channel(self.engine.jobs + 1)
         decided: Channel[Decided] = Channel(4 * limit)
         self._watched: Channel[Decided] | None = Channel(4 * limit) if watched else None
-        self._channels = [frames, batches, scored, decided]
+        self._channels: tuple[Channel[Any], ...] = (frames, batches, scored, decided)
         self._captures = [Capture(source, frames, self._stop) for source in self._sources]
         self._stages = [
             *self._captures,
@@ -151,4 +151,6 @@ class Line:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             name, error = self._failure
-            raise LineDown(f"the line went down: its stage '{name}' failed ({type(error).__name__}: {error})") from error
+            raise LineDown(
+                f"the line went down: its stage '{name}' failed ({type(error).__name__}: {error})"
+            ) from error

@@ -33,8 +33,6 @@ def draw_overlay(image: Image, sigma: npt.NDArray[np.float32], threshold: float,
     start = 0.5 * threshold / full_scale
     opacity = 0.65 * np.clip((level - start) / max(1e-6, 1.0 - start) * 2.5, 0.0, 1.0)[..., None]
     mixed = np.rint(image * (1 - opacity) + colours * opacity).astype(np.uint8)
-    outlines, _ = cv2.findContours(
-        (fine > threshold).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
+    outlines, _ = cv2.findContours((fine > threshold).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     thickness = max(1, round(min(height, width) / 300))
     return np.asarray(cv2.drawContours(mixed, outlines, -1, _OUTLINE_BGR, thickness, cv2.LINE_AA), np.uint8)

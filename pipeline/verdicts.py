@@ -153,8 +153,10 @@ def unpack(parts: list[bytes]) -> tuple[Verdict, Heatmap | None]:
         raise WireError("a message's body is not msgpack; is this the address of a Taktline line?") from error
     if not isinstance(body, dict) or body.get("v") != WIRE_VERSION:
         found = body.get("v") if isinstance(body, dict) else None
-        raise WireError(f"a message has schema version {found!r} and this Taktline reads version {WIRE_VERSION}; use "
-                        "the same version on both sides")
+        raise WireError(
+            f"a message has schema version {found!r} and this Taktline reads version {WIRE_VERSION}; use "
+            "the same version on both sides"
+        )
     scale = body.pop("heatmap", None)
     body.pop("v")
     try:

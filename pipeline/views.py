@@ -71,14 +71,24 @@ class LiveView:
 
     def _table(self, summary: RunSummary) -> RenderableType:
         table = Table(title=f"{self._engine}   {self._address}", expand=False)
-        for name, justify in (("#", "right"), ("verdict", "left"), ("score / threshold", "right"),
-                              ("latency", "right"), ("part", "left"), ("is", "left")):
+        for name, justify in (
+            ("#", "right"),
+            ("verdict", "left"),
+            ("score / threshold", "right"),
+            ("latency", "right"),
+            ("part", "left"),
+            ("is", "left"),
+        ):
             table.add_column(name, justify=justify)  # type: ignore[arg-type]
         for verdict, label in self._rows:
             score = "" if verdict.score is None else f"{verdict.score:.2f} / {verdict.threshold:.2f}"
             table.add_row(
-                str(verdict.sequence), Text(verdict.reason or verdict.verdict, STYLES[verdict.verdict]), score,
-                f"{verdict.latency.total / 1e6:.1f} ms", verdict.part or "", label or "",
+                str(verdict.sequence),
+                Text(verdict.reason or verdict.verdict, STYLES[verdict.verdict]),
+                score,
+                f"{verdict.latency.total / 1e6:.1f} ms",
+                verdict.part or "",
+                label or "",
             )
         counts = "   ".join(f"{name} {summary.outcomes[name]}" for name in STYLES)
         return Group(table, Text(f"{counts}   median latency {summary.latency_ms(0.5):.1f} ms"))
@@ -94,7 +104,9 @@ def summary_tables(summary: RunSummary) -> list[RenderableType]:
     reasons = ", ".join(f"{name} {count}" for name, count in values["reasons"].items())
     counts = values["verdicts"]
     run.add_row(
-        str(values["frames"]), str(counts["ok"]), str(counts["ng"]),
+        str(values["frames"]),
+        str(counts["ok"]),
+        str(counts["ng"]),
         f"{counts['uninspected']} ({reasons})" if reasons else "0",
         *(f"{latency[name]:.1f} ms" for name in ("p50", "p90", "p99")),
     )
@@ -110,7 +122,8 @@ def summary_tables(summary: RunSummary) -> list[RenderableType]:
         quality = Table(title="against the labels")
         for name in ("precision", "recall", "f1", "auroc"):
             quality.add_column(name.upper() if name == "auroc" else name, justify="right")
-        quality.add_row(*("-" if labels[name] is None else f"{labels[name]:.3f}"
-                          for name in ("precision", "recall", "f1", "auroc")))
+        quality.add_row(
+            *("-" if labels[name] is None else f"{labels[name]:.3f}" for name in ("precision", "recall", "f1", "auroc"))
+        )
         tables += [confusion, quality]
     return tables

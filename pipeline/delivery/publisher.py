@@ -63,8 +63,10 @@ class PublisherSocket:
         while self._subscriptions < count:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise TaktlineError(f"{self._subscriptions} of {count} subscribers came to {self.address} within "
-                                    f"{timeout:g} s; start them, or wait for fewer")
+                raise TaktlineError(
+                    f"{self._subscriptions} of {count} subscribers came to {self.address} within "
+                    f"{timeout:g} s; start them, or wait for fewer"
+                )
             if self._socket.poll(int(left * 1000) + 1):
                 self._note_subscriptions()
 
@@ -87,7 +89,7 @@ class PublisherSocket:
         self.close()
 
     def _note_subscriptions(self) -> None:
-        while self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        while self._socket.poll(0):
             message = self._socket.recv()
             if message[:1] == b"\x01":
                 self._subscriptions += 1

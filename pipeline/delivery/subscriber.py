@@ -43,8 +43,9 @@ class VerdictSubscriber:
             self._socket.connect(address)
         except zmq.ZMQError as error:
             self.close()
-            raise ConfigError(f"'{address}' is no address to subscribe to ({error.strerror}); give one like "
-                              "tcp://127.0.0.1:5556") from error
+            raise ConfigError(
+                f"'{address}' is no address to subscribe to ({error.strerror}); give one like tcp://127.0.0.1:5556"
+            ) from error
 
     def receive(self, timeout: float | None = None) -> tuple[Verdict, Heatmap | None]:
         """Waits for the next verdict.

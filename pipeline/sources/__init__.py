@@ -23,5 +23,6 @@ def open_source(camera: CameraConfig) -> Source:
         return ReplaySource(camera.name, Path(rest), camera.fps, camera.seed)
     if kind == "folder":
         return FolderSource(camera.name, Path(rest), camera.fps, camera.follow)
-    raise ConfigError(f"camera '{camera.name}': the source '{camera.source}' is of no known kind; give replay:DIR or "
-                      "folder:DIR")
+    raise ConfigError(
+        f"camera '{camera.name}': the source '{camera.source}' is of no known kind; give replay:DIR or folder:DIR"
+    )
