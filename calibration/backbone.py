@@ -8,6 +8,7 @@ import logging
 import pickle
 import socket
 import struct
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,9 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
             f"{path} is neither .pth nor .safetensors; give torchvision's ResNet-50 weights in one of these"
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise DataError(f"{path} is not a plain weights file (nothing but tensors is read from it)") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):

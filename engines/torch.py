@@ -6,8 +6,6 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
 from engines.bundle import NETWORK, Bundle
 from engines.engine import Engine, Frames, Scores
 from engines.errors import BundleError, ConfigError, EngineUnavailable, missing_package
@@ -60,7 +58,7 @@ class TorchEngine(Engine):
         torch = self._torch
         with torch.inference_mode():
             score, heatmap = self._network(torch.from_numpy(frames).to(self._target))
-        return Scores(np.array(score.cpu()), np.array(heatmap.cpu()))
+        return Scores(score.cpu().numpy(), heatmap.cpu().numpy())
 
     def _close(self) -> None:
         self._worker.shutdown(wait=True)
@@ -68,9 +66,8 @@ class TorchEngine(Engine):
 
 def _import() -> Any:
     try:
-        import safetensors
         import torch
+        from safetensors import torch as _
     except ImportError as error:
         raise EngineUnavailable(missing_package(error.name or "torch", "calibrate")) from error
-    del safetensors
     return torch

@@ -158,12 +158,13 @@ def _anchor(source: str, folder: Path) -> str:
 
 
 def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
+    # An unknown name first: it is mostly why another one is missing.
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     location = [str(part + 1) if isinstance(part, int) else part for part in first["loc"]]
     where = ".".join(location)
     if first["type"] == "extra_forbidden":
         known = _known_keys(first["loc"][:-1])
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
         hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
         return f"'{where}' is not a setting; {hint}"
     if first["type"] == "missing":

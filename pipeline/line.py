@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -82,7 +83,7 @@ class Line:
         """Waits for the subscribers that were asked for, then lets the frames in."""
         publish = self.config.publish
         if publish.await_subscribers:
-            self.socket.await_subscribers(publish.await_subscribers, publish.await_s)
+            self.socket.await_subscribers(publish.await_subscribers, publish.await_s, self._stop)
         for stage in reversed(self._stages):
             stage.start(self._stage_failed)
 
@@ -96,9 +97,12 @@ class Line:
         Raises:
             LineDown: a stage failed and took the line down.
         """
-        ended = all(stage.join(timeout) for stage in self._stages)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for stage in self._stages:
+            if not stage.join(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                return False
         self._raise_failure()
-        return ended
+        return True
 
     def decided(self) -> Iterator[Decided]:
         """Yields every frame with its verdict after it was published, until the line ends.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
 import time
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 HIGH_WATER_MARK = 100_000
 LINGER_MS = 2_000
 _HEARTBEAT_MS = 5_000
+_POLL_MS = 100
 
 
 class PublisherSocket:
@@ -53,21 +55,21 @@ class PublisherSocket:
         """The bound address, with the port that was chosen where 0 was asked for."""
         return bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
 
-    def await_subscribers(self, count: int, timeout: float) -> None:
-        """Waits until so many subscribers are there.
+    def await_subscribers(self, count: int, timeout: float, stop: threading.Event) -> None:
+        """Waits until so many subscribers are there, or `stop` is set.
 
         Raises:
             TaktlineError: they did not come in time.
         """
         deadline = time.monotonic() + timeout
-        while self._subscriptions < count:
+        while self._subscriptions < count and not stop.is_set():
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TaktlineError(
                     f"{self._subscriptions} of {count} subscribers came to {self.address} within "
                     f"{timeout:g} s; start them, or wait for fewer"
                 )
-            if self._socket.poll(int(left * 1000) + 1):
+            if self._socket.poll(min(int(left * 1000) + 1, _POLL_MS)):
                 self._note_subscriptions()
 
     def send(self, parts: list[bytes]) -> None:

@@ -1,0 +1,101 @@
+"""Calibration from the command line: the bundle it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from calibration.parts import write_dataset
+from engines.bundle import open_bundle
+from tests.conftest import RunTaktline
+
+
+def test_the_bundle_says_how_it_was_made(drawn: Path, tmp_path: Path, taktline: RunTaktline) -> None:
+    out = tmp_path / "runs" / "flange"
+    done = taktline(
+        "calibrate",
+        drawn,
+        "--out",
+        out,
+        "--backbone",
+        "untrained",
+        "--steps",
+        40,
+        "--seed",
+        3,
+        "--sigma",
+        2.5,
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "UNTRAINED" in done.stderr
+    assert "only 30 pictures" in done.stderr
+    manifest = json.loads(done.stdout)
+    assert manifest["threshold"] == {"value": 2.5, "rule": "sigma", "samples": 6}
+    assert manifest["training"]["seed"] == 3
+    assert manifest["backbone"]["source"] == "untrained"
+    assert manifest["network"]["context"] == 0
+    assert set(manifest["files"]) == {"model.onnx", "model.fp16.onnx", "network.safetensors"}
+    assert open_bundle(out).manifest.model_dump(mode="json") == manifest
+    assert [path.name for path in out.parent.iterdir()] == ["flange"]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    write_dataset(tmp_path / "small", seed=2, train=12, good=1, defective=0)
+    return tmp_path / "small"
+
+
+def refusal(taktline: RunTaktline, *arguments: object) -> str:
+    """Runs a command that must be refused and returns its one sentence."""
+    done = taktline(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("taktline:")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def test_a_picture_that_is_cut_short_is_named_and_nothing_is_left(small: Path, taktline: RunTaktline) -> None:
+    broken = small / "train" / "good" / "007.png"
+    broken.write_bytes(broken.read_bytes()[:2000])
+    out = small.parent / "runs" / "bundle"
+    assert "007.png is cut short" in refusal(taktline, "calibrate", small, "--out", out, "--backbone", "untrained")
+    assert list(out.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["calibrate", "nowhere", "--out", "b"], "no folder nowhere"),
+        (["calibrate", "{small}", "--out", "b", "--backbone", "nothing.pth"], "no weights file nothing.pth"),
+        (["calibrate", "{small}", "--out", "{small}", "--backbone", "untrained"], "not a model bundle"),
+        (["replay", "nobundle", "{small}"], "nobundle is no model bundle"),
+        (["replay", "{bundle}", "nowhere"], "no folder nowhere"),
+        (["replay", "{bundle}", "{small}", "--fps", "0"], "above 0 frames a second"),
+        (["replay", "{bundle}", "{small}", "--fps", "-3"], "above 0 frames a second"),
+        (["replay", "{bundle}", "{small}", "--bind", "nonsense"], "tcp://"),
+        (["replay", "{bundle}", "{small}", "--engine", "openvio"], "no engine 'openvio'"),
+        (["run", "missing.toml"], "missing.toml cannot be read"),
+        (["watch", "nonsense"], "no address"),
+        (["demo", "--fps", "0", "--out", "{out}"], "above 0 frames a second"),
+        (["demo", "--data", "nowhere", "--out", "{out}"], "no folder nowhere"),
+    ],
+)
+def test_bad_input_gets_one_sentence(
+    arguments: list[str], message: str, small: Path, bundle_path: Path, tmp_path: Path, taktline: RunTaktline
+) -> None:
+    names = {"small": small, "bundle": bundle_path, "out": tmp_path / "demo"}
+    assert message in refusal(taktline, *(argument.format(**names) for argument in arguments))
+
+
+def test_a_bundle_that_was_altered_is_not_replayed(
+    small: Path, bundle_path: Path, tmp_path: Path, taktline: RunTaktline
+) -> None:
+    copy = Path(shutil.copytree(bundle_path, tmp_path / "copy"))
+    with (copy / "model.onnx").open("ab") as file:
+        file.write(b"!")
+    assert "model.onnx was altered" in refusal(taktline, "replay", copy, small)

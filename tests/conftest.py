@@ -1,0 +1,100 @@
+"""What tests share: drawn parts, a small bundle of them, real data where it lies beside the checkout."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from calibration.autoencoder import TrainingSettings
+from calibration.calibrate import CalibrationSettings, calibrate
+from calibration.parts import write_dataset
+from engines.bundle import Bundle, open_bundle
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+WEIGHTS = SHARED / "weights" / "resnet50_msra_imagenet1k_layer3.safetensors"
+
+RunTaktline = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set of drawn parts: 30 to learn from, 8 good and 10 defective ones to test."""
+    root = tmp_path_factory.mktemp("data") / "flange"
+    write_dataset(root, seed=1, train=30, good=8, defective=2)
+    return root
+
+
+@pytest.fixture(scope="session")
+def bundle_path(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle calibrated briefly on the drawn parts."""
+    path = tmp_path_factory.mktemp("bundles") / "flange"
+    calibrate(drawn, path, CalibrationSettings("untrained", training=TrainingSettings(steps=120)))
+    return path
+
+
+@pytest.fixture
+def bundle(bundle_path: Path) -> Bundle:
+    """The same bundle, opened."""
+    return open_bundle(bundle_path)
+
+
+@pytest.fixture(scope="session")
+def weights() -> Path:
+    """Real ImageNet weights."""
+    if not WEIGHTS.is_file():
+        pytest.skip(f"no ImageNet weights at {WEIGHTS}; put them there to run this test")
+    return WEIGHTS
+
+
+@pytest.fixture(scope="session")
+def screw() -> Path:
+    """Real pictures: MVTec AD's screw."""
+    path = SHARED / "data" / "screw"
+    if not path.is_dir():
+        pytest.skip(f"no data set at {path}; put MVTec AD's screw there to run this test")
+    return path
+
+
+@pytest.fixture(scope="session")
+def screw_bundle(screw: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the screw, calibrated with the product's defaults."""
+    path = tmp_path_factory.mktemp("bundles") / "screw"
+    calibrate(screw, path, CalibrationSettings(str(weights)))
+    return path
+
+
+@pytest.fixture
+def endpoint() -> str:
+    """A ZeroMQ address that is free on this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def no_thread_left() -> Iterator[None]:
+    """Fails where a test leaves a thread behind."""
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in left:
+        thread.join(5)
+    assert not [thread.name for thread in left if thread.is_alive()]
+
+
+@pytest.fixture
+def taktline() -> RunTaktline:
+    """Runs the command line in a process of its own."""
+
+    def run(*arguments: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "taktline", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT)
+
+    return run

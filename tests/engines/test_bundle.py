@@ -1,0 +1,87 @@
+"""A bundle is opened whole and unaltered, or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from engines.bundle import MANIFEST, MODEL_F32, Bundle, new_bundle, open_bundle
+from engines.errors import BundleError
+
+
+@pytest.fixture
+def copy(bundle_path: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle_path, tmp_path / "copy"))
+
+
+def test_a_whole_bundle_opens(bundle: Bundle) -> None:
+    assert bundle.size == (224, 224)
+    assert len(bundle.short_id) == 12
+    assert bundle.manifest.category == "flange"
+    assert len(bundle.manifest.training.train_loss) == bundle.manifest.training.epochs
+    assert bundle.manifest.training.train_loss[-1] < bundle.manifest.training.train_loss[0]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.fp16.onnx", "network.safetensors"])
+def test_an_altered_file_is_named(copy: Path, name: str) -> None:
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    with pytest.raises(BundleError, match=f"{name} was altered"):
+        open_bundle(copy)
+
+
+def test_a_missing_file_is_named(copy: Path) -> None:
+    (copy / MODEL_F32).unlink()
+    with pytest.raises(BundleError, match=MODEL_F32):
+        open_bundle(copy)
+
+
+def test_another_schema_is_refused(copy: Path) -> None:
+    manifest = json.loads((copy / MANIFEST).read_text())
+    (copy / MANIFEST).write_text(json.dumps(manifest | {"schema_version": 99}))
+    with pytest.raises(BundleError, match="schema version 99"):
+        open_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"unknown": 1}, "unknown"),
+        ({"threshold": {"value": "high", "rule": "sigma", "samples": 5}}, "threshold.value"),
+        ({"files": {"../model.onnx": "0" * 64}}, "outside the bundle"),
+    ],
+)
+def test_a_manifest_that_was_tampered_with_is_refused(copy: Path, change: dict[str, object], message: str) -> None:
+    manifest = json.loads((copy / MANIFEST).read_text())
+    (copy / MANIFEST).write_text(json.dumps(manifest | change))
+    with pytest.raises(BundleError, match=message):
+        open_bundle(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_manifest_that_is_no_manifest_is_refused(copy: Path, text: str) -> None:
+    (copy / MANIFEST).write_text(text)
+    with pytest.raises(BundleError):
+        open_bundle(copy)
+
+
+def test_a_failed_write_leaves_the_old_bundle_and_nothing_else(copy: Path) -> None:
+    before = sorted(path.name for path in copy.parent.iterdir())
+    sha256 = open_bundle(copy).sha256
+    with pytest.raises(RuntimeError), new_bundle(copy) as folder:
+        (folder / "half").write_text("written")
+        raise RuntimeError("power went out")
+    assert sorted(path.name for path in copy.parent.iterdir()) == before
+    assert open_bundle(copy).sha256 == sha256
+
+
+def test_a_folder_that_is_no_bundle_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("keep me")
+    with pytest.raises(BundleError, match="not a model bundle"), new_bundle(tmp_path / "letters"):
+        pass
+    assert (tmp_path / "letters" / "dear.txt").read_text() == "keep me"
