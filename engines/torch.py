@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
 from typing import Any
 
 from engines.bundle import NETWORK, Bundle
@@ -67,7 +68,8 @@ class TorchEngine(Engine):
 def _import() -> Any:
     try:
         import torch
-        from safetensors import torch as _
+
+        import_module("safetensors.torch")
     except ImportError as error:
         raise EngineUnavailable(missing_package(error.name or "torch", "calibrate")) from error
     return torch
