@@ -33,6 +33,7 @@ class TrainingSettings:
         learning_rate: Adam's peak learning rate.
         batch_size: cells in one step.
         seed: of the weights and of the order of cells.
+        patience: epochs without a lower validation loss after which the training stops early.
     """
 
     epochs: int = 100
@@ -40,6 +41,7 @@ class TrainingSettings:
     learning_rate: float = 1e-3
     batch_size: int = CELLS_PER_STEP
     seed: int = 0
+    patience: int = 20
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def train_autoencoder(
     train_losses: list[float] = []
     validation_losses: list[float] = []
     best: tuple[float, dict[str, Tensor]] | None = None
+    best_epoch = 0
     running, counted = 0.0, 0
     # The lower precision is for speed only; weights, batch norm and loss stay in float32.
     half = torch.backends.cpu.get_cpu_capability() in ("AVX512", "AMX") or torch.cuda.is_available()
@@ -150,9 +153,13 @@ def train_autoencoder(
             _check_finite(train_losses[-1], validation_losses[-1], len(train_losses))
             if best is None or validation_losses[-1] <= best[0]:
                 best = validation_losses[-1], {key: value.clone() for key, value in model.state_dict().items()}
+                best_epoch = len(validation_losses)
         if step % 10 == 0 or step == total:
             shown = f"loss {train_losses[-1]:.4f}, validation {validation_losses[-1]:.4f}" if train_losses else ""
             report("training", step, total, shown)
+        if len(validation_losses) - best_epoch >= settings.patience:
+            report("training", total, total, f"stopped after {len(validation_losses)} epochs")
+            break
     assert best is not None
     model.load_state_dict(best[1])
     return model.eval(), Losses(tuple(train_losses), tuple(validation_losses))

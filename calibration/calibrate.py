@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,14 +13,20 @@ import numpy as np
 
 from calibration.autoencoder import TrainingSettings
 from calibration.backbone import load_backbone
-from calibration.dataset import FEW_NORMALS, Dataset, open_dataset, read_frames
+from calibration.dataset import DEFAULT_SPLIT, FEW_NORMALS, Dataset, Sample, open_dataset, read_frames
+from calibration.evaluate import evaluate
 from calibration.export import write_network
+from calibration.features import cache_capacity
 from calibration.fit import Fitted, fit_network
 from calibration.progress import Reporter, silent
-from calibration.threshold import DEFAULT_SIGMA, heatmap_scale, sigma_threshold
-from engines.bundle import Bundle, new_bundle, open_bundle, write_manifest
+from calibration.quantise import import_nncf, quantise
+from calibration.survey import shared_pictures
+from calibration.threshold import choose_threshold, heatmap_scale
+from engines.bundle import Bundle, Int8, Rule, new_bundle, open_bundle, update_manifest, write_manifest
+from engines.errors import DataError
 from engines.image import Image
 from engines.network import NetworkConfig
+from engines.registry import open_engine
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +40,21 @@ class CalibrationSettings:
 
     Attributes:
         backbone: `imagenet`, `untrained`, or a weights file.
-        sigma: the threshold in standard deviations above the mean of good parts.
+        rule: how the threshold is chosen.
+        value: what the rule is given; None for its default.
+        split: share of good parts to learn from, where the data set has no split of its own.
         network: the network's shape.
         training: the autoencoder's training.
+        int8: whether to make an 8-bit model for OpenVINO as well.
     """
 
     backbone: str = "imagenet"
-    sigma: float = DEFAULT_SIGMA
+    rule: Rule = "sigma"
+    value: float | None = None
+    split: float = DEFAULT_SPLIT
     network: NetworkConfig = field(default_factory=NetworkConfig)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    int8: bool = False
 
 
 def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Reporter = silent) -> Bundle:
@@ -57,7 +69,12 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
     Raises:
         TaktlineError: the data, the weights or the place to write cannot be used. Nothing is left behind.
     """
-    dataset = open_dataset(root)
+    if settings.int8:
+        import_nncf()
+    dataset = open_dataset(root, settings.split, settings.training.seed)
+    _check_rule(settings, dataset)
+    for first, second in shared_pictures(dataset):
+        log.warning("the same picture is in train and test: %s and %s; its test says nothing", first, second)
     if len(dataset.train) < FEW_NORMALS:
         log.warning(
             "%s has only %d pictures of good parts; the threshold will be rough, give 100 or more",
@@ -68,40 +85,109 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
         size = settings.network.size
         adapt = list(read_frames(dataset.train[:_ADAPT_FRAMES], size)) if settings.backbone == "untrained" else None
         backbone = load_backbone(settings.backbone, settings.training.seed, adapt)
+        train = _within_cache(dataset.train, size, settings.training.seed)
         if not backbone.pretrained:
             log.warning("the backbone is UNTRAINED: good for trying things out, not for inspecting real parts")
-        frames: Iterator[Image] = read_frames(dataset.train, size)
-        fitted = fit_network(backbone, frames, len(dataset.train), settings.network, settings.training, report)
+        frames: Iterator[Image] = read_frames(train, size)
+        fitted = fit_network(backbone, frames, len(train), settings.network, settings.training, report)
         report("export", 0, 1)
         write_network(fitted.network, folder)
+        int8 = _quantise(folder, train, fitted, settings, report) if settings.int8 else None
         backbone_info = {"source": backbone.source, "sha256": backbone.sha256, "pretrained": backbone.pretrained}
-        write_manifest(folder, _manifest(dataset, fitted, settings, backbone_info))
+        write_manifest(folder, _manifest(dataset, fitted, settings, backbone_info, int8))
         report("export", 1, 1)
-    return open_bundle(out)
+    bundle = open_bundle(out)
+    return decide_threshold(bundle, "f1", None, dataset.test) if settings.rule == "f1" else bundle
+
+
+def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: Sequence[Sample] = ()) -> Bundle:
+    """Chooses a bundle's threshold anew, without training, and writes it into its manifest.
+
+    Args:
+        bundle: the bundle.
+        rule: see `calibration.threshold.choose_threshold`.
+        value: what the rule is given; None for its default.
+        labelled: for `f1`: labelled parts.
+
+    Raises:
+        TaktlineError: the rule or its value cannot be used.
+    """
+    pairs = None
+    if rule == "f1":
+        with open_engine(bundle, max_batch=8) as engine:
+            evaluation = evaluate(bundle, engine, labelled)
+        pairs = evaluation.scores, evaluation.defective
+    threshold = choose_threshold(rule, value, bundle.manifest.statistics.scores, pairs)
+    return update_manifest(bundle, {"threshold": threshold.model_dump()})
+
+
+def _within_cache(samples: tuple[Sample, ...], size: tuple[int, int], seed: int) -> tuple[Sample, ...]:
+    capacity = cache_capacity(size)
+    if len(samples) <= capacity:
+        return samples
+    log.warning("of %d good parts %d are used, drawn at random: the temporary file for features is bounded",
+                len(samples), capacity)  # fmt: skip
+    picks = np.sort(np.random.default_rng(seed).choice(len(samples), capacity, replace=False))
+    return tuple(samples[index] for index in picks)
+
+
+def _quantise(
+    folder: Path, train: tuple[Sample, ...], fitted: Fitted, settings: CalibrationSettings, report: Reporter
+) -> Int8:
+    held = set(fitted.held_out.tolist())
+    frames = list(read_frames(train, settings.network.size))
+    verdict = quantise(
+        folder,
+        fitted.network,
+        [frame for index, frame in enumerate(frames) if index not in held],
+        [frames[index] for index in fitted.held_out],
+        fitted.scores,
+        choose_threshold("sigma", None, fitted.scores.tolist()).value,
+        settings.training.seed,
+        report,
+    )
+    if not verdict.accepted:
+        log.warning("the int8 model was refused: %s; the bundle goes without", verdict.reason)
+    return verdict
+
+
+def _check_rule(settings: CalibrationSettings, dataset: Dataset) -> None:
+    """Refuses at once what would only be refused after minutes of training."""
+    if settings.rule != "f1":
+        choose_threshold(settings.rule, settings.value, (0.0, 1.0))
+    elif len({sample.defective for sample in dataset.test}) < 2:
+        raise DataError(f"the rule f1 needs good and defective test parts under {dataset.root}; give another rule")
 
 
 def _manifest(
-    dataset: Dataset, fitted: Fitted, settings: CalibrationSettings, backbone: dict[str, object]
+    dataset: Dataset,
+    fitted: Fitted,
+    settings: CalibrationSettings,
+    backbone: dict[str, object],
+    int8: Int8 | None,
 ) -> dict[str, object]:
-    held = len(fitted.held_out)
+    scores = tuple(float(score) for score in np.sort(fitted.scores))
+    # The rule f1 wants scores of defective parts, which the finished bundle gives; until then sigma holds.
+    rule: Rule
+    rule, value = ("sigma", None) if settings.rule == "f1" else (settings.rule, settings.value)
     mean, std = (float(value) for value in fitted.network.score_stats)
     return {
         "category": dataset.category,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "network": fitted.network.config.to_json(),
         "backbone": backbone,
-        "threshold": sigma_threshold(held, settings.sigma).model_dump(),
+        "threshold": choose_threshold(rule, value, scores).model_dump(),
         "heatmap": heatmap_scale(fitted.heat).model_dump(),
-        "statistics": {"samples": held, "mean": mean, "std": std, "highest": float(np.max(fitted.scores))},
+        "statistics": {"samples": len(scores), "mean": mean, "std": std, "scores": scores},
         "training": {
-            "normals": len(dataset.train),
+            "normals": len(fitted.held_out) + fitted.trained_on,
             "seed": settings.training.seed,
             "epochs": len(fitted.losses.train),
             "train_loss": fitted.losses.train,
             "validation_loss": fitted.losses.validation,
             "seconds": round(fitted.seconds, 1),
         },
-        "metrics": {},
+        "int8": None if int8 is None else int8.model_dump(),
         "versions": _versions(),
     }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -45,23 +47,30 @@ def export_onnx(module: nn.Module, size: tuple[int, int], path: Path, outputs: t
         outputs: names of its outputs.
     """
     frames: Tensor = torch.zeros(2, *size, 3, dtype=torch.uint8)
+    with quiet_export():
+        torch.onnx.export(
+            module.eval(),
+            (frames,),
+            path,
+            input_names=["frames"],
+            output_names=list(outputs),
+            dynamic_shapes={"frames": {0: torch.export.Dim("batch", min=1, max=4096)}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+@contextmanager
+def quiet_export() -> Iterator[None]:
+    """Keeps the exporter's notes to itself."""
     chatty = logging.getLogger("torch.onnx")
     level = chatty.level
     chatty.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.onnx.export(
-                module.eval(),
-                (frames,),
-                path,
-                input_names=["frames"],
-                output_names=list(outputs),
-                dynamic_shapes={"frames": {0: torch.export.Dim("batch", min=1, max=4096)}},
-                opset_version=OPSET,
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
+            yield
     finally:
         chatty.setLevel(level)

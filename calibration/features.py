@@ -19,7 +19,15 @@ from engines.image import Image
 from engines.network import LAYER2_CHANNELS, LAYER3_CHANNELS, Backbone
 
 _BATCH = 8
+MAX_CACHE_BYTES = 6 << 30
+
+Runner = Callable[[npt.NDArray[np.uint8]], tuple[Tensor, Tensor]]
 CELL = 4 * LAYER2_CHANNELS + LAYER3_CHANNELS
+
+
+def cache_capacity(size: tuple[int, int]) -> int:
+    """Returns how many images of a size the cache holds at the most."""
+    return MAX_CACHE_BYTES // (size[0] // 16 * (size[1] // 16) * CELL * 2)
 
 
 class FeatureCache:
@@ -45,14 +53,14 @@ class FeatureCache:
 
 @contextmanager
 def extract_features(
-    backbone: Backbone, frames: Iterable[Image], count: int, size: tuple[int, int], report: Reporter
+    backbone: Backbone | Runner, frames: Iterable[Image], count: int, size: tuple[int, int], report: Reporter
 ) -> Iterator[FeatureCache]:
     """Computes the features of `count` frames and keeps them in a temporary file for the length of the context.
 
     They are computed in float32 by the fastest engine at hand: torch on a GPU, else OpenVINO, else torch.
 
     Args:
-        backbone: the folded backbone.
+        backbone: the folded backbone, or what computes layer2 and layer3 of frames in its place.
         frames: uint8 `[H, W, 3]` each.
         count: how many there are.
         size: height and width of the frames.
@@ -60,7 +68,7 @@ def extract_features(
     """
     grid = (size[0] // 16, size[1] // 16)
     with tempfile.TemporaryDirectory(prefix="taktline-features-") as folder:
-        run = _runner(backbone, size, Path(folder))
+        run = _runner(backbone, size, Path(folder)) if isinstance(backbone, Backbone) else backbone
         shape = (count, grid[0] * grid[1], CELL)
         cells = np.lib.format.open_memmap(Path(folder) / "cells.npy", "w+", np.float16, shape)
         done = 0
@@ -101,9 +109,7 @@ def _chunks(frames: Iterable[Image]) -> Iterator[list[Image]]:
         yield chunk
 
 
-def _runner(
-    backbone: Backbone, size: tuple[int, int], folder: Path
-) -> Callable[[npt.NDArray[np.uint8]], tuple[Tensor, Tensor]]:
+def _runner(backbone: Backbone, size: tuple[int, int], folder: Path) -> Runner:
     if torch.cuda.is_available():
         return _torch_runner(backbone, torch.device("cuda"))
     try:
@@ -122,7 +128,7 @@ def _runner(
     return run
 
 
-def _torch_runner(backbone: Backbone, device: torch.device) -> Callable[[npt.NDArray[np.uint8]], tuple[Tensor, Tensor]]:
+def _torch_runner(backbone: Backbone, device: torch.device) -> Runner:
     model = backbone.to(device).to(memory_format=torch.channels_last)
 
     def run(frames: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,9 @@ from engines.network import LAYER2_CHANNELS, LOG_FLOOR, InspectionNetwork, Layer
 
 HELD_OUT_SHARE = 0.2
 MIN_HELD_OUT = 5
+SAMPLE_IMAGES = 160
 CONTEXT_CELLS = 16_000
+ENOUGH_FOR_CONTEXT = 100
 RIDGE = 0.01
 WEIGHT_FLOOR = 0.02
 
@@ -32,6 +34,7 @@ class Fitted:
     Attributes:
         network: in evaluation mode, scores and heatmaps in sigma units.
         losses: of the autoencoder.
+        trained_on: how many images the autoencoder was trained on.
         held_out: which of the images were held out.
         scores: scores of the held-out images, in sigma, float64 `[n]`.
         heat: cells of their heatmaps, in sigma, float32 `[n, h, w]`.
@@ -40,6 +43,7 @@ class Fitted:
 
     network: InspectionNetwork
     losses: Losses
+    trained_on: int
     held_out: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
     heat: npt.NDArray[np.float32]
@@ -68,6 +72,10 @@ def fit_network(
     """
     started = time.monotonic()
     config = replace(config, stride_in_1x1=backbone.network.layer2[0].conv1.stride == (2, 2))
+    if count < ENOUGH_FOR_CONTEXT:
+        # Few images do not show what error is usual in every context: half of the score leans on the error's share of
+        # the feature's own energy instead, which needs no fitting.
+        config = replace(config, context=min(config.context, 0.5))
     if not backbone.pretrained:
         # Measured: on random features the context predicts the error of defects too, and the score inverts; and what
         # they tell lies in layer2, in few cells.
@@ -82,13 +90,40 @@ def fit_network(
         network.backbone.load_state_dict(backbone.network.state_dict())
         network.autoencoder = fold_autoencoder(model, standard).eval()
         with torch.no_grad():
-            _fit_weights(network, standard, cache, train)
+            sample = train[np.linspace(0, len(train) - 1, min(len(train), SAMPLE_IMAGES)).round().astype(np.int64)]
+            _fit_weights(network, standard, cache, sample)
             if config.context > 0:
-                _fit_context(network, cache, train, settings.seed)
+                _fit_context(network, cache, sample, settings.seed)
             _fit_norms(network, cache, held_out)
             scores, heat = _measure(network, cache, held_out)
         report("statistics", 1, 1)
-    return Fitted(network, losses, held_out, scores, heat, time.monotonic() - started)
+    return Fitted(network, losses, len(train), held_out, scores, heat, time.monotonic() - started)
+
+
+@torch.no_grad()
+def refit_statistics(
+    network: InspectionNetwork,
+    cache: FeatureCache,
+    train: npt.NDArray[np.int64],
+    held_out: npt.NDArray[np.int64],
+    seed: int,
+) -> npt.NDArray[np.float64]:
+    """Fits a network's context, norms and sigma units anew to other features of the same images, without training.
+
+    Args:
+        network: changed in place.
+        cache: the features, such as those of a quantised backbone.
+        train: which images the context is fitted on.
+        held_out: which images norms and sigma units are measured on.
+        seed: of the cells that are drawn.
+
+    Returns:
+        Scores of the held-out images in sigma, `[n]`.
+    """
+    if network.config.context > 0:
+        _fit_context(network, cache, train, seed)
+    _fit_norms(network, cache, held_out)
+    return _measure(network, cache, held_out)[0]
 
 
 def split_normals(count: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

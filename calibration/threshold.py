@@ -1,20 +1,110 @@
-"""Thresholds, from good parts only."""
+"""Thresholds: from good parts only, with the false alarms that they promise and how sure that is."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import beta
+from sklearn.metrics import precision_recall_curve
 
-from engines.bundle import Heatmap, Threshold
+from engines.bundle import Heatmap, Rule, Threshold
+from engines.errors import ConfigError, DataError
 
 DEFAULT_SIGMA = 2.0
+DEFAULT_RATE = 0.01
+CONFIDENCE = 0.95
+_TAIL_SHARE = 0.25
+_COUNTABLE = 10
 _CELL_QUANTILE = 0.999
 _MIN_CELL_SIGMA = 3.0
 
+Scores = npt.NDArray[np.float64]
 
-def sigma_threshold(samples: int, sigma: float = DEFAULT_SIGMA) -> Threshold:
-    """Returns the threshold at mean + `sigma` standard deviations of held-out good parts."""
-    return Threshold(value=sigma, rule="sigma", samples=samples)
+
+def choose_threshold(
+    rule: Rule,
+    parameter: float | None,
+    normals: Sequence[float],
+    labelled: tuple[Scores, npt.NDArray[np.bool_]] | None = None,
+) -> Threshold:
+    """Chooses a threshold.
+
+    Args:
+        rule: `sigma` (mean + parameter standard deviations of good parts), `false-alarm-rate` (the score that at most
+            a share `parameter` of good parts passes) or `f1` (the best F1 on a labelled test split).
+        parameter: see `rule`; None for its default (2, or 0.01).
+        normals: scores of held-out good parts in sigma, on which the promised false alarms rest whatever the rule.
+        labelled: for `f1`: scores `[N]` and whether each part is defective.
+
+    Raises:
+        ConfigError: the parameter makes no sense for the rule.
+        DataError: `f1` without good and defective parts.
+    """
+    scores = np.sort(np.asarray(normals, np.float64))
+    if rule == "sigma":
+        value = parameter = DEFAULT_SIGMA if parameter is None else parameter
+        if not math.isfinite(value):
+            raise ConfigError(f"the threshold is {value}; give a number of sigma, such as 2")
+    elif rule == "false-alarm-rate":
+        parameter = DEFAULT_RATE if parameter is None else parameter
+        if not 0 < parameter < 0.5:
+            raise ConfigError(
+                f"the false-alarm rate is {parameter:g}; give a share above 0 and below 0.5, such as 0.01"
+            )
+        value = score_at_rate(scores, parameter)
+    else:
+        if parameter is not None:
+            raise ConfigError("the rule f1 takes no value: it looks for the best one")
+        value = _best_f1(labelled)
+    low, high = false_alarm_interval(scores, value)
+    expected = min(max(expected_rate(scores, value), low), high)
+    return Threshold(
+        value=value,
+        rule=rule,
+        parameter=parameter,
+        samples=len(scores),
+        tuned_on_defects=rule == "f1",
+        false_alarms_per_1000=round(1000 * expected, 2),
+        interval_per_1000=(round(1000 * low, 2), round(1000 * high, 2)),
+        warning=_warning(rule, parameter, len(scores)),
+    )
+
+
+def score_at_rate(scores: Scores, rate: float) -> float:
+    """Returns the score that a share `rate` of good parts passes.
+
+    Counted where at least ten held-out parts lie above it; else from the tail, which is fitted as exponential over the
+    highest quarter (peaks over threshold, Pickands 1975, with shape 0).
+
+    Args:
+        scores: of held-out good parts, sorted, `[N]`.
+        rate: between 0 and 0.5.
+    """
+    if rate * len(scores) >= _COUNTABLE or rate >= _TAIL_SHARE:
+        return float(np.quantile(scores, 1 - rate, method="higher"))
+    base, excess = _tail(scores)
+    return base + excess * math.log(_TAIL_SHARE / rate)
+
+
+def expected_rate(scores: Scores, threshold: float) -> float:
+    """Returns the share of good parts that is expected above a threshold: the inverse of `score_at_rate`."""
+    counted = int((scores > threshold).sum())
+    if counted >= _COUNTABLE or counted >= _TAIL_SHARE * len(scores):
+        return counted / len(scores)
+    base, excess = _tail(scores)
+    return min(_TAIL_SHARE, _TAIL_SHARE * math.exp(-max(0.0, threshold - base) / excess))
+
+
+def false_alarm_interval(scores: Scores, threshold: float) -> tuple[float, float]:
+    """Returns the 95 % interval of the share of good parts above a threshold (Clopper and Pearson 1934)."""
+    count, total = int((scores > threshold).sum()), len(scores)
+    outside = (1 - CONFIDENCE) / 2
+    low = 0.0 if count == 0 else float(beta.ppf(outside, count, total - count + 1))
+    high = 1.0 if count == total else float(beta.ppf(1 - outside, count + 1, total - count))
+    return low, high
 
 
 def heatmap_scale(cells: npt.NDArray[np.float32]) -> Heatmap:
@@ -28,3 +118,35 @@ def heatmap_scale(cells: npt.NDArray[np.float32]) -> Heatmap:
     """
     threshold = max(_MIN_CELL_SIGMA, float(np.quantile(cells, _CELL_QUANTILE)))
     return Heatmap(grid=(cells.shape[1], cells.shape[2]), full_scale=3 * threshold, threshold=threshold)
+
+
+def _tail(scores: Scores) -> tuple[float, float]:
+    base = float(np.quantile(scores, 1 - _TAIL_SHARE))
+    excess = scores[scores > base] - base
+    return base, max(float(excess.mean()) if len(excess) else 0.0, 1e-6)
+
+
+def _best_f1(labelled: tuple[Scores, npt.NDArray[np.bool_]] | None) -> float:
+    if labelled is None or not labelled[1].any() or labelled[1].all():
+        raise DataError("the rule f1 needs a test split with good and defective parts; give one, or another rule")
+    scores, defective = labelled
+    precision, recall, thresholds = precision_recall_curve(defective, scores)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    best = float(thresholds[int(np.argmax(f1[:-1]))])
+    # Halfway to the next lower score: `score > threshold` must keep the part that sets it.
+    below = scores[scores < best]
+    return (best + float(below.max())) / 2 if len(below) else best - 1e-6
+
+
+def _warning(rule: Rule, parameter: float | None, count: int) -> str | None:
+    if rule == "f1":
+        return "this threshold was tuned on defects: it suits the defects that are known, and maybe no others"
+    if rule == "false-alarm-rate" and parameter is not None and parameter * count < 3:
+        # The rule of three: with none in n seen, up to 3 / n may still be there.
+        return (
+            f"{count} held-out good parts cannot support a false-alarm rate of {parameter:g}; it is extrapolated, and "
+            f"about {math.ceil(3 / parameter)} would be needed"
+        )
+    if count < 30:
+        return f"{count} held-out good parts give a rough threshold; calibrate on more"
+    return None

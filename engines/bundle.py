@@ -22,6 +22,8 @@ MANIFEST = "manifest.json"
 MODEL_F32 = "model.onnx"
 MODEL_F16 = "model.fp16.onnx"
 NETWORK = "network.safetensors"
+MODEL_INT8 = "model.int8.xml"
+MODEL_INT8_WEIGHTS = "model.int8.bin"
 
 
 class Part(BaseModel):
@@ -30,18 +32,31 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Rule = Literal["sigma", "false-alarm-rate", "f1"]
+
+
 class Threshold(Part):
     """When a part counts as defective: its score, in sigma, is above `value`.
 
     Attributes:
         value: the threshold in sigma units.
         rule: how it was chosen.
-        samples: held-out good parts that it rests on.
+        parameter: what the rule was given: standard deviations, or a false-alarm rate.
+        samples: held-out good parts that the promised false alarms rest on.
+        tuned_on_defects: whether defective parts had a say.
+        false_alarms_per_1000: good parts in a thousand that are expected to be rejected.
+        interval_per_1000: 95 % interval of that.
+        warning: what the number of samples cannot support, or None.
     """
 
     value: float
-    rule: Literal["sigma"]
+    rule: Rule
+    parameter: float | None
     samples: int = Field(ge=1)
+    tuned_on_defects: bool
+    false_alarms_per_1000: float
+    interval_per_1000: tuple[float, float]
+    warning: str | None
 
 
 class Heatmap(Part):
@@ -65,13 +80,13 @@ class Statistics(Part):
         samples: how many.
         mean: mean of the raw score.
         std: standard deviation of the raw score.
-        highest: the highest score among them, in sigma.
+        scores: in sigma, ascending: what thresholds are chosen on.
     """
 
     samples: int = Field(ge=1)
     mean: float
     std: float = Field(gt=0)
-    highest: float
+    scores: tuple[float, ...]
 
 
 class Training(Part):
@@ -93,6 +108,30 @@ class BackboneInfo(Part):
     pretrained: bool
 
 
+class Int8(Part):
+    """How far the 8-bit model drifts from the float32 one on held-out good parts, and whether that was accepted.
+
+    Attributes:
+        accepted: whether the bundle holds the model.
+        reason: why it does not, or None.
+        samples: held-out good parts it was measured on.
+        shift: root mean square difference of the scores, in sigma.
+        largest_shift: the largest difference, in sigma.
+        flips: share of verdicts that differ.
+        max_shift: the most that is accepted of `shift`.
+        max_flips: the most that is accepted of `flips`.
+    """
+
+    accepted: bool
+    reason: str | None
+    samples: int
+    shift: float
+    largest_shift: float
+    flips: float
+    max_shift: float
+    max_flips: float
+
+
 class Manifest(Part):
     """Everything about a model but its weights."""
 
@@ -105,7 +144,7 @@ class Manifest(Part):
     heatmap: Heatmap
     statistics: Statistics
     training: Training
-    metrics: dict[str, float]
+    int8: Int8 | None
     versions: dict[str, str]
     files: dict[str, str]
 
@@ -219,6 +258,25 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> None:
     files = {file.name: file_sha256(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
     manifest = Manifest.model_validate({**values, "schema_version": SCHEMA_VERSION, "files": files})
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def update_manifest(bundle: Bundle, changes: dict[str, Any]) -> Bundle:
+    """Changes fields of a bundle's manifest in one step, and opens it anew.
+
+    Raises:
+        BundleError: the bundle cannot be written.
+    """
+    values = bundle.manifest.model_dump(mode="json") | changes
+    manifest = Manifest.model_validate(values)
+    target = bundle.path / MANIFEST
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=bundle.path, suffix=".tmp", delete=False) as file:
+            file.write(manifest.model_dump_json(indent=2) + "\n")
+        Path(file.name).chmod(0o644)
+        os.replace(file.name, target)
+    except OSError as error:
+        raise BundleError(f"{target} cannot be written: {error.strerror or error}; nothing was changed") from error
+    return open_bundle(bundle.path)
 
 
 def file_sha256(path: Path) -> str:

@@ -38,7 +38,7 @@ class Engine(ABC):
     Attributes:
         name: the engine's name, as on the command line.
         device: what it runs on, in words.
-        precision: `f32`, `bf16` or `f16`.
+        precision: `f32`, `bf16`, `f16` or `int8`.
         max_batch: the most frames in one batch.
         size: height and width of a frame in pixels.
         jobs: batches that may be in flight at once.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from engines.bundle import MODEL_F32, Bundle
+from engines.bundle import MODEL_F32, MODEL_INT8, Bundle
 from engines.engine import Engine, Frames, Scores
 from engines.errors import ConfigError, EngineError, EngineUnavailable, missing_package
 
@@ -25,16 +25,21 @@ class OpenVinoEngine(Engine):
     def __init__(self, bundle: Bundle, precision: str | None, max_batch: int) -> None:
         super().__init__(bundle, max_batch)
         offered = self.precisions()
+        if MODEL_INT8 in bundle.manifest.files:
+            offered = (*offered, "int8")
         self.precision = precision or offered[0]
         if self.precision not in offered:
             raise ConfigError(f"the engine openvino offers {' and '.join(offered)} on this machine, not {precision}")
         ov = _import()
         core = ov.Core()
-        config = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "LATENCY"}
+        # The int8 model says itself which layers it computes in 8 bits; the head stays in float32.
+        hint = "f32" if self.precision == "int8" else self.precision
+        config = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        model = bundle.file(MODEL_INT8 if self.precision == "int8" else MODEL_F32)
         try:
-            compiled = core.compile_model(str(bundle.file(MODEL_F32)), "CPU", config)
+            compiled = core.compile_model(str(model), "CPU", config)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot load {bundle.file(MODEL_F32)}: {_first_line(error)}") from error
+            raise EngineError(f"OpenVINO cannot load {model}: {_first_line(error)}") from error
         self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
         self._queue = ov.AsyncInferQueue(compiled, self.jobs)
         self._queue.set_callback(_deliver)

@@ -26,7 +26,7 @@ def test_the_bundle_says_how_it_was_made(drawn: Path, tmp_path: Path, taktline: 
         40,
         "--seed",
         3,
-        "--sigma",
+        "--value",
         2.5,
         "--json",
     )
@@ -34,7 +34,8 @@ def test_the_bundle_says_how_it_was_made(drawn: Path, tmp_path: Path, taktline: 
     assert "UNTRAINED" in done.stderr
     assert "only 30 pictures" in done.stderr
     manifest = json.loads(done.stdout)
-    assert manifest["threshold"] == {"value": 2.5, "rule": "sigma", "samples": 6}
+    assert manifest["threshold"]["value"] == manifest["threshold"]["parameter"] == 2.5
+    assert manifest["threshold"]["samples"] == 6
     assert manifest["training"]["seed"] == 3
     assert manifest["backbone"]["source"] == "untrained"
     assert manifest["network"]["context"] == 0

@@ -1,0 +1,194 @@
+"""Post-training quantisation to 8 bits for OpenVINO, held against the float32 model before it is let into a bundle."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from calibration.export import OPSET, export_onnx, quiet_export
+from calibration.features import extract_features
+from calibration.fit import refit_statistics
+from calibration.progress import Reporter
+from engines.bundle import MODEL_INT8, MODEL_INT8_WEIGHTS, Int8
+from engines.errors import TaktlineError, missing_package
+from engines.image import Image
+from engines.network import LAYER2_CHANNELS, LAYER3_CHANNELS, InspectionNetwork
+
+MAX_SHIFT_SIGMA = 1.0
+MAX_FLIP_SHARE = 0.05
+_RANGE_FRAMES = 100
+
+
+class _Head(nn.Module):
+    """The network after the backbone, on its own."""
+
+    def __init__(self, network: InspectionNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.judge(layer2, layer3)
+
+
+def quantise(
+    folder: Path,
+    network: InspectionNetwork,
+    train: Sequence[Image],
+    held_out: Sequence[Image],
+    exact: npt.NDArray[np.float64],
+    threshold: float,
+    seed: int,
+    report: Reporter,
+) -> Int8:
+    """Writes a model with an 8-bit backbone into a bundle's folder, or leaves it out where it drifts too far.
+
+    Only the backbone is quantised: the head tells small differences of large numbers, which 8 bits cannot hold. What
+    error is usual, and with it sigma units, are measured anew on the features that the quantised backbone gives.
+
+    Args:
+        folder: the bundle's folder.
+        network: the fitted float32 network; it is not changed.
+        train: frames of good parts that it was fitted to.
+        held_out: frames of held-out good parts.
+        exact: float32 scores of the held-out parts, in sigma.
+        threshold: of the score, in sigma.
+        seed: of the cells that are drawn.
+        report: told how far it is.
+
+    Raises:
+        TaktlineError: NNCF or OpenVINO is not installed.
+    """
+    nncf, openvino = import_nncf()
+    core = openvino.Core()
+    size = network.config.size
+    with tempfile.TemporaryDirectory(prefix="taktline-int8-") as work:
+        backbone = _quantise_backbone(nncf, core, network, size, train[:_RANGE_FRAMES], Path(work))
+        compiled = core.compile_model(backbone, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+        def features(frames: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+            found = compiled(frames)
+            return torch.from_numpy(found["layer2"].copy()), torch.from_numpy(found["layer3"].copy())
+
+        own = copy.deepcopy(network)
+        frames = [*train, *held_out]
+
+        def named(task: str, done: int, total: int, note: str = "") -> None:
+            report(f"int8 {task}", done, total, note)
+
+        with extract_features(features, frames, len(frames), size, named) as cache:
+            found = refit_statistics(own, cache, np.arange(len(train)), np.arange(len(train), len(frames)), seed)
+        head = core.read_model(str(_export_head(own, size, Path(work))))
+        verdict = judge_drift(exact, found, threshold)
+        if verdict.accepted:
+            openvino.save_model(_join(openvino, backbone, head), str(folder / MODEL_INT8), compress_to_fp16=False)
+            assert (folder / MODEL_INT8_WEIGHTS).is_file()
+    return verdict
+
+
+def judge_drift(exact: npt.NDArray[np.float64], found: npt.NDArray[np.float64], threshold: float) -> Int8:
+    """Says whether int8 scores of held-out good parts stay close enough to the float32 ones.
+
+    Args:
+        exact: float32 scores in sigma, `[n]`.
+        found: int8 scores in sigma, `[n]`.
+        threshold: in sigma.
+    """
+    shift = float(np.sqrt(np.mean((found - exact) ** 2)))
+    flips = float(np.mean((found > threshold) != (exact > threshold)))
+    reason = None
+    if shift > MAX_SHIFT_SIGMA:
+        reason = f"its scores move by {shift:.2f} sigma, more than {MAX_SHIFT_SIGMA}"
+    elif flips > MAX_FLIP_SHARE:
+        reason = f"{flips:.0%} of the verdicts flip, more than {MAX_FLIP_SHARE:.0%}"
+    return Int8(
+        accepted=reason is None,
+        reason=reason,
+        samples=len(exact),
+        shift=shift,
+        largest_shift=float(np.abs(found - exact).max()),
+        flips=flips,
+        max_shift=MAX_SHIFT_SIGMA,
+        max_flips=MAX_FLIP_SHARE,
+    )
+
+
+def import_nncf() -> tuple[Any, Any]:
+    """Imports NNCF and OpenVINO.
+
+    Raises:
+        TaktlineError: one of them is not installed; the text names the extra.
+    """
+    try:
+        import nncf
+        import openvino
+    except ImportError as error:
+        raise TaktlineError(missing_package(error.name or "nncf", "int8")) from error
+    return nncf, openvino
+
+
+def _quantise_backbone(
+    nncf: Any, core: Any, network: InspectionNetwork, size: tuple[int, int], frames: Sequence[Image], work: Path
+) -> Any:
+    path = work / "backbone.onnx"
+    export_onnx(network.backbone, size, path, ("layer2", "layer3"))
+    with _quiet("nncf"):
+        return nncf.quantize(
+            core.read_model(str(path)),
+            nncf.Dataset([frame[None] for frame in frames]),
+            subset_size=len(frames),
+            preset=nncf.QuantizationPreset.MIXED,
+            fast_bias_correction=True,
+        )
+
+
+def _export_head(network: InspectionNetwork, size: tuple[int, int], work: Path) -> Path:
+    path = work / "head.onnx"
+    rows, columns = size[0] // 16, size[1] // 16
+    inputs = torch.zeros(2, LAYER2_CHANNELS, 2 * rows, 2 * columns), torch.zeros(2, LAYER3_CHANNELS, rows, columns)
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    with quiet_export():
+        torch.onnx.export(
+            _Head(network).eval(),
+            inputs,
+            path,
+            input_names=["layer2", "layer3"],
+            output_names=["score", "heatmap"],
+            dynamic_shapes={"layer2": {0: batch}, "layer3": {0: batch}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    return path
+
+
+def _join(openvino: Any, backbone: Any, head: Any) -> Any:
+    """Puts the head behind the backbone in one OpenVINO model."""
+    for name in ("layer2", "layer3"):
+        source = backbone.output(name).get_node().input_value(0)
+        target = head.input(name)
+        source.get_tensor().set_names(set())
+        for consumer in list(target.get_target_inputs()):
+            consumer.replace_source_output(source)
+    return openvino.Model(head.get_results(), backbone.get_parameters(), "taktline")
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,150 @@
+"""Evaluation, the report and the table, from the command line on drawn parts."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, roc_auc_score
+
+from calibration.dataset import Sample, open_test_split
+from calibration.evaluate import evaluate, image_metrics
+from calibration.report import write_report
+from engines.bundle import open_bundle
+from engines.registry import open_engine
+from tests.conftest import RunTaktline
+
+
+def parts(labels: list[bool]) -> list[Sample]:
+    return [Sample(Path(f"{index}.png"), "bent" if bad else "good") for index, bad in enumerate(labels)]
+
+
+def test_figures_equal_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    defective = rng.random(200) < 0.4
+    scores = rng.standard_normal(200) + defective
+    found = image_metrics(scores, parts(defective.tolist()), 0.7)
+    assert found["auroc"] == pytest.approx(roc_auc_score(defective, scores))
+    assert found["f1"] == pytest.approx(f1_score(defective, scores > 0.7))
+    assert found["best_f1"] == pytest.approx(max(f1_score(defective, scores >= level) for level in scores))
+    low, high = found["auroc_interval"]
+    assert low < found["auroc"] < high
+    assert 0.03 < high - low < 0.25
+    counts = found["confusion"]
+    assert counts["tp"] + counts["fn"] == defective.sum()
+    assert found["recall_by_defect"] == {"bent": {"found": counts["tp"], "parts": int(defective.sum())}}
+
+
+def test_one_kind_of_part_leaves_figures_open() -> None:
+    found = image_metrics(np.array([1.0, 2.0]), parts([False, False]), 1.5)
+    assert found["auroc"] is None
+    assert found["recall"] is None
+    assert found["false_alarm_rate"] == 0.5
+
+
+def test_evaluate_writes_figures_and_a_report(
+    drawn: Path, bundle_path: Path, tmp_path: Path, taktline: RunTaktline
+) -> None:
+    figures, report = tmp_path / "figures.json", tmp_path / "report.html"
+    done = taktline("evaluate", bundle_path, drawn, "--precision", "f32", "--json", figures, "--report", report)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(figures.read_text())
+    assert metrics["parts"] == 18
+    assert metrics["pixel_auroc"] > 0.5
+    assert 0 < metrics["aupro"] <= 1
+    assert set(metrics["recall_by_defect"]) == {"chip", "dent", "scratch", "stain", "swarf"}
+    page = report.read_text()
+    assert not re.search(r'(src|href)="(?!data:)', page), "the report must not need a network"
+    assert page.count("<figure>") >= 16
+    for word in (
+        "Histogram",
+        "roc",
+        "losses",
+        "Defects that were missed",
+        "Good parts that were rejected",
+        "false alarms",
+    ):
+        assert word in page
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", "report.html"]
+
+
+def test_a_report_without_defects_is_written_too(bundle_path: Path, drawn: Path, tmp_path: Path) -> None:
+    bundle = open_bundle(bundle_path)
+    good = [sample for sample in open_test_split(drawn) if not sample.defective]
+    with open_engine(bundle, "openvino", "f32", 8) as engine:
+        evaluation = evaluate(bundle, engine, good)
+    write_report(tmp_path / "r.html", bundle, evaluation)
+    assert "Precision" not in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{bundle}", "{drawn}", "--report", "nowhere/r.html"], "no writable folder"),
+        (["{bundle}", "{drawn}", "--report", "{drawn}"], "is a folder"),
+        (["{bundle}"], "give a bundle and a data set"),
+        (["--all", "{drawn}/nowhere"], "no folder"),
+        (["--all", "{drawn}/train"], "no folder under"),
+        (["{bundle}", "{drawn}", "--all", "x"], "--all takes no bundle"),
+    ],
+)
+def test_bad_input_gets_one_sentence(
+    arguments: list[str], message: str, drawn: Path, bundle_path: Path, taktline: RunTaktline
+) -> None:
+    done = taktline("evaluate", *(argument.format(bundle=bundle_path, drawn=drawn) for argument in arguments))
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def test_all_categories_go_into_one_table(drawn: Path, tmp_path: Path, taktline: RunTaktline) -> None:
+    for name in ("bottle", "screw"):
+        shutil.copytree(drawn, tmp_path / "categories" / name)
+    (tmp_path / "categories" / "notes").mkdir()
+    out = tmp_path / "out"
+    done = taktline(
+        "evaluate", "--all", tmp_path / "categories", "--out", out, "--backbone", "untrained", "--steps", 20
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((out / "table.json").read_text())["rows"]
+    assert [row["category"] for row in rows] == ["bottle", "screw", "mean"]
+    assert rows[2]["auroc"] == pytest.approx((rows[0]["auroc"] + rows[1]["auroc"]) / 2)
+    assert (out / "bottle.html").is_file()
+    assert "98.1" in done.stdout.replace("\n", "")
+    assert "99.1" not in done.stdout.replace("\n", "")
+
+
+def test_thresholds_are_chosen_anew(drawn: Path, bundle_path: Path, tmp_path: Path, taktline: RunTaktline) -> None:
+    copy = Path(shutil.copytree(bundle_path, tmp_path / "copy"))
+    before = open_bundle(copy)
+    done = taktline("threshold", copy, "--rule", "false-alarm-rate", "--value", 0.02, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["warning"]
+    changed = open_bundle(copy)
+    assert changed.manifest.threshold.rule == "false-alarm-rate"
+    assert changed.manifest.files == before.manifest.files
+    assert changed.sha256 != before.sha256
+    done = taktline("threshold", copy, "--rule", "f1", "--data", drawn)
+    assert done.returncode == 0, done.stderr
+    assert "tuned on defects" in done.stdout.replace("\n", " ")
+    assert open_bundle(copy).manifest.threshold.tuned_on_defects
+    assert taktline("threshold", copy, "--rule", "f1").returncode == 2
+    assert taktline("threshold", copy, "--value", "nan").returncode == 2
+    assert {path.name for path in copy.iterdir()} == {*before.manifest.files, "manifest.json"}
+
+
+def test_the_default_threshold_keeps_its_promise_on_real_parts(screw: Path, screw_bundle: Path) -> None:
+    """False alarms on test/good lie within the interval that the manifest states, and the musts are reached."""
+    bundle = open_bundle(screw_bundle)
+    with open_engine(bundle, "openvino", "f32", 8) as engine:
+        found = evaluate(bundle, engine, open_test_split(screw)).metrics
+    low, high = bundle.manifest.threshold.interval_per_1000
+    print({name: found[name] for name in ("auroc", "f1", "pixel_auroc", "aupro", "false_alarm_rate")}, (low, high))
+    assert low <= 1000 * found["false_alarm_rate"] <= high
+    assert found["auroc"] >= 0.94
+    assert found["pixel_auroc"] >= 0.965
+    assert found["f1"] >= 0.82

@@ -1,0 +1,58 @@
+"""The 8-bit model: made, held against float32, run by the engine, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration.autoencoder import TrainingSettings
+from calibration.calibrate import CalibrationSettings, calibrate
+from calibration.dataset import open_test_split, read_frames
+from calibration.quantise import judge_drift
+from engines.bundle import MODEL_INT8, open_bundle
+from engines.errors import ConfigError
+from engines.registry import open_engine
+from pipeline.metrics import auroc
+
+
+def test_drift_beyond_the_tolerance_is_refused_with_its_reason() -> None:
+    exact = np.linspace(-2, 2.4, 40)
+    assert judge_drift(exact, exact + 0.1, 3.0).accepted
+    moved = judge_drift(exact, exact + 1.5, 9.0)
+    assert not moved.accepted
+    assert moved.reason is not None
+    assert "1.50 sigma" in moved.reason
+    flipped = judge_drift(exact, exact + 0.5, 2.0)
+    assert not flipped.accepted
+    assert flipped.reason is not None
+    assert "verdicts flip" in flipped.reason
+
+
+def test_the_engine_runs_the_8_bit_model(drawn: Path, bundle_path: Path, tmp_path: Path) -> None:
+    settings = CalibrationSettings("untrained", training=TrainingSettings(steps=120), int8=True)
+    bundle = calibrate(drawn, tmp_path / "int8", settings)
+    verdict = bundle.manifest.int8
+    assert verdict is not None
+    assert verdict.samples == 6
+    assert verdict.accepted == (MODEL_INT8 in bundle.manifest.files)
+    assert verdict.accepted, verdict.reason
+    samples = open_test_split(drawn)
+    frames = np.stack(list(read_frames(samples, bundle.size)))
+    scores = {}
+    for precision in ("f32", "int8"):
+        with open_engine(bundle, "openvino", precision, max_batch=8) as engine:
+            assert engine.precision == precision
+            found = [engine.infer(frames[start : start + 8]).score for start in range(0, len(frames), 8)]
+            scores[precision] = np.concatenate(found).astype(np.float64)
+            np.testing.assert_allclose(engine.infer(frames[3:4]).score, scores[precision][3:4], atol=2e-2)
+    assert np.corrcoef(scores["f32"], scores["int8"])[0, 1] > 0.9
+    defective = np.array([sample.defective for sample in samples])
+    areas = [auroc(score, defective) for score in scores.values()]
+    print(areas)
+    assert areas[0] is not None
+    assert areas[1] is not None
+    assert areas[1] > areas[0] - 0.1
+    with pytest.raises(ConfigError, match="not int8"):
+        open_engine(open_bundle(bundle_path), "openvino", "int8")
