@@ -82,7 +82,8 @@ def _draw(out: Path, seed: int, console: Console) -> Path:
         f"drawing {_TRAIN} good parts to learn from, {_GOOD} good and {5 * _DEFECTIVE} defective ones to inspect"
     )
     shutil.rmtree(root, ignore_errors=True)
-    write_dataset(root, seed, _TRAIN, _GOOD, _DEFECTIVE)
+    with progress_bars(console) as report:
+        write_dataset(root, seed, _TRAIN, _GOOD, _DEFECTIVE, report)
     return root
 
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from calibration.dataset import DEFAULT_SPLIT, find_dataset, open_test_split
 from calibration.progress import Reporter
 from calibration.survey import survey_dataset
-from calibration.tables import category_table, evaluation_tables, survey_table, threshold_sentence
+from calibration.tables import category_tables, evaluation_tables, survey_table, threshold_sentence
 from engines.bundle import Rule, open_bundle
 from engines.errors import ConfigError, TaktlineError, missing_package
 from engines.registry import open_engine
@@ -214,7 +214,7 @@ def _evaluate_all(root: Path, out: Path, settings: CalibrationSettings, engine: 
     _write_json(out / "table.json", {"rows": rows})
     _write_json(json_file, {"rows": rows})
     console = Console()
-    console.print(category_table(rows))
+    console.print(*category_tables(rows), sep="\n")
     console.print(f"reports and table.json in [bold]{out}[/]")
 
 

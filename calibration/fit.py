@@ -20,7 +20,7 @@ from engines.network import LAYER2_CHANNELS, LOG_FLOOR, InspectionNetwork, Layer
 
 HELD_OUT_SHARE = 0.2
 MIN_HELD_OUT = 5
-SAMPLE_IMAGES = 160
+SAMPLE_IMAGES = 400
 CONTEXT_CELLS = 16_000
 ENOUGH_FOR_CONTEXT = 100
 RIDGE = 0.01
@@ -91,12 +91,16 @@ def fit_network(
         network.autoencoder = fold_autoencoder(model, standard).eval()
         with torch.no_grad():
             sample = train[np.linspace(0, len(train) - 1, min(len(train), SAMPLE_IMAGES)).round().astype(np.int64)]
+            report("statistics", 0, 4)
             _fit_weights(network, standard, cache, sample)
+            report("statistics", 1, 4)
             if config.context > 0:
                 _fit_context(network, cache, sample, settings.seed)
+            report("statistics", 2, 4)
             _fit_norms(network, cache, held_out)
+            report("statistics", 3, 4)
             scores, heat = _measure(network, cache, held_out)
-        report("statistics", 1, 1)
+            report("statistics", 4, 4)
     return Fitted(network, losses, len(train), held_out, scores, heat, time.monotonic() - started)
 
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from calibration.progress import Reporter, silent
 from engines.image import Image
 
 Field = npt.NDArray[np.float32]
@@ -67,7 +68,7 @@ def draw_part(rng: np.random.Generator, defect: str | None = None) -> tuple[Imag
     return picture, np.asarray(mask & (defect is not None))
 
 
-def write_dataset(root: Path, seed: int, train: int, good: int, defective: int) -> None:
+def write_dataset(root: Path, seed: int, train: int, good: int, defective: int, report: Reporter = silent) -> None:
     """Writes a data set of drawn parts in MVTec AD layout.
 
     Args:
@@ -76,13 +77,17 @@ def write_dataset(root: Path, seed: int, train: int, good: int, defective: int) 
         train: good parts to calibrate on.
         good: good parts to test.
         defective: defective parts to test, of each kind.
+        report: told how far it is.
     """
     rng = np.random.default_rng(seed)
+    total, done = train + good + defective * len(DEFECTS), 0
     for split, count in (("train", train), ("test", good)):
         folder = root / split / "good"
         folder.mkdir(parents=True)
         for index in range(count):
             _write(folder / f"{index:03d}.png", draw_part(rng)[0])
+            done += 1
+            report("drawing", done, total)
     for kind in DEFECTS:
         folder, truth = root / "test" / kind, root / "ground_truth" / kind
         folder.mkdir(parents=True)
@@ -91,6 +96,8 @@ def write_dataset(root: Path, seed: int, train: int, good: int, defective: int) 
             picture, mask = draw_part(rng, kind)
             _write(folder / f"{index:03d}.png", picture)
             _write(truth / f"{index:03d}_mask.png", mask.astype(np.uint8) * 255)
+            done += 1
+            report("drawing", done, total)
 
 
 def _write(path: Path, picture: Image) -> None:

@@ -106,11 +106,11 @@ def _format(value: float | None, digits: int = 3) -> str:
 
 def _plots(bundle: Bundle, evaluation: Evaluation) -> dict[str, str]:
     defective = evaluation.defective
-    plots = {"losses": _svg(lambda axes: _draw_losses(axes, bundle), 4.6)}
-    plots["histogram"] = _svg(lambda axes: _draw_histogram(axes, evaluation), 9.4)
+    plots = {"losses": _svg(lambda axes: _draw_losses(axes, bundle), 4.2)}
+    plots["histogram"] = _svg(lambda axes: _draw_histogram(axes, evaluation), 12.0)
     if defective.any() and not defective.all():
-        plots["roc"] = _svg(lambda axes: _draw_roc(axes, evaluation), 4.6)
-        plots["precision_recall"] = _svg(lambda axes: _draw_precision_recall(axes, evaluation), 4.6)
+        plots["roc"] = _svg(lambda axes: _draw_roc(axes, evaluation), 4.2)
+        plots["precision_recall"] = _svg(lambda axes: _draw_precision_recall(axes, evaluation), 4.2)
     return plots
 
 

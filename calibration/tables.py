@@ -14,6 +14,11 @@ from engines.bundle import Threshold
 if TYPE_CHECKING:
     from calibration.evaluate import Evaluation
 
+_SHORT = {
+    "auroc": "AUROC", "average_precision": "AP", "f1": "F1", "best_f1": "best F1", "false_alarm_rate": "false alarms",
+    "pixel_auroc": "pixel AUROC", "aupro": "AUPRO",
+}  # fmt: skip
+
 
 def threshold_sentence(threshold: Threshold) -> str:
     """Says what a threshold promises, and what it cannot."""
@@ -72,26 +77,29 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
     return tables
 
 
-def category_table(rows: list[dict[str, Any]]) -> RenderableType:
-    """Shows a row a category beside the published figures where there are some."""
-    table = Table(title="every category; published image AUROC in % beside ours")
-    table.add_column("category")
+def category_tables(rows: list[dict[str, Any]]) -> list[RenderableType]:
+    """Shows a row of figures for each category, and beside the published ones those that have some."""
+    figures = Table(title="every category")
+    figures.add_column("category")
     names = [name for name in rows[0] if name != "category"]
     for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
-    known = {row["category"] for row in rows if any(row["category"] in figures for figures in PUBLISHED.values())}
-    # The published means are over all 15 categories: beside the mean of a few they would mislead.
-    if len(rows) - 1 < 15:
-        known.discard("mean")
-    methods = list(PUBLISHED) if known else []
-    for method in methods:
-        table.add_column(method, justify="right", style="dim")
+        figures.add_column(_SHORT.get(name, name), justify="right")
     for row in rows:
-        published = [
-            f"{PUBLISHED[method][row['category']]:.1f}" if row["category"] in known else "" for method in methods
-        ]
-        table.add_row(row["category"], *(_figure(row[name]) for name in names), *published)
-    return table
+        figures.add_row(row["category"], *(_figure(row[name]) for name in names))
+    known = [row for row in rows if any(row["category"] in method for method in PUBLISHED.values())]
+    # The published means are over all 15 categories: beside the mean of a few they would mislead.
+    known = [row for row in known if row["category"] != "mean" or len(rows) > 15]
+    if not known:
+        return [figures]
+    published = Table(title="image AUROC in %, ours beside published figures")
+    published.add_column("method")
+    for row in known:
+        published.add_column(row["category"], justify="right")
+    ours = ["-" if row["auroc"] is None else f"{100 * row['auroc']:.1f}" for row in known]
+    published.add_row("this run", *ours, style="bold")
+    for method, values in PUBLISHED.items():
+        published.add_row(method, *(f"{values[row['category']]:.1f}" for row in known))
+    return [figures, published]
 
 
 def _figure(value: float | None) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from engines.bundle import Bundle
+from engines.closing import Closing
 from engines.errors import ConfigError, EngineError
 
 Frames = npt.NDArray[np.uint8]
@@ -30,7 +29,7 @@ class Scores:
     heatmap: npt.NDArray[np.float32]
 
 
-class Engine(ABC):
+class Engine(Closing):
     """Runs a bundle's network. A context manager: leaving it closes the engine.
 
     Public methods check once; the engines' own `_submit` and `_close` only work.
@@ -104,14 +103,6 @@ class Engine(ABC):
         if not self._closed:
             self._closed = True
             self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @abstractmethod
     def _submit(self, frames: Frames) -> Future[Scores]: ...

@@ -6,10 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from engines.bundle import open_bundle
+from engines.closing import Closing
 from engines.errors import LineDown
 from engines.registry import open_engine
 from pipeline.batcher import Batch, BatchBuffers, Batcher
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 _JOIN_S = 30.0
 
 
-class Line:
+class Line(Closing):
     """A line from its cameras to its socket. A context manager: leaving it stops the line and frees everything.
 
     Opening it checks the settings, the bundle and the sources, binds the socket and warms the engine; `start` lets
@@ -130,14 +130,6 @@ class Line:
                 log.error("these stages did not end: %s", ", ".join(alive))
         self.engine.close()
         self.socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _stage_failed(self, name: str, error: Exception) -> None:
         with self._failing:

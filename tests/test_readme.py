@@ -38,7 +38,8 @@ def test_the_commands_of_a_first_real_use(drawn: Path, tmp_path: Path) -> None:
             time.sleep(3)
             continue
         if arguments[3] == "run":
-            time.sleep(12)
+            assert process.stderr is not None
+            assert any("runs:" in line for line in iter(process.stderr.readline, ""))
             process.terminate()
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, f"{command}: {errors}"

@@ -6,11 +6,10 @@ import dataclasses
 import logging
 import threading
 import time
-from types import TracebackType
-from typing import Self
 
 import zmq
 
+from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
 from pipeline.channel import Channel, ChannelClosed
 from pipeline.decision import Decided
@@ -25,7 +24,7 @@ _HEARTBEAT_MS = 5_000
 _POLL_MS = 100
 
 
-class PublisherSocket:
+class PublisherSocket(Closing):
     """A bound socket that verdicts are published on.
 
     It is an XPUB: a PUB that also sees who subscribes, so that a line can wait for its listeners. PUB/SUB alone
@@ -81,14 +80,6 @@ class PublisherSocket:
         """Closes the socket once what was sent is out, or after two seconds."""
         self._socket.close()
         self._context.term()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _note_subscriptions(self) -> None:
         while self._socket.poll(0):

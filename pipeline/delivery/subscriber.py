@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 import zmq
 
+from engines.closing import Closing
 from engines.errors import ConfigError
 from pipeline.delivery.publisher import HIGH_WATER_MARK
 from pipeline.verdicts import TOPIC, Heatmap, Verdict, unpack
@@ -17,7 +16,7 @@ _MAX_MESSAGE_BYTES = 16 << 20
 _POLL_MS = 200
 
 
-class VerdictSubscriber:
+class VerdictSubscriber(Closing):
     """Receives a line's verdicts. A context manager, and an iterator that waits for the next one.
 
     PUB/SUB alone loses what was published before the connection stood, or while it was broken.
@@ -76,11 +75,3 @@ class VerdictSubscriber:
         """Closes the socket."""
         self._socket.close()
         self._context.term()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

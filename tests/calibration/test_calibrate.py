@@ -6,10 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from calibration.parts import write_dataset
 from engines.bundle import open_bundle
+from engines.registry import open_engine
 from tests.conftest import RunTaktline
 
 
@@ -28,6 +30,8 @@ def test_the_bundle_says_how_it_was_made(drawn: Path, tmp_path: Path, taktline: 
         3,
         "--value",
         2.5,
+        "--size",
+        128,
         "--json",
     )
     assert done.returncode == 0, done.stderr
@@ -37,6 +41,9 @@ def test_the_bundle_says_how_it_was_made(drawn: Path, tmp_path: Path, taktline: 
     assert manifest["threshold"]["value"] == manifest["threshold"]["parameter"] == 2.5
     assert manifest["threshold"]["samples"] == 6
     assert manifest["training"]["seed"] == 3
+    assert manifest["heatmap"]["grid"] == [16, 16]
+    with open_engine(open_bundle(out), "openvino", max_batch=1) as engine:
+        assert engine.infer(np.zeros((1, 128, 128, 3), np.uint8)).heatmap.shape == (1, 16, 16)
     assert manifest["backbone"]["source"] == "untrained"
     assert manifest["network"]["context"] == 0
     assert set(manifest["files"]) == {"model.onnx", "model.fp16.onnx", "network.safetensors"}
