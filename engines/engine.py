@@ -46,13 +46,16 @@ class Engine(Closing):
     name: str
     jobs: int = 2
 
-    def __init__(self, bundle: Bundle, max_batch: int) -> None:
+    def __init__(self, bundle: Bundle, precision: str | None, max_batch: int) -> None:
         if max_batch < 1:
             raise ConfigError(f"max_batch is {max_batch}; give 1 or more")
+        offered = self.precisions_for(bundle)
+        self.precision = precision or offered[0]
+        if self.precision not in offered:
+            raise ConfigError(f"the engine {self.name} offers {' and '.join(offered)} here, not {precision}")
         self.size = bundle.size
         self.max_batch = max_batch
         self.device = "cpu"
-        self.precision = "f32"
         self._closed = False
 
     @classmethod
@@ -63,6 +66,12 @@ class Engine(Closing):
         Raises:
             EngineUnavailable: it cannot run here at all; the text says why.
         """
+
+    @classmethod
+    def precisions_for(cls, bundle: Bundle) -> tuple[str, ...]:
+        """Lists the precisions that it offers for a bundle; some need a model of their own."""
+        del bundle
+        return cls.precisions()
 
     def submit(self, frames: Frames) -> Future[Scores]:
         """Starts scoring a batch; waits only while `jobs` batches are in flight already.

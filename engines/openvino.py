@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engines.bundle import MODEL_F32, MODEL_INT8, Bundle
 from engines.engine import Engine, Frames, Scores
-from engines.errors import ConfigError, EngineError, EngineUnavailable, missing_package
+from engines.errors import EngineError, EngineUnavailable, missing_package
 
 if TYPE_CHECKING:
     import openvino
@@ -23,13 +23,7 @@ class OpenVinoEngine(Engine):
     name = "openvino"
 
     def __init__(self, bundle: Bundle, precision: str | None, max_batch: int) -> None:
-        super().__init__(bundle, max_batch)
-        offered = self.precisions()
-        if MODEL_INT8 in bundle.manifest.files:
-            offered = (*offered, "int8")
-        self.precision = precision or offered[0]
-        if self.precision not in offered:
-            raise ConfigError(f"the engine openvino offers {' and '.join(offered)} on this machine, not {precision}")
+        super().__init__(bundle, precision, max_batch)
         ov = _import()
         core = ov.Core()
         # The int8 model says itself which layers it computes in 8 bits; the head stays in float32.
@@ -50,6 +44,12 @@ class OpenVinoEngine(Engine):
         """Lists `bf16` first where the CPU has it in hardware, then `f32`."""
         capabilities = _import().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return ("bf16", "f32") if "BF16" in capabilities else ("f32",)
+
+    @classmethod
+    def precisions_for(cls, bundle: Bundle) -> tuple[str, ...]:
+        """Lists `int8` too where the bundle has such a model."""
+        offered = cls.precisions()
+        return (*offered, "int8") if MODEL_INT8 in bundle.manifest.files else offered
 
     def _submit(self, frames: Frames) -> Future[Scores]:
         future: Future[Scores] = Future()

@@ -42,7 +42,7 @@ def open_engine(bundle: Bundle, engine: str = "auto", precision: str | None = No
         ConfigError: no such engine or precision.
     """
     if engine != "auto":
-        return engine_class(engine)(bundle, precision, max_batch)  # type: ignore[call-arg,arg-type]
+        return engine_class(engine)(bundle, precision, max_batch)
     reasons = []
     for name in ENGINES:
         found = engine_class(name)
@@ -51,5 +51,5 @@ def open_engine(bundle: Bundle, engine: str = "auto", precision: str | None = No
         except EngineUnavailable as error:
             reasons.append(f"{name}: {error}")
             continue
-        return found(bundle, precision, max_batch)  # type: ignore[call-arg,arg-type]
+        return found(bundle, precision, max_batch)
     raise EngineUnavailable("no engine can run here (" + "; ".join(reasons) + ")")

@@ -9,7 +9,7 @@ from typing import Any
 
 from engines.bundle import NETWORK, Bundle
 from engines.engine import Engine, Frames, Scores
-from engines.errors import BundleError, ConfigError, EngineUnavailable, missing_package
+from engines.errors import BundleError, EngineUnavailable, missing_package
 
 
 class TorchEngine(Engine):
@@ -18,11 +18,7 @@ class TorchEngine(Engine):
     name = "torch"
 
     def __init__(self, bundle: Bundle, precision: str | None, max_batch: int) -> None:
-        super().__init__(bundle, max_batch)
-        offered = self.precisions()
-        self.precision = precision or offered[0]
-        if self.precision not in offered:
-            raise ConfigError(f"the engine torch offers {' and '.join(offered)} on this machine, not {precision}")
+        super().__init__(bundle, precision, max_batch)
         torch = _import()
         from safetensors.torch import load_file
 

@@ -6,10 +6,10 @@ import json
 import signal
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import typer
@@ -133,19 +133,18 @@ _TICK_S = 0.2
 
 
 @contextmanager
-def on_signals(action: object) -> Iterator[None]:
+def on_signals(action: Callable[[], None]) -> Iterator[None]:
     """Calls an action on the first SIGINT or SIGTERM; the next one works as it did before."""
-    before: dict[int, object] = {}
+    before: dict[signal.Signals, Any] = {}
 
     def handle(number: int, frame: types.FrameType | None) -> None:
         del number, frame
         restore()
-        assert callable(action)
         action()
 
     def restore() -> None:
         for kind, handler in before.items():
-            signal.signal(kind, handler)  # type: ignore[arg-type]
+            signal.signal(kind, handler)
 
     for kind in (signal.SIGINT, signal.SIGTERM):
         before[kind] = signal.signal(kind, handle)

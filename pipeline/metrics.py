@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.verdicts import Verdict
+
+_REMEMBERED = 100_000
 
 
 def auroc(scores: npt.NDArray[np.float64], defective: npt.NDArray[np.bool_]) -> float | None:
@@ -32,11 +34,14 @@ def auroc(scores: npt.NDArray[np.float64], defective: npt.NDArray[np.bool_]) -> 
 
 @dataclass
 class RunSummary:
-    """Collects the verdicts of a run; labels are given where a replay knows them."""
+    """Collects the verdicts of a run; labels are given where a replay knows them.
+
+    Latencies are those of the last hundred thousand frames, so that a line that runs for months does not grow.
+    """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    _latencies: list[int] = field(default_factory=list)
+    _latencies: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     _labelled: list[tuple[float, bool, bool]] = field(default_factory=list)
 
     def add(self, verdict: Verdict, label: str | None) -> None:

@@ -109,7 +109,7 @@ class FailingEngine(Engine):
     name = "failing"
 
     def __init__(self, line: Line, error: type[Exception]) -> None:
-        super().__init__(line.bundle, 1)
+        super().__init__(line.bundle, None, 1)
         self._error, self._count = error, 0
 
     @classmethod
