@@ -146,6 +146,6 @@ def test_the_default_threshold_keeps_its_promise_on_real_parts(screw: Path, scre
     print({name: found[name] for name in ("auroc", "f1", "pixel_auroc", "aupro", "false_alarm_rate")}, (low, high))
     assert low <= 1000 * found["false_alarm_rate"] <= high
     # One seed on whatever processor this is; the recipe's own table is over three.
-    assert found["auroc"] >= 0.93
-    assert found["pixel_auroc"] >= 0.96
-    assert found["f1"] >= 0.80
+    assert found["auroc"] >= 0.94
+    assert found["pixel_auroc"] >= 0.965
+    assert found["f1"] >= 0.82
