@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from bench.commands import demo
+from bench.commands import build, demo, engines
 from calibration.commands import calibrate, dataset, evaluate, threshold
 from engines.errors import TaktlineError
 from pipeline.commands import replay, run, watch
@@ -26,7 +26,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode="rich",
         help="Real-time visual inspection: one verdict for every part, within its takt.",
     )
-    for command in (demo, dataset, calibrate, evaluate, threshold, replay, run, watch):
+    for command in (demo, dataset, calibrate, evaluate, threshold, engines, build, replay, run, watch):
         app.command()(command)
     return app
 

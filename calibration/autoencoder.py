@@ -95,6 +95,7 @@ def standardise(cache: FeatureCache, images: npt.NDArray[np.int64]) -> Standard:
         cells = torch.from_numpy(cache.cells[images[start : start + 32]]).reshape(-1, CELL).double()
         sums[0] += cells.sum(0)
         sums[1] += (cells * cells).sum(0)
+    cache.release()
     # The four layer2 vectors of a cell are the same channels at four places.
     layer2 = sums[:, :split].reshape(2, 4, LAYER2_CHANNELS).mean(1).repeat(1, 4)
     mean, square = torch.cat([layer2, sums[:, split:]], 1) / (len(images) * cache.cells.shape[1])
@@ -147,6 +148,7 @@ def train_autoencoder(
         schedule.step()
         running, counted = running + float(loss.detach()), counted + 1
         if step % epoch_steps == 0 or step == total:
+            cache.release()
             train_losses.append(running / counted)
             running, counted = 0.0, 0
             validation_losses.append(_loss(model, held))

@@ -13,16 +13,18 @@ import numpy as np
 
 from calibration.autoencoder import TrainingSettings
 from calibration.backbone import load_backbone
+from calibration.bands import measure_bands
 from calibration.dataset import DEFAULT_SPLIT, FEW_NORMALS, Dataset, Sample, open_dataset, read_frames
 from calibration.evaluate import evaluate
 from calibration.export import write_network
 from calibration.features import cache_capacity
-from calibration.fit import Fitted, fit_network
+from calibration.fit import Fitted, fit_network, sample_of
 from calibration.progress import Reporter, silent
-from calibration.quantise import import_nncf, quantise
+from calibration.quantise import Labelled, import_nncf, quantise
 from calibration.survey import shared_pictures
 from calibration.threshold import choose_threshold, heatmap_scale
 from engines.bundle import Bundle, Int8, Rule, new_bundle, open_bundle, update_manifest, write_manifest
+from engines.engine import EXACT
 from engines.errors import DataError
 from engines.image import Image
 from engines.network import NetworkConfig
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _VERSIONS_OF = ("taktline", "torch", "torchvision", "onnx", "openvino", "numpy", "opencv-python-headless")
 _ADAPT_FRAMES = 64
+_MOST_LABELLED = 500
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,12 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
         fitted = fit_network(backbone, frames, len(train), settings.network, settings.training, report)
         report("export", 0, 1)
         write_network(fitted.network, folder)
-        int8 = _quantise(folder, train, fitted, settings, report) if settings.int8 else None
+        int8 = _quantise(folder, train, dataset.test, fitted, settings, report) if settings.int8 else None
         backbone_info = {"source": backbone.source, "sha256": backbone.sha256, "pretrained": backbone.pretrained}
         write_manifest(folder, _manifest(dataset, fitted, settings, backbone_info, int8))
+        held_out = list(read_frames([train[index] for index in fitted.held_out], size))
+        bands = measure_bands(open_bundle(folder), fitted.network, held_out, report)
+        update_manifest(open_bundle(folder), {"bands": {name: band.model_dump() for name, band in bands.items()}})
         report("export", 1, 1)
     bundle = open_bundle(out)
     return decide_threshold(bundle, "f1", None, dataset.test) if settings.rule == "f1" else bundle
@@ -114,7 +120,7 @@ def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: 
     """
     pairs = None
     if rule == "f1":
-        with open_engine(bundle, max_batch=8) as engine:
+        with open_engine(bundle, precision=EXACT, max_batch=8) as engine:
             evaluation = evaluate(bundle, engine, labelled)
         pairs = evaluation.scores, evaluation.defective
     threshold = choose_threshold(rule, value, bundle.manifest.statistics.scores, pairs)
@@ -132,23 +138,38 @@ def _within_cache(samples: tuple[Sample, ...], size: tuple[int, int], seed: int)
 
 
 def _quantise(
-    folder: Path, train: tuple[Sample, ...], fitted: Fitted, settings: CalibrationSettings, report: Reporter
+    folder: Path,
+    train: tuple[Sample, ...],
+    test: tuple[Sample, ...],
+    fitted: Fitted,
+    settings: CalibrationSettings,
+    report: Reporter,
 ) -> Int8:
-    held = set(fitted.held_out.tolist())
     frames = list(read_frames(train, settings.network.size))
     verdict = quantise(
         folder,
         fitted.network,
-        [frame for index, frame in enumerate(frames) if index not in held],
+        [frames[index] for index in sample_of(np.setdiff1d(np.arange(len(frames)), fitted.held_out))],
         [frames[index] for index in fitted.held_out],
         fitted.scores,
         choose_threshold("sigma", None, fitted.scores.tolist()).value,
+        _labelled(test, settings.network.size, settings.training.seed),
         settings.training.seed,
         report,
     )
     if not verdict.accepted:
         log.warning("the int8 model was refused: %s; the bundle goes without", verdict.reason)
     return verdict
+
+
+def _labelled(test: tuple[Sample, ...], size: tuple[int, int], seed: int) -> Labelled | None:
+    """Reads labelled test pictures, so many at the most that they fit into memory."""
+    picks = np.sort(np.random.default_rng(seed).permutation(len(test))[:_MOST_LABELLED])
+    samples = [test[index] for index in picks]
+    defective = np.array([sample.defective for sample in samples], np.bool_)
+    if not defective.any() or defective.all():
+        return None
+    return list(read_frames(samples, size)), defective
 
 
 def _check_rule(settings: CalibrationSettings, dataset: Dataset) -> None:
@@ -188,6 +209,7 @@ def _manifest(
             "seconds": round(fitted.seconds, 1),
         },
         "int8": None if int8 is None else int8.model_dump(),
+        "bands": {},
         "versions": _versions(),
     }
 

@@ -33,7 +33,10 @@ RuleOption = Annotated[Rule, typer.Option(help="How the threshold is chosen.")]
 ValueOption = Annotated[float | None, typer.Option(help="Sigma (default 2), or the false-alarm rate (default 0.01).")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures into this file.")]
-EngineOption = Annotated[str, typer.Option(help="auto, openvino or torch.")]
+EngineOption = Annotated[str, typer.Option(help="auto, tensorrt, openvino, onnxruntime or torch.")]
+PrecisionOption = Annotated[
+    str, typer.Option(help="auto (fast, with a second look in float32), f32, bf16, f16, int8, int8+f32 and the like.")
+]
 SeedOption = Annotated[int, typer.Option(help="Of the splits, the weights and the order.")]
 
 
@@ -111,7 +114,7 @@ def evaluate(
         "runs/all"
     ),
     engine: EngineOption = "auto",
-    precision: Annotated[str | None, typer.Option(help="The engine's preferred one by default.")] = None,
+    precision: PrecisionOption = "auto",
     json_file: JsonFile = None,
     report: Annotated[Path | None, typer.Option(help="Write a report (HTML) into this file.")] = None,
     backbone: BackboneOption = "imagenet",
@@ -185,7 +188,7 @@ def progress_bars(console: Console) -> Iterator[Reporter]:
 
 
 def _evaluate_one(
-    bundle: Path, data: Path, split: float, seed: int, engine: str, precision: str | None,
+    bundle: Path, data: Path, split: float, seed: int, engine: str, precision: str,
     json_file: Path | None, report: Path | None,
 ) -> None:  # fmt: skip
     from calibration.evaluate import evaluate as run_evaluation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engines.bundle import MODEL_F16, MODEL_F32, NETWORK
-from engines.network import InspectionNetwork
+from engines.network import InspectionNetwork, lower_precision
 
 OPSET = 18
 
@@ -24,17 +23,7 @@ def write_network(network: InspectionNetwork, folder: Path) -> None:
     size = network.config.size
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / NETWORK)
     export_onnx(network, size, folder / MODEL_F32, ("score", "heatmap"))
-    export_onnx(half_precision(network), size, folder / MODEL_F16, ("score", "heatmap"))
-
-
-def half_precision(network: InspectionNetwork) -> InspectionNetwork:
-    """Returns a copy that computes features and reconstruction in float16, errors and score in float32."""
-    half = copy.deepcopy(network)
-    half.backbone.half()
-    half.autoencoder.half()
-    half.error2.expect.half()
-    half.error3.expect.half()
-    return half
+    export_onnx(lower_precision(network, torch.float16), size, folder / MODEL_F16, ("score", "heatmap"))
 
 
 def export_onnx(module: nn.Module, size: tuple[int, int], path: Path, outputs: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -33,13 +34,16 @@ def cache_capacity(size: tuple[int, int]) -> int:
 class FeatureCache:
     """Feature maps of images, stored by layer3 cell: the four layer2 vectors under it, then its layer3 vector.
 
+    Args:
+        memory: the mapped file that `cells` lies in, where it lies in one.
+
     Attributes:
         cells: float16 `[N, h * w, 3072]` in a temporary file.
         grid: rows and columns of layer3.
     """
 
-    def __init__(self, cells: npt.NDArray[np.float16], grid: tuple[int, int]) -> None:
-        self.cells, self.grid = cells, grid
+    def __init__(self, cells: npt.NDArray[np.float16], grid: tuple[int, int], memory: mmap.mmap | None = None) -> None:
+        self.cells, self.grid, self._memory = cells, grid, memory
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -49,6 +53,12 @@ class FeatureCache:
         for start in range(0, len(indices), batch):
             rows = torch.from_numpy(self.cells[np.sort(indices[start : start + batch])]).float()
             yield from_cells(rows, self.grid)
+        self.release()
+
+    def release(self) -> None:
+        """Gives the memory of pages that were read back; they stay in the file, and mostly in the system's cache."""
+        if self._memory is not None:
+            self._memory.madvise(mmap.MADV_DONTNEED)
 
 
 @contextmanager
@@ -69,16 +79,17 @@ def extract_features(
     grid = (size[0] // 16, size[1] // 16)
     with tempfile.TemporaryDirectory(prefix="taktline-features-") as folder:
         run = _runner(backbone, size, Path(folder)) if isinstance(backbone, Backbone) else backbone
-        shape = (count, grid[0] * grid[1], CELL)
-        cells = np.lib.format.open_memmap(Path(folder) / "cells.npy", "w+", np.float16, shape)
-        done = 0
-        for chunk in _chunks(frames):
-            layer2, layer3 = run(np.stack(chunk))
-            cells[done : done + len(chunk)] = to_cells(layer2, layer3).half().numpy()
-            done += len(chunk)
-            report("features", done, count)
-        yield FeatureCache(cells, grid)
-        del cells
+        with (Path(folder) / "cells").open("w+b") as file:
+            done = 0
+            for chunk in _chunks(frames):
+                layer2, layer3 = run(np.stack(chunk))
+                file.write(to_cells(layer2, layer3).half().numpy().data)
+                done += len(chunk)
+                report("features", done, count)
+            file.flush()
+            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        cells = np.frombuffer(memory, np.float16).reshape(done, grid[0] * grid[1], CELL)
+        yield FeatureCache(cells, grid, memory)
 
 
 def to_cells(layer2: Tensor, layer3: Tensor) -> Tensor:

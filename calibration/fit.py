@@ -90,7 +90,7 @@ def fit_network(
         network.backbone.load_state_dict(backbone.network.state_dict())
         network.autoencoder = fold_autoencoder(model, standard).eval()
         with torch.no_grad():
-            sample = train[np.linspace(0, len(train) - 1, min(len(train), SAMPLE_IMAGES)).round().astype(np.int64)]
+            sample = sample_of(train)
             report("statistics", 0, 4)
             _fit_weights(network, standard, cache, sample)
             report("statistics", 1, 4)
@@ -135,6 +135,11 @@ def split_normals(count: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDA
     order = np.random.default_rng(seed).permutation(count)
     held = max(MIN_HELD_OUT, round(HELD_OUT_SHARE * count))
     return np.sort(order[held:]), np.sort(order[:held])
+
+
+def sample_of(images: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Picks the images that statistics are fitted on: all, or as many as suffice, evenly spread."""
+    return images[np.linspace(0, len(images) - 1, min(len(images), SAMPLE_IMAGES)).round().astype(np.int64)]
 
 
 def _fit_weights(

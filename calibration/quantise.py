@@ -13,20 +13,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from calibration.export import OPSET, export_onnx, quiet_export
 from calibration.features import extract_features
 from calibration.fit import refit_statistics
 from calibration.progress import Reporter
-from engines.bundle import MODEL_INT8, MODEL_INT8_WEIGHTS, Int8
+from engines.bundle import MODEL_F32, MODEL_INT8, MODEL_INT8_WEIGHTS, Int8
 from engines.errors import TaktlineError, missing_package
 from engines.image import Image
 from engines.network import LAYER2_CHANNELS, LAYER3_CHANNELS, InspectionNetwork
 
 MAX_SHIFT_SIGMA = 1.0
 MAX_FLIP_SHARE = 0.05
+MAX_AUROC_DROP = 0.01
 _RANGE_FRAMES = 100
+
+Labelled = tuple[Sequence[Image], npt.NDArray[np.bool_]]
 
 
 class _Head(nn.Module):
@@ -47,6 +51,7 @@ def quantise(
     held_out: Sequence[Image],
     exact: npt.NDArray[np.float64],
     threshold: float,
+    labelled: Labelled | None,
     seed: int,
     report: Reporter,
 ) -> Int8:
@@ -62,6 +67,7 @@ def quantise(
         held_out: frames of held-out good parts.
         exact: float32 scores of the held-out parts, in sigma.
         threshold: of the score, in sigma.
+        labelled: good and defective frames, or None where there are none.
         seed: of the cells that are drawn.
         report: told how far it is.
 
@@ -88,20 +94,30 @@ def quantise(
         with extract_features(features, frames, len(frames), size, named) as cache:
             found = refit_statistics(own, cache, np.arange(len(train)), np.arange(len(train), len(frames)), seed)
         head = core.read_model(str(_export_head(own, size, Path(work))))
-        verdict = judge_drift(exact, found, threshold)
+        joined = _join(openvino, backbone, head)
+        areas = None
+        if labelled is not None:
+            areas = _area(core, folder / MODEL_F32, labelled), _area(core, joined, labelled)
+        verdict = judge_drift(exact, found, threshold, areas)
         if verdict.accepted:
-            openvino.save_model(_join(openvino, backbone, head), str(folder / MODEL_INT8), compress_to_fp16=False)
+            openvino.save_model(joined, str(folder / MODEL_INT8), compress_to_fp16=False)
             assert (folder / MODEL_INT8_WEIGHTS).is_file()
     return verdict
 
 
-def judge_drift(exact: npt.NDArray[np.float64], found: npt.NDArray[np.float64], threshold: float) -> Int8:
+def judge_drift(
+    exact: npt.NDArray[np.float64],
+    found: npt.NDArray[np.float64],
+    threshold: float,
+    areas: tuple[float, float] | None = None,
+) -> Int8:
     """Says whether int8 scores of held-out good parts stay close enough to the float32 ones.
 
     Args:
         exact: float32 scores in sigma, `[n]`.
         found: int8 scores in sigma, `[n]`.
         threshold: in sigma.
+        areas: AUROC on labelled parts in float32 and in int8, where there are some.
     """
     shift = float(np.sqrt(np.mean((found - exact) ** 2)))
     flips = float(np.mean((found > threshold) != (exact > threshold)))
@@ -110,6 +126,8 @@ def judge_drift(exact: npt.NDArray[np.float64], found: npt.NDArray[np.float64], 
         reason = f"its scores move by {shift:.2f} sigma, more than {MAX_SHIFT_SIGMA}"
     elif flips > MAX_FLIP_SHARE:
         reason = f"{flips:.0%} of the verdicts flip, more than {MAX_FLIP_SHARE:.0%}"
+    elif areas is not None and areas[0] - areas[1] > MAX_AUROC_DROP:
+        reason = f"its AUROC falls from {areas[0]:.3f} to {areas[1]:.3f}, by more than {MAX_AUROC_DROP}"
     return Int8(
         accepted=reason is None,
         reason=reason,
@@ -119,6 +137,9 @@ def judge_drift(exact: npt.NDArray[np.float64], found: npt.NDArray[np.float64], 
         flips=flips,
         max_shift=MAX_SHIFT_SIGMA,
         max_flips=MAX_FLIP_SHARE,
+        auroc=None if areas is None else areas[1],
+        exact_auroc=None if areas is None else areas[0],
+        max_auroc_drop=MAX_AUROC_DROP,
     )
 
 
@@ -170,6 +191,13 @@ def _export_head(network: InspectionNetwork, size: tuple[int, int], work: Path) 
             verbose=False,
         )
     return path
+
+
+def _area(core: Any, model: Any, labelled: Labelled) -> float:
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    frames, defective = labelled
+    scores = [compiled(np.stack(frames[start : start + 8]))["score"].copy() for start in range(0, len(frames), 8)]
+    return float(roc_auc_score(defective, np.concatenate(scores)))
 
 
 def _join(openvino: Any, backbone: Any, head: Any) -> Any:

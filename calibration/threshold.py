@@ -15,7 +15,7 @@ from engines.errors import ConfigError, DataError
 
 DEFAULT_SIGMA = 2.0
 DEFAULT_RATE = 0.01
-CONFIDENCE = 0.95
+CONFIDENCE = 0.99
 _TAIL_SHARE = 0.25
 _COUNTABLE = 10
 _CELL_QUANTILE = 0.999
@@ -99,7 +99,11 @@ def expected_rate(scores: Scores, threshold: float) -> float:
 
 
 def false_alarm_interval(scores: Scores, threshold: float) -> tuple[float, float]:
-    """Returns the 95 % interval of the share of good parts above a threshold (Clopper and Pearson 1934)."""
+    """Returns the 99 % interval of the share of good parts above a threshold (Clopper and Pearson 1934).
+
+    99 and not 95 %, because the interval only counts: that the same held-out parts stopped the training and gave
+    mean and standard deviation, and that tomorrow's parts differ a little from today's, is not in it.
+    """
     count, total = int((scores > threshold).sum()), len(scores)
     outside = (1 - CONFIDENCE) / 2
     low = 0.0 if count == 0 else float(beta.ppf(outside, count, total - count + 1))

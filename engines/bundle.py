@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.errors import BundleError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 MODEL_F32 = "model.onnx"
 MODEL_F16 = "model.fp16.onnx"
@@ -45,7 +45,7 @@ class Threshold(Part):
         samples: held-out good parts that the promised false alarms rest on.
         tuned_on_defects: whether defective parts had a say.
         false_alarms_per_1000: good parts in a thousand that are expected to be rejected.
-        interval_per_1000: 95 % interval of that.
+        interval_per_1000: 99 % interval of that.
         warning: what the number of samples cannot support, or None.
     """
 
@@ -120,6 +120,9 @@ class Int8(Part):
         flips: share of verdicts that differ.
         max_shift: the most that is accepted of `shift`.
         max_flips: the most that is accepted of `flips`.
+        auroc: image AUROC on the labelled test split, or None where there is none.
+        exact_auroc: the same of the float32 model.
+        max_auroc_drop: the most that is accepted of the difference.
     """
 
     accepted: bool
@@ -130,10 +133,37 @@ class Int8(Part):
     flips: float
     max_shift: float
     max_flips: float
+    auroc: float | None
+    exact_auroc: float | None
+    max_auroc_drop: float
+
+
+class Band(Part):
+    """How far the scores of a lower precision lie from float32's on held-out good parts.
+
+    Attributes:
+        width: in sigma: a score farther than this from the threshold has float32's verdict.
+        samples: held-out good parts it was measured on.
+        std: standard deviation of the difference, in sigma.
+        largest: the largest difference, in sigma.
+        share: of good parts whose score lies within `width` of the threshold.
+        measured_with: the engine.
+    """
+
+    width: float = Field(gt=0)
+    samples: int = Field(ge=1)
+    std: float
+    largest: float
+    share: float
+    measured_with: str
 
 
 class Manifest(Part):
-    """Everything about a model but its weights."""
+    """Everything about a model but its weights.
+
+    Attributes:
+        bands: by precision: how far its scores lie from float32's.
+    """
 
     schema_version: int
     category: str
@@ -145,6 +175,7 @@ class Manifest(Part):
     statistics: Statistics
     training: Training
     int8: Int8 | None
+    bands: dict[str, Band]
     versions: dict[str, str]
     files: dict[str, str]
 

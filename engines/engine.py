@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,25 @@ from engines.closing import Closing
 from engines.errors import ConfigError, EngineError
 
 Frames = npt.NDArray[np.uint8]
+Hint = Literal["latency", "throughput"]
+EXACT = "f32"
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How an engine is to run.
+
+    Attributes:
+        precision: `f32`, `bf16`, `f16` or `int8`; None for the engine's preferred one.
+        max_batch: the most frames in one batch.
+        device: what to run on, such as `cpu`, `gpu`, `npu` or `cuda`; None for the engine's preferred one.
+        hint: whether a single batch should be quick, or many together.
+    """
+
+    precision: str | None = None
+    max_batch: int = 16
+    device: str | None = None
+    hint: Hint = "latency"
 
 
 @dataclass(frozen=True)
@@ -23,20 +43,25 @@ class Scores:
     Attributes:
         score: float32 `[N]`.
         heatmap: float32 `[N, h, w]`.
+        exact: whether float32 would give the same verdict for sure, bool `[N]`.
+        twice: whether the score is float32's after a second look, bool `[N]`.
     """
 
     score: npt.NDArray[np.float32]
     heatmap: npt.NDArray[np.float32]
+    exact: npt.NDArray[np.bool_]
+    twice: npt.NDArray[np.bool_]
 
 
 class Engine(Closing):
-    """Runs a bundle's network. A context manager: leaving it closes the engine.
+    """Scores frames. A context manager: leaving it closes the engine.
 
     Public methods check once; the engines' own `_submit` and `_close` only work.
 
     Attributes:
         name: the engine's name, as on the command line.
-        device: what it runs on, in words.
+        place: the device it was opened on, as on the command line.
+        device: that device in words.
         precision: `f32`, `bf16`, `f16` or `int8`.
         max_batch: the most frames in one batch.
         size: height and width of a frame in pixels.
@@ -46,38 +71,18 @@ class Engine(Closing):
     name: str
     jobs: int = 2
 
-    def __init__(self, bundle: Bundle, precision: str | None, max_batch: int) -> None:
-        if max_batch < 1:
-            raise ConfigError(f"max_batch is {max_batch}; give 1 or more")
-        offered = self.precisions_for(bundle)
-        self.precision = precision or offered[0]
-        if self.precision not in offered:
-            raise ConfigError(f"the engine {self.name} offers {' and '.join(offered)} here, not {precision}")
-        self.size = bundle.size
-        self.max_batch = max_batch
-        self.device = "cpu"
+    def __init__(self, size: tuple[int, int], precision: str, max_batch: int, place: str) -> None:
+        self.size, self.precision, self.max_batch, self.place = size, precision, max_batch, place
+        self.device = place
         self._closed = False
 
-    @classmethod
-    @abstractmethod
-    def precisions(cls) -> tuple[str, ...]:
-        """Lists the precisions that it offers on this machine, the preferred one first.
-
-        Raises:
-            EngineUnavailable: it cannot run here at all; the text says why.
-        """
-
-    @classmethod
-    def precisions_for(cls, bundle: Bundle) -> tuple[str, ...]:
-        """Lists the precisions that it offers for a bundle; some need a model of their own."""
-        del bundle
-        return cls.precisions()
-
-    def submit(self, frames: Frames) -> Future[Scores]:
+    def submit(self, frames: Frames, until: int | None = None) -> Future[Scores]:
         """Starts scoring a batch; waits only while `jobs` batches are in flight already.
 
         Args:
             frames: uint8 `[N, H, W, 3]`, BGR, 1 <= N <= max_batch; it must not change before the result is there.
+            until: monotonic nanoseconds by which the result is wanted: a second look that would take longer is left
+                out. None for no such time.
 
         Raises:
             EngineError: wrong shape or type, or the engine is closed.
@@ -95,7 +100,7 @@ class Engine(Closing):
                 f"the engine {self.name} takes 1 to {self.max_batch} frames a batch and was given "
                 f"{len(frames)}; open it with a larger max_batch"
             )
-        return self._submit(np.ascontiguousarray(frames))
+        return self._submit(np.ascontiguousarray(frames), until)
 
     def infer(self, frames: Frames) -> Scores:
         """Scores a batch and waits for the result; see `submit`."""
@@ -113,8 +118,59 @@ class Engine(Closing):
             self._closed = True
             self._close()
 
+    def _scores(self, score: npt.NDArray[np.float32], heatmap: npt.NDArray[np.float32]) -> Scores:
+        """Wraps what the network gave; both arrays must be the caller's to keep."""
+        count = len(score)
+        return Scores(score, heatmap, np.full(count, self.precision == EXACT), np.zeros(count, np.bool_))
+
     @abstractmethod
-    def _submit(self, frames: Frames) -> Future[Scores]: ...
+    def _submit(self, frames: Frames, until: int | None) -> Future[Scores]: ...
 
     @abstractmethod
     def _close(self) -> None: ...
+
+
+class NetworkEngine(Engine):
+    """An engine that runs a bundle's network through one library.
+
+    Args:
+        bundle: the opened bundle.
+        settings: how to run it.
+
+    Raises:
+        EngineUnavailable: it cannot run here; the text says why.
+        ConfigError: a setting that it does not offer here.
+    """
+
+    def __init__(self, bundle: Bundle, settings: EngineSettings) -> None:
+        if settings.max_batch < 1:
+            raise ConfigError(f"max_batch is {settings.max_batch}; give 1 or more")
+        places = self.devices()
+        place = settings.device or places[0]
+        if place not in places:
+            raise ConfigError(f"the engine {self.name} runs on {' or '.join(places)} here, not on {place}")
+        offered = self.precisions_for(bundle, place)
+        precision = settings.precision or offered[0]
+        if precision not in offered:
+            raise ConfigError(f"the engine {self.name} offers {' and '.join(offered)} here, not {precision}")
+        super().__init__(bundle.size, precision, settings.max_batch, place)
+
+    @classmethod
+    @abstractmethod
+    def devices(cls) -> tuple[str, ...]:
+        """Lists the devices that it can use on this machine, the preferred one first.
+
+        Raises:
+            EngineUnavailable: it cannot run here at all; the text says why.
+        """
+
+    @classmethod
+    @abstractmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """Lists the precisions that it offers on one of its devices, the preferred one first."""
+
+    @classmethod
+    def precisions_for(cls, bundle: Bundle, device: str) -> tuple[str, ...]:
+        """Lists the precisions that it offers for a bundle; some need a model of their own."""
+        del bundle
+        return cls.precisions(device)

@@ -8,6 +8,7 @@ every engine computes the same thing. Training happens elsewhere (`calibration.f
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -285,6 +286,14 @@ class InspectionNetwork(nn.Module):
             wide = torch.cat([first, first, values, last, last], dim)
             values = sum(taps[abs(k - 2)] / total * wide.narrow(dim, k, size) for k in range(5))  # type: ignore[assignment]
         return values
+
+
+def lower_precision(network: InspectionNetwork, kind: torch.dtype) -> InspectionNetwork:
+    """Returns a copy that computes features and reconstruction in float16 or bfloat16, errors and score in float32."""
+    lower = copy.deepcopy(network)
+    for part in (lower.backbone, lower.autoencoder, lower.error2.expect, lower.error3.expect):
+        part.to(kind)
+    return lower
 
 
 def double(values: Tensor, dim: int) -> Tensor:

@@ -6,73 +6,94 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from engines.bundle import MODEL_F32, MODEL_INT8, Bundle
-from engines.engine import Engine, Frames, Scores
+from engines.cache import cache_folder, prune
+from engines.engine import EngineSettings, Frames, NetworkEngine, Scores
 from engines.errors import EngineError, EngineUnavailable, missing_package
+from engines.jobs import first_line
 
 if TYPE_CHECKING:
     import openvino
 
+_MOST_CACHED = 2 << 30
 
-class OpenVinoEngine(Engine):
-    """Runs the bundle's float32 ONNX model through OpenVINO's asynchronous queue.
+
+class OpenVinoEngine(NetworkEngine):
+    """Runs the bundle's float32 ONNX model, or its 8-bit one, through OpenVINO's asynchronous queue.
 
     Its inference precision is a hint to OpenVINO: in `bf16` the convolutions compute in bfloat16, and what follows
-    the last of them (the score) stays in float32.
+    the last of them (the score) stays in float32. Compiled models are kept on disk, so that opening is quick.
     """
 
     name = "openvino"
 
-    def __init__(self, bundle: Bundle, precision: str | None, max_batch: int) -> None:
-        super().__init__(bundle, precision, max_batch)
+    def __init__(self, bundle: Bundle, settings: EngineSettings) -> None:
+        super().__init__(bundle, settings)
         ov = _import()
         core = ov.Core()
-        # The int8 model says itself which layers it computes in 8 bits; the head stays in float32.
-        hint = "f32" if self.precision == "int8" else self.precision
-        config = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        target = self.place.upper()
+        folder = cache_folder("openvino")
+        config = {
+            # The int8 model says itself which layers it computes in 8 bits; the head stays in float32.
+            "INFERENCE_PRECISION_HINT": "f32" if self.precision == "int8" else self.precision,
+            "PERFORMANCE_HINT": settings.hint.upper(),
+            "CACHE_DIR": str(folder),
+        }
         model = bundle.file(MODEL_INT8 if self.precision == "int8" else MODEL_F32)
         try:
-            compiled = core.compile_model(str(model), "CPU", config)
+            compiled = core.compile_model(str(model), target, config)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot load {model}: {_first_line(error)}") from error
-        self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
+            raise EngineError(f"OpenVINO cannot load {model} on {target}: {first_line(error)}") from error
+        prune(folder, _MOST_CACHED)
+        self.device = str(core.get_property(target, "FULL_DEVICE_NAME")).strip()
+        # With the latency hint a CPU asks for one request; a second lets the next batch be prepared meanwhile.
+        self.jobs = max(2, int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
         self._queue = ov.AsyncInferQueue(compiled, self.jobs)
-        self._queue.set_callback(_deliver)
+        self._queue.set_callback(self._deliver)
         self.warm_up()
 
     @classmethod
-    def precisions(cls) -> tuple[str, ...]:
-        """Lists `bf16` first where the CPU has it in hardware, then `f32`."""
-        capabilities = _import().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        return ("bf16", "f32") if "BF16" in capabilities else ("f32",)
+    def devices(cls) -> tuple[str, ...]:
+        """Lists `cpu`, and `gpu` and `npu` where Intel's drivers for them are installed."""
+        found = {name.partition(".")[0].lower() for name in _import().Core().available_devices}
+        return tuple(name for name in ("cpu", "gpu", "npu") if name in found)
 
     @classmethod
-    def precisions_for(cls, bundle: Bundle) -> tuple[str, ...]:
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """Lists `bf16` first where a CPU has it in hardware, `f16` on a GPU or NPU, then `f32`."""
+        capabilities = _import().Core().get_property(device.upper(), "OPTIMIZATION_CAPABILITIES")
+        fast = ("bf16", "BF16") if device == "cpu" else ("f16", "FP16")
+        offered = (fast[0],) if fast[1] in capabilities else ()
+        return offered if device == "npu" else (*offered, "f32")
+
+    @classmethod
+    def precisions_for(cls, bundle: Bundle, device: str) -> tuple[str, ...]:
         """Lists `int8` too where the bundle has such a model."""
-        offered = cls.precisions()
+        offered = cls.precisions(device)
         return (*offered, "int8") if MODEL_INT8 in bundle.manifest.files else offered
 
-    def _submit(self, frames: Frames) -> Future[Scores]:
+    def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
         future: Future[Scores] = Future()
         try:
             # The frames ride along so that their memory lives as long as the request reads it.
             self._queue.start_async({"frames": frames}, (future, frames), share_inputs=True)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO failed on a batch: {_first_line(error)}") from error
+            raise EngineError(f"OpenVINO failed on a batch: {first_line(error)}") from error
         return future
+
+    def _deliver(self, request: openvino.InferRequest, job: tuple[Future[Scores], Frames]) -> None:
+        future = job[0]
+        try:
+            score, heatmap = (request.get_tensor(name).data.copy() for name in ("score", "heatmap"))
+        except RuntimeError as error:
+            failure = EngineError(f"OpenVINO failed on a batch: {first_line(error)}")
+            failure.__cause__ = error
+            future.set_exception(failure)
+        else:
+            future.set_result(self._scores(score, heatmap))
 
     def _close(self) -> None:
         self._queue.wait_all()
         del self._queue
-
-
-def _deliver(request: openvino.InferRequest, job: tuple[Future[Scores], Frames]) -> None:
-    future = job[0]
-    try:
-        future.set_result(Scores(request.get_tensor("score").data.copy(), request.get_tensor("heatmap").data.copy()))
-    except RuntimeError as error:
-        failure = EngineError(f"OpenVINO failed on a batch: {_first_line(error)}")
-        failure.__cause__ = error
-        future.set_exception(failure)
 
 
 def _import() -> Any:
@@ -81,8 +102,3 @@ def _import() -> Any:
     except ImportError as error:
         raise EngineUnavailable(missing_package("openvino", "openvino")) from error
     return openvino
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -1,64 +1,159 @@
-"""The reference engine: the network itself, run by PyTorch in float32."""
+"""PyTorch: the float32 reference everywhere, and float16 on CUDA for machines without TensorRT."""
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+import logging
+from concurrent.futures import Future
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engines.bundle import NETWORK, Bundle
-from engines.engine import Engine, Frames, Scores
+from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores
 from engines.errors import BundleError, EngineUnavailable, missing_package
+from engines.jobs import Jobs, Slot
+
+if TYPE_CHECKING:
+    import torch
+
+    from engines.network import InspectionNetwork
+
+log = logging.getLogger(__name__)
 
 
-class TorchEngine(Engine):
+class TorchEngine(NetworkEngine):
     """Runs the bundle's `network.safetensors`, on CUDA where there is a GPU, else on the CPU."""
 
     name = "torch"
 
-    def __init__(self, bundle: Bundle, precision: str | None, max_batch: int) -> None:
-        super().__init__(bundle, precision, max_batch)
+    def __init__(self, bundle: Bundle, settings: EngineSettings) -> None:
+        super().__init__(bundle, settings)
         torch = _import()
-        from safetensors.torch import load_file
-
-        from engines.network import InspectionNetwork, NetworkConfig
-
-        self._torch: Any = torch
-        self._target = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.device = torch.cuda.get_device_name() if self._target.type == "cuda" else "cpu"
-        self._network = InspectionNetwork(NetworkConfig.from_json(bundle.manifest.network))
-        try:
-            self._network.load_state_dict(load_file(bundle.file(NETWORK)))
-        except RuntimeError as error:
-            raise BundleError(
-                f"{bundle.file(NETWORK)} does not fit the network of this Taktline; calibrate the bundle again"
-            ) from error
-        self._network.eval().to(self._target).to(memory_format=torch.channels_last)
-        self._places = threading.Semaphore(self.jobs)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="engine-torch")
+        target = torch.device(self.place)
+        self.network = _load(bundle, self.precision).to(target).to(memory_format=torch.channels_last)
+        slots: list[Slot] = []
+        if self.place == "cpu":
+            slots = [_CpuSlot(self) for _ in range(self.jobs)]
+        else:
+            self.device = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+            slots = list(self._cuda_slots(torch))
+        self._jobs = Jobs(self.name, slots)
         self.warm_up()
 
     @classmethod
-    def precisions(cls) -> tuple[str, ...]:
-        """Lists `f32`: it is the reference that the others are held against."""
-        _import()
-        return ("f32",)
+    def devices(cls) -> tuple[str, ...]:
+        """Lists `cuda` first where there is an NVIDIA GPU, and `cpu`."""
+        return ("cuda", "cpu") if _import().cuda.is_available() else ("cpu",)
 
-    def _submit(self, frames: Frames) -> Future[Scores]:
-        self._places.acquire()
-        future = self._worker.submit(self._run, frames)
-        future.add_done_callback(lambda _: self._places.release())
-        return future
+    @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """Lists `f16` first on CUDA, and `f32`: it is the reference that the others are held against."""
+        return (EXACT,) if device == "cpu" else ("f16", EXACT)
 
-    def _run(self, frames: Frames) -> Scores:
-        torch = self._torch
-        with torch.inference_mode():
-            score, heatmap = self._network(torch.from_numpy(frames).to(self._target))
-        return Scores(score.cpu().numpy(), heatmap.cpu().numpy())
+    def wrap(self, score: torch.Tensor, heatmap: torch.Tensor) -> Scores:
+        """Turns the network's outputs on the CPU into scores that own their memory."""
+        return self._scores(score.numpy().copy(), heatmap.numpy().copy())
+
+    def _cuda_slots(self, torch: Any) -> list[_CudaSlot]:
+        """Allocates everything; where the GPU's memory does not hold it, for batches half as large."""
+        while True:
+            try:
+                return [_CudaSlot(self, torch) for _ in range(self.jobs)]
+            except torch.cuda.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                if self.max_batch == 1:
+                    raise EngineUnavailable(
+                        "the GPU has not enough free memory for a batch of one; end what else runs on it"
+                    ) from error
+            self.max_batch //= 2
+            log.warning("the GPU's memory does not hold the batches: max_batch is now %d", self.max_batch)
+
+    def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
+        return self._jobs.submit(frames)
 
     def _close(self) -> None:
-        self._worker.shutdown(wait=True)
+        self._jobs.close()
+        del self.network
+
+
+class _CpuSlot:
+    """A batch on the CPU: computed by the thread that collects the results."""
+
+    def __init__(self, engine: TorchEngine) -> None:
+        self._engine = engine
+
+    def start(self, frames: Frames) -> None:
+        self._frames = frames
+
+    def finish(self) -> Scores:
+        import torch
+
+        with torch.inference_mode():
+            return self._engine.wrap(*self._engine.network(torch.from_numpy(self._frames)))
+
+
+class _CudaSlot:
+    """A batch on the GPU: its own stream, page-locked buffers, and a CUDA graph for every batch size.
+
+    A graph holds the copy in, the network and the copy out, so that a batch is one launch.
+    """
+
+    def __init__(self, engine: TorchEngine, torch: Any) -> None:
+        self._engine, self._torch = engine, torch
+        limit, (height, width) = engine.max_batch, engine.size
+        rows, columns = engine.network.config.grid
+        self._stream = torch.cuda.Stream()
+        self._done = torch.cuda.Event(blocking=True)
+        self._frames = torch.empty((limit, height, width, 3), dtype=torch.uint8, pin_memory=True)
+        self._on_gpu = torch.empty((limit, height, width, 3), dtype=torch.uint8, device="cuda")
+        self._score = torch.empty(limit, pin_memory=True)
+        self._heatmap = torch.empty((limit, rows, columns), pin_memory=True)
+        self._graphs: list[Any] = []
+        pool = None
+        # TensorFloat-32 would take float32's place in the convolutions, and the reference would be none.
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False, benchmark=False):
+            for count in range(limit, 0, -1):
+                with torch.cuda.stream(self._stream):
+                    for _ in range(3):
+                        self._record(count)
+                self._stream.synchronize()
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, pool=pool, stream=self._stream):
+                    self._record(count)
+                pool = graph.pool()
+                self._graphs.insert(0, graph)
+
+    def start(self, frames: Frames) -> None:
+        self._count = len(frames)
+        self._frames[: self._count].copy_(self._torch.from_numpy(frames))
+        with self._torch.cuda.stream(self._stream):
+            self._graphs[self._count - 1].replay()
+            self._done.record(self._stream)
+
+    def finish(self) -> Scores:
+        self._done.synchronize()
+        return self._engine.wrap(self._score[: self._count], self._heatmap[: self._count])
+
+    def _record(self, count: int) -> None:
+        self._on_gpu[:count].copy_(self._frames[:count], non_blocking=True)
+        score, heatmap = self._engine.network(self._on_gpu[:count])
+        self._score[:count].copy_(score, non_blocking=True)
+        self._heatmap[:count].copy_(heatmap, non_blocking=True)
+
+
+def _load(bundle: Bundle, precision: str) -> InspectionNetwork:
+    import torch
+    from safetensors.torch import load_file
+
+    from engines.network import InspectionNetwork, NetworkConfig, lower_precision
+
+    network = InspectionNetwork(NetworkConfig.from_json(bundle.manifest.network))
+    try:
+        network.load_state_dict(load_file(bundle.file(NETWORK)))
+    except RuntimeError as error:
+        raise BundleError(
+            f"{bundle.file(NETWORK)} does not fit the network of this Taktline; calibrate the bundle again"
+        ) from error
+    return (lower_precision(network, torch.float16) if precision == "f16" else network).eval()
 
 
 def _import() -> Any:

@@ -32,8 +32,11 @@ def replay(
     data: Annotated[Path, typer.Argument(help="Data set in MVTec AD layout; its test split is replayed.")],
     fps: Annotated[float, typer.Option(help="Frames a second.")] = 30.0,
     seed: Annotated[int, typer.Option(help="Of the order of the parts.")] = 0,
-    engine: Annotated[str, typer.Option(help="auto, openvino or torch.")] = "auto",
-    precision: Annotated[str | None, typer.Option(help="The engine's preferred one by default.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, tensorrt, openvino, onnxruntime or torch.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (fast, with a second look in float32), f32, bf16, f16, int8, int8+f32.")
+    ] = "auto",
+    device: Annotated[str | None, typer.Option(help="cpu, gpu, npu or cuda; the engine's preferred one.")] = None,
     max_batch: Annotated[int, typer.Option(min=1, max=256, help="The most frames in one batch.")] = 8,
     sigma: Annotated[float | None, typer.Option(help="Threshold in sigma; the bundle's by default.")] = None,
     bind: Annotated[str, typer.Option(help="ZeroMQ address to publish on.")] = Endpoint,
@@ -47,7 +50,13 @@ def replay(
     """
     values = {
         "line": {"name": "replay"},
-        "model": {"bundle": str(bundle), "engine": engine, "precision": precision, "max_batch": max_batch},
+        "model": {
+            "bundle": str(bundle),
+            "engine": engine,
+            "precision": precision,
+            "max_batch": max_batch,
+            "device": device,
+        },
         "camera": [{"name": "replay", "source": f"replay:{data}", "fps": fps, "seed": seed}],
         "decision": {"sigma": sigma},
         "publish": {"verdicts": bind, "await_subscribers": await_subscribers},

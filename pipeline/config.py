@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from engines.engine import Hint
 from engines.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -21,18 +22,36 @@ class Section(BaseModel):
 
 
 class LineSection(Section):
-    """`[line]`: the line itself."""
+    """`[line]`: the line itself.
+
+    Attributes:
+        name: what verdicts call it.
+        takt_ms: how long after its capture a frame's verdict is of use; a second look that would take longer is left
+            out. None for as long as it takes.
+    """
 
     name: Name = "line"
+    takt_ms: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class ModelSection(Section):
-    """`[model]`: what inspects the frames."""
+    """`[model]`: what inspects the frames.
+
+    Attributes:
+        bundle: the model bundle.
+        engine: an engine's name, or `auto`.
+        precision: `auto` for the fastest with a second look in float32, or one of the engine's.
+        max_batch: the most frames in one batch.
+        device: what the engine runs on; None for its preferred device.
+        hint: whether a single batch should be quick, or many together.
+    """
 
     bundle: Path
     engine: str = "auto"
-    precision: str | None = None
+    precision: str = "auto"
     max_batch: int = Field(default=8, ge=1, le=256)
+    device: str | None = None
+    hint: Hint = "latency"
 
 
 class CameraConfig(Section):

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.bundle import Bundle
-from engines.engine import Engine
+from engines.engine import EXACT, Engine, Scores
 from engines.errors import EngineError
 from pipeline.channel import Channel
 from pipeline.config import DecisionSection
@@ -54,8 +54,11 @@ class Judge:
         self.threshold = manifest.threshold.value if settings.sigma is None else settings.sigma
         self.scale = manifest.heatmap
 
-    def inspected(self, frame: Frame, score: float, sigma: SigmaMap) -> Decided:
-        """Judges a frame that has a score."""
+    def inspected(self, frame: Frame, scores: Scores, row: int) -> Decided:
+        """Judges a frame that has a score: a row of a batch's."""
+        score, sigma = float(scores.score[row]), scores.heatmap[row]
+        precision = EXACT if scores.twice[row] else self._precision
+        exact = bool(scores.exact[row])
         if not np.isfinite(score):
             return self.uninspected(frame, "engine_error")
         outcome: Outcome = "ng" if score > self.threshold else "ok"
@@ -65,11 +68,11 @@ class Judge:
             regions = find_regions(sigma, self.scale.threshold, (height, width), self._settings.min_region_px)
         wanted = self._settings.heatmaps == "all" or (self._settings.heatmaps == "ng" and outcome == "ng")
         heatmap = Heatmap.from_sigma(sigma, 0.0, self.scale.full_scale) if wanted else None
-        return self._decide(frame, outcome, None, score, regions, sigma, heatmap)
+        return self._decide(frame, outcome, None, score, regions, sigma, heatmap, precision, exact)
 
     def uninspected(self, frame: Frame, reason: Reason) -> Decided:
         """Answers for a frame that could not be inspected."""
-        return self._decide(frame, "uninspected", reason, None, (), None, None)
+        return self._decide(frame, "uninspected", reason, None, (), None, None, self._precision, False)
 
     def _decide(
         self,
@@ -80,6 +83,8 @@ class Judge:
         regions: tuple[Region, ...],
         sigma: SigmaMap | None,
         heatmap: Heatmap | None,
+        precision: str,
+        exact: bool,
     ) -> Decided:
         now = time.monotonic_ns()
         batched = frame.batched or now
@@ -97,8 +102,8 @@ class Judge:
             captured_at=frame.captured_at,
             latency=Latency(batched - frame.captured, inferred - batched, now - inferred, 0),
             engine=self._engine,
-            precision=self._precision,
-            exact=self._precision == "f32",
+            precision=precision,
+            exact=exact,
             bundle=self._bundle.short_id,
         )
         return Decided(frame, verdict, sigma, heatmap, now)
@@ -128,7 +133,7 @@ class Decision(Stage):
                 elif scores is None:
                     self._outbox.put(self._judge.uninspected(frame, "engine_error"))
                 else:
-                    self._outbox.put(self._judge.inspected(frame, float(scores.score[row]), scores.heatmap[row]))
+                    self._outbox.put(self._judge.inspected(frame, scores, row))
                     row += 1
 
     def finish(self) -> None:

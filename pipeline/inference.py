@@ -33,10 +33,16 @@ class Inference(Stage):
     """Submits batches without waiting for their results, so that several are in flight."""
 
     def __init__(
-        self, engine: Engine, inbox: Channel[Batch], outbox: Channel[ScoredBatch], buffers: BatchBuffers
+        self,
+        engine: Engine,
+        inbox: Channel[Batch],
+        outbox: Channel[ScoredBatch],
+        buffers: BatchBuffers,
+        takt_ms: float | None,
     ) -> None:
         super().__init__("inference")
         self._engine, self._inbox, self._outbox, self._buffers = engine, inbox, outbox, buffers
+        self._takt = None if takt_ms is None else round(takt_ms * 1e6)
 
     def work(self) -> None:
         """Submits batches until there are no more."""
@@ -53,9 +59,11 @@ class Inference(Stage):
     def _submit(self, batch: Batch) -> Future[Scores]:
         try:
             if len(batch.images):
-                return self._engine.submit(batch.images)
+                until = None if self._takt is None else min(f.captured for f in batch.inspected) + self._takt
+                return self._engine.submit(batch.images, until)
             answer: Future[Scores] = Future()
-            answer.set_result(Scores(np.empty(0, np.float32), np.empty((0, 0, 0), np.float32)))
+            none = np.empty(0, np.bool_)
+            answer.set_result(Scores(np.empty(0, np.float32), np.empty((0, 0, 0), np.float32), none, none))
         except EngineError as error:
             answer = Future()
             answer.set_exception(error)

@@ -54,7 +54,15 @@ class Line(Closing):
         self.socket = PublisherSocket(config.publish.verdicts)
         try:
             model = config.model
-            self.engine = open_engine(self.bundle, model.engine, model.precision, model.max_batch)
+            self.engine = open_engine(
+                self.bundle,
+                model.engine,
+                model.precision,
+                model.max_batch,
+                model.device,
+                model.hint,
+                config.decision.sigma,
+            )
         except BaseException:
             self.socket.close()
             raise
@@ -74,7 +82,7 @@ class Line(Closing):
         self._stages = [
             *self._captures,
             Batcher(frames, batches, self._buffers),
-            Inference(self.engine, batches, scored, self._buffers),
+            Inference(self.engine, batches, scored, self._buffers, self.config.line.takt_ms),
             Decision(self.judge, scored, decided),
             Publisher(self.socket, decided, self._watched),
         ]

@@ -41,6 +41,8 @@ class RunSummary:
 
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    precisions: Counter[str] = field(default_factory=Counter)
+    exact: int = 0
     _latencies: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     _labelled: list[tuple[float, bool, bool]] = field(default_factory=list)
 
@@ -49,6 +51,9 @@ class RunSummary:
         self.outcomes[verdict.verdict] += 1
         if verdict.reason is not None:
             self.reasons[verdict.reason] += 1
+        if verdict.score is not None:
+            self.precisions[verdict.precision] += 1
+            self.exact += int(verdict.exact)
         self._latencies.append(verdict.latency.total)
         if label is not None and verdict.score is not None:
             self._labelled.append((verdict.score, label != "good", verdict.verdict == "ng"))
@@ -63,6 +68,8 @@ class RunSummary:
             "frames": sum(self.outcomes.values()),
             "verdicts": {name: self.outcomes[name] for name in ("ok", "ng", "uninspected")},
             "reasons": dict(self.reasons),
+            "precisions": dict(self.precisions),
+            "exact": self.exact,
             "latency_ms": {f"p{round(q * 100)}": round(self.latency_ms(q), 3) for q in (0.5, 0.9, 0.99)},
         }
         if self._labelled:

@@ -81,7 +81,7 @@ class Verdict:
         latency: where the time went.
         engine: name of the engine.
         precision: precision it computes in.
-        exact: whether the score was computed in float32.
+        exact: whether float32 gives this verdict for sure: it was computed in it, or lies far from the threshold.
         bundle: first 12 digits of the bundle's sha256.
     """
 

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from engines.engine import EXACT
 from pipeline.decision import Decided
 from pipeline.line import Line
 from pipeline.metrics import RunSummary
@@ -94,11 +95,18 @@ class LiveView:
         return Group(table, Text(f"{counts}   median latency {summary.latency_ms(0.5):.1f} ms"))
 
 
+def _twice(summary: RunSummary) -> str:
+    """The share of frames that were scored again in float32; a run all in float32 has none."""
+    if len(summary.precisions) < 2:
+        return "-"
+    return f"{summary.precisions[EXACT] / summary.precisions.total():.1%}"
+
+
 def summary_tables(summary: RunSummary) -> list[RenderableType]:
     """Returns the figures of a run as tables."""
     values = summary.to_json()
     run = Table(title="run")
-    for name in ("frames", "ok", "ng", "uninspected", "latency p50", "p90", "p99"):
+    for name in ("frames", "ok", "ng", "uninspected", "looked at twice", "latency p50", "p90", "p99"):
         run.add_column(name, justify="right")
     latency = values["latency_ms"]
     reasons = ", ".join(f"{name} {count}" for name, count in values["reasons"].items())
@@ -108,6 +116,7 @@ def summary_tables(summary: RunSummary) -> list[RenderableType]:
         str(counts["ok"]),
         str(counts["ng"]),
         f"{counts['uninspected']} ({reasons})" if reasons else "0",
+        _twice(summary),
         *(f"{latency[name]:.1f} ms" for name in ("p50", "p90", "p99")),
     )
     tables: list[RenderableType] = [run]

@@ -28,6 +28,11 @@ def test_drift_beyond_the_tolerance_is_refused_with_its_reason() -> None:
     assert not flipped.accepted
     assert flipped.reason is not None
     assert "verdicts flip" in flipped.reason
+    assert judge_drift(exact, exact, 3.0, (0.95, 0.945)).accepted
+    blunted = judge_drift(exact, exact, 3.0, (0.95, 0.93))
+    assert not blunted.accepted
+    assert blunted.reason is not None
+    assert "AUROC falls from 0.950 to 0.930" in blunted.reason
 
 
 def test_the_engine_runs_the_8_bit_model(drawn: Path, bundle_path: Path, tmp_path: Path) -> None:
@@ -36,6 +41,9 @@ def test_the_engine_runs_the_8_bit_model(drawn: Path, bundle_path: Path, tmp_pat
     verdict = bundle.manifest.int8
     assert verdict is not None
     assert verdict.samples == 6
+    assert verdict.auroc is not None
+    assert verdict.exact_auroc is not None
+    assert verdict.auroc >= verdict.exact_auroc - verdict.max_auroc_drop
     assert verdict.accepted == (MODEL_INT8 in bundle.manifest.files)
     assert verdict.accepted, verdict.reason
     samples = open_test_split(drawn)

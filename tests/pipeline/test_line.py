@@ -109,20 +109,18 @@ class FailingEngine(Engine):
     name = "failing"
 
     def __init__(self, line: Line, error: type[Exception]) -> None:
-        super().__init__(line.bundle, None, 1)
+        super().__init__(line.bundle.size, "f32", 1, "cpu")
         self._error, self._count = error, 0
 
-    @classmethod
-    def precisions(cls) -> tuple[str, ...]:
-        return ("f32",)
-
-    def _submit(self, frames: Frames) -> Future[Scores]:
+    def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
         self._count += 1
         future: Future[Scores] = Future()
         if self._count == 3:
             future.set_exception(self._error("the card fell off the bus"))
         else:
-            future.set_result(Scores(frames.mean((1, 2, 3)).astype(np.float32), np.zeros((1, 28, 28), np.float32)))
+            future.set_result(
+                self._scores(frames.mean((1, 2, 3)).astype(np.float32), np.zeros((1, 28, 28), np.float32))
+            )
         return future
 
     def _close(self) -> None:

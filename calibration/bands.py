@@ -1,0 +1,116 @@
+"""How far lower precisions move a score: measured on held-out good parts, for the second look."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from calibration.progress import Reporter
+from engines.bundle import Band, Bundle
+from engines.engine import EXACT, Frames
+from engines.errors import EngineUnavailable
+from engines.image import Image
+from engines.network import Bottleneck, InspectionNetwork
+from engines.registry import ENGINES, engine_class, open_engine
+
+# The largest of n differences is a fair quantile of all; the margin is for the parts that were not held out.
+MARGIN = 1.5
+_LEAST_WIDTH = 0.05
+_BATCH = 8
+_EMULATED = {"bf16": torch.bfloat16, "f16": torch.float16}
+
+ScoreArray = npt.NDArray[np.float64]
+
+
+def measure_bands(
+    bundle: Bundle, network: InspectionNetwork, held_out: Sequence[Image], report: Reporter
+) -> dict[str, Band]:
+    """Measures the band of every precision that any engine can run.
+
+    A precision is measured with an engine that offers it on this machine; bfloat16 and float16 with PyTorch on the
+    CPU where none does, so that a bundle can be carried to a machine with a GPU.
+
+    Args:
+        bundle: as it was just written.
+        network: the float32 network.
+        held_out: frames of held-out good parts.
+        report: told how far it is.
+    """
+    frames = np.stack(held_out)
+    exact = _run(bundle, "openvino" if _offers("openvino") else "torch", EXACT, frames)
+    found: dict[str, tuple[str, ScoreArray]] = {}
+    wanted = [(name, precision) for name in ENGINES for precision in _lower(bundle, name)]
+    steps = len({precision for _, precision in wanted} | set(_EMULATED))
+    for name, precision in wanted:
+        if precision not in found:
+            found[precision] = name, _run(bundle, name, precision, frames)
+            report("bands", len(found), steps, precision)
+    for precision, kind in _EMULATED.items():
+        if precision not in found:
+            found[precision] = "torch (emulated)", _emulate(network, kind, frames)
+            report("bands", len(found), steps, precision)
+    threshold = bundle.manifest.threshold.value
+    return {precision: band(exact, scores, threshold, name) for precision, (name, scores) in found.items()}
+
+
+def band(exact: ScoreArray, found: ScoreArray, threshold: float, engine: str) -> Band:
+    """Makes a band of float32 scores and those of a lower precision of the same parts.
+
+    Args:
+        exact: in sigma, `[n]`.
+        found: in sigma, `[n]`.
+        threshold: in sigma.
+        engine: what gave `found`.
+    """
+    moved = np.abs(found - exact)
+    width = max(_LEAST_WIDTH, MARGIN * float(moved.max()))
+    return Band(
+        width=width,
+        samples=len(exact),
+        std=float((found - exact).std()),
+        largest=float(moved.max()),
+        share=float(np.mean(np.abs(found - threshold) <= width)),
+        measured_with=engine,
+    )
+
+
+def _offers(name: str) -> bool:
+    try:
+        engine_class(name).devices()
+    except EngineUnavailable:
+        return False
+    return True
+
+
+def _lower(bundle: Bundle, name: str) -> list[str]:
+    """Lists the precisions below float32 that an engine offers here on its preferred device."""
+    if not _offers(name):
+        return []
+    found = engine_class(name)
+    return [precision for precision in found.precisions_for(bundle, found.devices()[0]) if precision != EXACT]
+
+
+def _run(bundle: Bundle, name: str, precision: str, frames: Frames) -> ScoreArray:
+    with open_engine(bundle, name, precision, _BATCH) as engine:
+        parts = [engine.infer(frames[start : start + _BATCH]).score for start in range(0, len(frames), _BATCH)]
+    return np.concatenate(parts).astype(np.float64)
+
+
+@torch.inference_mode()
+def _emulate(network: InspectionNetwork, kind: torch.dtype, frames: Frames) -> ScoreArray:
+    """Rounds weights and every layer's output to a lower precision and computes in float32 between, as GPUs do."""
+    rounded = copy.deepcopy(network)
+    for part in (rounded.backbone, rounded.autoencoder, rounded.error2.expect, rounded.error3.expect):
+        for parameter in part.parameters():
+            parameter.copy_(parameter.to(kind).float())
+        for module in part.modules():
+            if isinstance(module, Bottleneck) or not list(module.children()):
+                module.register_forward_hook(lambda _module, _inputs, output: output.to(kind).float())
+    parts = [
+        rounded(torch.from_numpy(frames[start : start + _BATCH]))[0].numpy() for start in range(0, len(frames), _BATCH)
+    ]
+    return np.concatenate(parts).astype(np.float64)

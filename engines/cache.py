@@ -1,0 +1,68 @@
+"""What engines keep on disk between runs: plans, compiled models. All of it can be deleted at any time."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from engines.errors import ConfigError
+
+
+def cache_folder(kind: str) -> Path:
+    """Returns the folder for one kind of file, and makes it.
+
+    It lies in `TAKTLINE_CACHE` where that is set, else in `taktline` under `XDG_CACHE_HOME` or `~/.cache`.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    own = os.environ.get("TAKTLINE_CACHE")
+    root = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taktline"
+    folder = root / kind
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be made ({error.strerror or error}); set TAKTLINE_CACHE to a folder that can be written"
+        ) from error
+    return folder
+
+
+def store(path: Path, content: bytes) -> None:
+    """Writes a file that appears whole or not at all.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.replace(file.name, path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+        path.chmod(0o644)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error.strerror or error}); make room, or set TAKTLINE_CACHE") \
+            from error  # fmt: skip
+
+
+def prune(folder: Path, most_bytes: int) -> None:
+    """Removes the files that were not used for longest until the folder holds at most so many bytes."""
+    files = []
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file():
+                state = path.stat()
+                files.append((max(state.st_atime, state.st_mtime), state.st_size, path))
+        except OSError:
+            continue
+    held = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if held <= most_bytes:
+            return
+        path.unlink(missing_ok=True)
+        held -= size

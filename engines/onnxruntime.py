@@ -1,0 +1,138 @@
+"""ONNX Runtime: float32 on any CPU, float16 on NVIDIA GPUs through its CUDA or TensorRT provider."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+
+from engines.bundle import MODEL_F16, MODEL_F32, Bundle
+from engines.cache import cache_folder
+from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores
+from engines.errors import EngineError, EngineUnavailable, missing_package
+from engines.jobs import Jobs, Slot, first_line
+
+_PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+
+
+class OnnxRuntimeEngine(NetworkEngine):
+    """Runs the bundle's ONNX models. On CUDA inputs and outputs are bound to memory that is allocated once."""
+
+    name = "onnxruntime"
+
+    def __init__(self, bundle: Bundle, settings: EngineSettings) -> None:
+        super().__init__(bundle, settings)
+        ort = _import()
+        model = bundle.file(MODEL_F16 if self.precision == "f16" else MODEL_F32)
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(model), options, providers=self._providers())
+        except Exception as error:
+            # Its own exceptions share no base class.
+            raise EngineError(f"ONNX Runtime cannot load {model} on {self.place}: {first_line(error)}") from error
+        if _PROVIDERS[self.place] not in self._session.get_providers():
+            raise EngineUnavailable(
+                f"ONNX Runtime found no usable {_PROVIDERS[self.place]} (is the NVIDIA driver installed, and are CUDA "
+                "and cuDNN of the version that it was built for?); give another --device"
+            )
+        self.device = f"ONNX Runtime {ort.__version__}, {_PROVIDERS[self.place]}"
+        if self.place == "cpu":
+            slots: list[Slot] = [_CpuSlot(self) for _ in range(self.jobs)]
+        else:
+            slots = [_CudaSlot(self, ort, bundle.manifest.heatmap.grid) for _ in range(self.jobs)]
+        self._jobs = Jobs(self.name, slots)
+        self.warm_up()
+
+    @classmethod
+    def devices(cls) -> tuple[str, ...]:
+        """Lists `tensorrt` and `cuda` where this build of ONNX Runtime has them and there is a GPU, and `cpu`."""
+        ort = _import()
+        available = ort.get_available_providers()
+        found = [name for name, provider in _PROVIDERS.items() if provider in available]
+        return tuple(sorted(found, key=("cuda", "tensorrt", "cpu").index))
+
+    @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """Lists `f16` first on a GPU, then `f32`."""
+        return (EXACT,) if device == "cpu" else ("f16", EXACT)
+
+    def run(self, frames: Frames) -> Scores:
+        """Scores a batch in the calling thread, on the CPU."""
+        score, heatmap = self._session.run(["score", "heatmap"], {"frames": frames})
+        return self._scores(score, heatmap)
+
+    def run_bound(self, binding: Any) -> Scores:
+        """Scores a batch whose input and outputs are bound to memory of the GPU."""
+        self._session.run_with_iobinding(binding)
+        score, heatmap = binding.copy_outputs_to_cpu()
+        return self._scores(score, heatmap)
+
+    def bind(self) -> Any:
+        """Returns a new binding of inputs and outputs."""
+        return self._session.io_binding()
+
+    def _providers(self) -> list[Any]:
+        cuda = (_PROVIDERS["cuda"], {"use_tf32": "0", "do_copy_in_default_stream": "0"})
+        if self.place == "cuda":
+            return [cuda]
+        if self.place == "tensorrt":
+            folder = str(cache_folder("onnxruntime-tensorrt"))
+            # The precisions are in the file; the plans and the timings of their kernels are kept.
+            kept = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder,
+                    "trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}  # fmt: skip
+            return [(_PROVIDERS["tensorrt"], kept), cuda]
+        return [_PROVIDERS["cpu"]]
+
+    def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
+        return self._jobs.submit(frames)
+
+    def _close(self) -> None:
+        self._jobs.close()
+        del self._session
+
+
+class _CpuSlot:
+    """A batch on the CPU: computed by the thread that collects the results."""
+
+    def __init__(self, engine: OnnxRuntimeEngine) -> None:
+        self._engine = engine
+
+    def start(self, frames: Frames) -> None:
+        self._frames = frames
+
+    def finish(self) -> Scores:
+        return self._engine.run(self._frames)
+
+
+class _CudaSlot:
+    """A batch on the GPU: its memory is allocated once, and every batch size is bound to it once."""
+
+    def __init__(self, engine: OnnxRuntimeEngine, ort: Any, grid: tuple[int, int]) -> None:
+        self._engine = engine
+        self._inputs, self._bindings = [], []
+        for count in range(1, engine.max_batch + 1):
+            value = ort.OrtValue.ortvalue_from_shape_and_type((count, *engine.size, 3), np.uint8, "cuda", 0)
+            binding = engine.bind()
+            binding.bind_ortvalue_input("frames", value)
+            for name, shape in (("score", (count,)), ("heatmap", (count, *grid))):
+                output = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, "cuda", 0)
+                binding.bind_ortvalue_output(name, output)
+            self._inputs.append(value)
+            self._bindings.append(binding)
+
+    def start(self, frames: Frames) -> None:
+        self._count = len(frames)
+        self._inputs[self._count - 1].update_inplace(frames)
+
+    def finish(self) -> Scores:
+        return self._engine.run_bound(self._bindings[self._count - 1])
+
+
+def _import() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineUnavailable(missing_package("onnxruntime", "onnxruntime")) from error
+    return onnxruntime
