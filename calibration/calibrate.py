@@ -154,7 +154,6 @@ def _quantise(
         fitted.scores,
         choose_threshold("sigma", None, fitted.scores.tolist()).value,
         _labelled(test, settings.network.size, settings.training.seed),
-        settings.training.seed,
         report,
     )
     if not verdict.accepted:

@@ -21,7 +21,6 @@ from engines.network import LAYER2_CHANNELS, LOG_FLOOR, InspectionNetwork, Layer
 HELD_OUT_SHARE = 0.2
 MIN_HELD_OUT = 5
 SAMPLE_IMAGES = 400
-CONTEXT_CELLS = 16_000
 ENOUGH_FOR_CONTEXT = 100
 RIDGE = 0.01
 WEIGHT_FLOOR = 0.02
@@ -95,7 +94,7 @@ def fit_network(
             _fit_weights(network, standard, cache, sample)
             report("statistics", 1, 4)
             if config.context > 0:
-                _fit_context(network, cache, sample, settings.seed)
+                _fit_context(network, cache, sample)
             report("statistics", 2, 4)
             _fit_norms(network, cache, held_out)
             report("statistics", 3, 4)
@@ -110,7 +109,6 @@ def refit_statistics(
     cache: FeatureCache,
     train: npt.NDArray[np.int64],
     held_out: npt.NDArray[np.int64],
-    seed: int,
 ) -> npt.NDArray[np.float64]:
     """Fits a network's context, norms and sigma units anew to other features of the same images, without training.
 
@@ -119,13 +117,12 @@ def refit_statistics(
         cache: the features, such as those of a quantised backbone.
         train: which images the context is fitted on.
         held_out: which images norms and sigma units are measured on.
-        seed: of the cells that are drawn.
 
     Returns:
         Scores of the held-out images in sigma, `[n]`.
     """
     if network.config.context > 0:
-        _fit_context(network, cache, train, seed)
+        _fit_context(network, cache, train)
     _fit_norms(network, cache, held_out)
     return _measure(network, cache, held_out)[0]
 
@@ -162,42 +159,51 @@ def _fit_weights(
         error.mean.copy_(standard.mean[part].reshape(1, -1, 1, 1))
 
 
-def _fit_context(network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64], seed: int) -> None:
+def _fit_context(network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64]) -> None:
     """Fits what error is usual in a context: a ridge regression of its logarithm on the last hidden layer, row and
-    column."""
+    column, over every cell of the images."""
     rows, columns = cache.grid
-    rng = np.random.default_rng(seed)
-    per_image = min(rows * columns, max(1, round(CONTEXT_CELLS / len(images))))
-    hidden_rows: list[Tensor] = []
-    place_rows: list[Tensor] = []
-    targets: list[list[Tensor]] = [[], []]
-    for layer2, layer3 in cache.maps(images):
-        hidden, guess2, guess3 = network.autoencoder(layer2, layer3)
-        log2 = torch.log(network.error2.squared(guess2 - layer2) + LOG_FLOOR)
-        log3 = torch.log(network.error3.squared(guess3 - layer3) + LOG_FLOOR)
-        count, groups = log3.shape[:2]
-        log2 = log2.reshape(count, groups, rows, 2, columns, 2).permute(0, 2, 4, 1, 3, 5).flatten(1, 2).flatten(2)
-        log3 = log3.flatten(2).transpose(1, 2)
-        for image in range(count):
-            picks = torch.from_numpy(rng.choice(rows * columns, per_image, replace=False))
-            hidden_rows.append(hidden[image].flatten(1).T[picks])
-            place_rows.append(picks)
-            targets[0].append(log2[image][picks])
-            targets[1].append(log3[image][picks])
-    hidden_all = torch.cat(hidden_rows).double()
-    places = torch.cat(place_rows)
-    mean, std = hidden_all.mean(0), hidden_all.std(0) + 1e-3
+    width = network.config.hidden
     one_hot = torch.cat([torch.eye(rows).repeat_interleave(columns, 0), torch.eye(columns).repeat(rows, 1)], 1).double()
-    design = torch.cat([(hidden_all - mean) / std, one_hot[places]], 1)
-    for error, rows_of, factor in ((network.error2, targets[0], 2), (network.error3, targets[1], 1)):
-        target = torch.cat(rows_of).double()
-        level = target.mean(0)
-        gram = design.T @ design + RIDGE * len(design) * torch.eye(design.shape[1], dtype=torch.float64)
-        solution = torch.linalg.solve(gram, design.T @ (target - level))
-        slope = solution[: hidden_all.shape[1]] / std[:, None]
-        offset = level - mean @ slope
-        position = one_hot @ solution[hidden_all.shape[1] :] + offset
-        _write_context(error, slope, position, (rows, columns), factor)
+    places = one_hot.shape[1]
+    inputs = width + places
+    # Sums and products of hidden layer, place and targets are all that the regression needs, and they are small.
+    sums, products, count = torch.zeros(0), torch.zeros(0), 0
+    for layer2, layer3 in cache.maps(images):
+        hidden, *targets = _context_targets(network, layer2, layer3)
+        table = torch.cat([hidden.flatten(0, 1), one_hot.repeat(len(layer3), 1), *targets], 1)
+        sums = table.sum(0) + (sums if count else 0)
+        products = table.T @ table + (products if count else 0)
+        count += len(table)
+    centre = sums / count
+    centre[width:inputs] = 0
+    products = products - count * torch.outer(centre, centre)
+    # A place's sum stays as it is; what it is multiplied with is centred.
+    shift = torch.outer(sums[width:inputs], centre)
+    products[width:inputs] -= shift
+    products[:, width:inputs] -= shift.T
+    scale = torch.ones(inputs, dtype=torch.float64)
+    scale[:width] = torch.sqrt(products.diagonal()[:width] / count) + 1e-3
+    gram = products[:inputs, :inputs] / torch.outer(scale, scale)
+    gram += RIDGE * count * torch.eye(inputs, dtype=torch.float64)
+    solution = torch.linalg.solve(gram, products[:inputs, inputs:] / scale[:, None]) / scale[:, None]
+    offset = centre[inputs:] - centre[:width] @ solution[:width]
+    position = one_hot @ solution[width:] + offset
+    split = 4 * network.error2.groups
+    _write_context(network.error2, solution[:width, :split], position[:, :split], (rows, columns), 2)
+    _write_context(network.error3, solution[:width, split:], position[:, split:], (rows, columns), 1)
+
+
+def _context_targets(network: InspectionNetwork, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns, by layer3 cell, the hidden layer `[n, cells, hidden]` and the logarithms of the errors `[n * cells, .]`:
+    those of layer2 by group and place under the cell, those of layer3 by group."""
+    hidden, guess2, guess3 = network.autoencoder(layer2, layer3)
+    log2 = torch.log(network.error2.squared(guess2 - layer2) + LOG_FLOOR)
+    log3 = torch.log(network.error3.squared(guess3 - layer3) + LOG_FLOOR)
+    count, groups, rows, columns = log3.shape
+    log2 = log2.reshape(count, groups, rows, 2, columns, 2).permute(0, 2, 4, 1, 3, 5).reshape(-1, 4 * groups)
+    log3 = log3.flatten(2).transpose(1, 2).reshape(-1, groups)
+    return hidden.flatten(2).transpose(1, 2).double(), log2.double(), log3.double()
 
 
 def _write_context(error: LayerError, slope: Tensor, position: Tensor, grid: tuple[int, int], factor: int) -> None:

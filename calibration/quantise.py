@@ -52,7 +52,6 @@ def quantise(
     exact: npt.NDArray[np.float64],
     threshold: float,
     labelled: Labelled | None,
-    seed: int,
     report: Reporter,
 ) -> Int8:
     """Writes a model with an 8-bit backbone into a bundle's folder, or leaves it out where it drifts too far.
@@ -68,7 +67,6 @@ def quantise(
         exact: float32 scores of the held-out parts, in sigma.
         threshold: of the score, in sigma.
         labelled: good and defective frames, or None where there are none.
-        seed: of the cells that are drawn.
         report: told how far it is.
 
     Raises:
@@ -92,7 +90,7 @@ def quantise(
             report(f"int8 {task}", done, total, note)
 
         with extract_features(features, frames, len(frames), size, named) as cache:
-            found = refit_statistics(own, cache, np.arange(len(train)), np.arange(len(train), len(frames)), seed)
+            found = refit_statistics(own, cache, np.arange(len(train)), np.arange(len(train), len(frames)))
         head = core.read_model(str(_export_head(own, size, Path(work))))
         joined = _join(openvino, backbone, head)
         areas = None
@@ -162,13 +160,21 @@ def _quantise_backbone(
 ) -> Any:
     path = work / "backbone.onnx"
     export_onnx(network.backbone, size, path, ("layer2", "layer3"))
+    model = core.read_model(str(path))
+    # The first convolution has three inputs and gives what all others build on: it is cheap and not worth the loss.
+    first = [op.get_friendly_name() for op in model.get_ops()
+             if op.get_type_name() == "Convolution" and op.get_input_shape(1)[1] == 3]  # fmt: skip
+    ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
     with _quiet("nncf"):
         return nncf.quantize(
-            core.read_model(str(path)),
+            model,
             nncf.Dataset([frame[None] for frame in frames]),
             subset_size=len(frames),
             preset=nncf.QuantizationPreset.MIXED,
             fast_bias_correction=True,
+            ignored_scope=nncf.IgnoredScope(names=first),
+            # What is rare on good parts is what defects look like: nothing is clipped.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges),
         )
 
 

@@ -33,8 +33,8 @@ class OpenVinoEngine(NetworkEngine):
         target = self.place.upper()
         folder = cache_folder("openvino")
         config = {
-            # The int8 model says itself which layers it computes in 8 bits; the head stays in float32.
-            "INFERENCE_PRECISION_HINT": "f32" if self.precision == "int8" else self.precision,
+            # The int8 model says itself which layers it computes in 8 bits; the others take the preferred precision.
+            "INFERENCE_PRECISION_HINT": self.precisions(self.place)[0] if self.precision == "int8" else self.precision,
             "PERFORMANCE_HINT": settings.hint.upper(),
             "CACHE_DIR": str(folder),
         }

@@ -23,6 +23,14 @@ WEIGHTS = SHARED / "weights" / "resnet50_msra_imagenet1k_layer3.safetensors"
 RunTaktline = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps compiled models and plans out of the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAKTLINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set of drawn parts: 30 to learn from, 8 good and 10 defective ones to test."""
@@ -66,7 +74,24 @@ def screw() -> Path:
 def screw_bundle(screw: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the screw, calibrated with the product's defaults."""
     path = tmp_path_factory.mktemp("bundles") / "screw"
-    calibrate(screw, path, CalibrationSettings(str(weights)))
+    calibrate(screw, path, CalibrationSettings(str(weights), int8=True))
+    return path
+
+
+@pytest.fixture(scope="session")
+def magnetic_tile() -> Path:
+    """Real pictures: magnetic tiles."""
+    path = SHARED / "data" / "magnetic_tile"
+    if not path.is_dir():
+        pytest.skip(f"no data set at {path}; put Huang et al.'s magnetic tiles there to run this test")
+    return path
+
+
+@pytest.fixture(scope="session")
+def magnetic_tile_bundle(magnetic_tile: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the magnetic tiles, trained briefly: what it is good for is comparing engines."""
+    path = tmp_path_factory.mktemp("bundles") / "magnetic_tile"
+    calibrate(magnetic_tile, path, CalibrationSettings(str(weights), training=TrainingSettings(steps=500), int8=True))
     return path
 
 

@@ -20,7 +20,7 @@ CAPABILITIES = ["7.5", "8.0", "8.6", "8.9", "12.0"]
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def plans_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TAKTLINE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -64,11 +64,11 @@ def test_the_network_is_what_the_contract_says(bundle: Bundle, rtx: TensorRt, pr
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_a_plan_is_built_for_a_gpu_that_is_not_here(
-    bundle: Bundle, rtx: TensorRt, cache: Path, capability: str
+    bundle: Bundle, rtx: TensorRt, plans_folder: Path, capability: str
 ) -> None:
     phases: list[tuple[str, int, int]] = []
     path = build_ahead(bundle, "f16", 8, capability, lambda *step: phases.append(step))
-    assert path.is_relative_to(cache)
+    assert path.is_relative_to(plans_folder)
     assert f"sm{capability.replace('.', '')}" in path.name
     assert bundle.manifest.files["model.fp16.onnx"][:16] in path.name
     assert rtx.version in path.name
@@ -78,11 +78,11 @@ def test_a_plan_is_built_for_a_gpu_that_is_not_here(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_plan_in_float32_is_larger_and_lies_beside(bundle: Bundle, rtx: TensorRt, cache: Path) -> None:
+def test_a_plan_in_float32_is_larger_and_lies_beside(bundle: Bundle, rtx: TensorRt, plans_folder: Path) -> None:
     half, full = (build_ahead(bundle, precision, 2, "8.9") for precision in ("f16", "f32"))
     assert half != full
     assert full.stat().st_size > 1.4 * half.stat().st_size
-    assert half.is_relative_to(cache)
+    assert half.is_relative_to(plans_folder)
 
 
 def test_the_profile_reaches_from_one_frame_to_the_largest_batch(bundle: Bundle, rtx: TensorRt) -> None:
@@ -91,7 +91,7 @@ def test_the_profile_reaches_from_one_frame_to_the_largest_batch(bundle: Bundle,
     assert [tuple(shape) for shape in shapes] == [(count, *bundle.size, 3) for count in (1, 3, 6)]
 
 
-def test_anything_that_a_plan_depends_on_is_in_its_name(bundle: Bundle, rtx: TensorRt, cache: Path) -> None:
+def test_anything_that_a_plan_depends_on_is_in_its_name(bundle: Bundle, rtx: TensorRt, plans_folder: Path) -> None:
     tuned = TensorRt(object_with_no_capabilities(), "tensorrt", "10.9.0")
     names = {
         plan_path(bundle, *rest)
@@ -107,7 +107,7 @@ def test_anything_that_a_plan_depends_on_is_in_its_name(bundle: Bundle, rtx: Ten
     }
     assert len(names) == 7
     assert plan_path(bundle, rtx, "f16", 8, (8, 9), "L4") == plan_path(bundle, rtx, "f16", 8, (8, 9), "RTX 4090")
-    assert cache.is_dir()
+    assert plans_folder.is_dir()
 
 
 def object_with_no_capabilities() -> Any:
@@ -118,20 +118,20 @@ def object_with_no_capabilities() -> Any:
     return Api
 
 
-def test_what_cannot_be_built_is_said_in_words(bundle: Bundle, rtx: TensorRt, cache: Path) -> None:
+def test_what_cannot_be_built_is_said_in_words(bundle: Bundle, rtx: TensorRt, plans_folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"does not know compute capability 9\.0; it knows 7\.5, 8\.0"):
         build_plan(bundle, rtx, "f16", 8, (9, 0))
     with pytest.raises(ConfigError, match="'nine' is no compute capability"):
         build_ahead(bundle, "f16", 8, "nine")
     with pytest.raises(ConfigError, match="f16 and f32, not bf16"):
         build_ahead(bundle, "bf16", 8, "8.9")
-    assert not list(cache.rglob("*.plan"))
+    assert not list(plans_folder.rglob("*.plan"))
 
 
-def test_the_command_builds_and_says_where(bundle_path: Path, rtx: TensorRt, cache: Path, taktline: Any) -> None:
+def test_the_command_builds_and_says_where(bundle_path: Path, rtx: TensorRt, plans_folder: Path, taktline: Any) -> None:
     done = taktline("build", bundle_path, "--compute-capability", "8.6", "--max-batch", 4)
     assert done.returncode == 0, done.stderr
-    (plan,) = cache.rglob("*.plan")
+    (plan,) = plans_folder.rglob("*.plan")
     assert str(plan) in done.stdout
     refused = taktline("build", bundle_path, "--compute-capability", "9.0")
     assert refused.returncode == 2
