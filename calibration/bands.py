@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import t as student
 
 from calibration.progress import Reporter
 from engines.bundle import Band, Bundle
@@ -17,8 +19,8 @@ from engines.image import Image
 from engines.network import Bottleneck, InspectionNetwork
 from engines.registry import ENGINES, engine_class, open_engine
 
-# The largest of n differences is a fair quantile of all; the margin is for the parts that were not held out.
-MARGIN = 1.5
+# Of new parts, so many at the least lie within the band.
+COVERED = 0.997
 _LEAST_WIDTH = 0.05
 _BATCH = 8
 _EMULATED = {"bf16": torch.bfloat16, "f16": torch.float16}
@@ -60,20 +62,28 @@ def measure_bands(
 def band(exact: ScoreArray, found: ScoreArray, threshold: float, engine: str) -> Band:
     """Makes a band of float32 scores and those of a lower precision of the same parts.
 
+    Its offset is the median of the differences; its width holds 99.7 % of new parts, and all that were measured.
+
     Args:
         exact: in sigma, `[n]`.
         found: in sigma, `[n]`.
         threshold: in sigma.
         engine: what gave `found`.
     """
-    moved = np.abs(found - exact)
-    width = max(_LEAST_WIDTH, MARGIN * float(moved.max()))
+    offset = float(np.median(found - exact))
+    moved = found - offset - exact
+    largest = float(np.abs(moved).max())
+    count = len(exact)
+    # A prediction interval of normally distributed differences, wider where few of them are known.
+    reach = float(student.ppf((1 + COVERED) / 2, max(1, count - 1))) * math.sqrt(1 + 1 / count)
+    width = max(_LEAST_WIDTH, reach * float(moved.std(ddof=min(1, count - 1))), largest)
     return Band(
+        offset=offset,
         width=width,
-        samples=len(exact),
-        std=float((found - exact).std()),
-        largest=float(moved.max()),
-        share=float(np.mean(np.abs(found - threshold) <= width)),
+        samples=count,
+        std=float(moved.std()),
+        largest=largest,
+        share=float(np.mean(np.abs(found - offset - threshold) <= width)),
         measured_with=engine,
     )
 

@@ -113,6 +113,7 @@ class Int8(Part):
 
     Attributes:
         accepted: whether the bundle holds the model.
+        rest: precision of the layers that are not in 8 bits; the processor must have it.
         reason: why it does not, or None.
         samples: held-out good parts it was measured on.
         shift: root mean square difference of the scores, in sigma.
@@ -126,6 +127,7 @@ class Int8(Part):
     """
 
     accepted: bool
+    rest: str
     reason: str | None
     samples: int
     shift: float
@@ -142,14 +144,16 @@ class Band(Part):
     """How far the scores of a lower precision lie from float32's on held-out good parts.
 
     Attributes:
+        offset: what the scores lie above float32's in the middle, in sigma; it is taken off before the look.
         width: in sigma: a score farther than this from the threshold has float32's verdict.
         samples: held-out good parts it was measured on.
         std: standard deviation of the difference, in sigma.
-        largest: the largest difference, in sigma.
+        largest: the largest difference after the offset, in sigma.
         share: of good parts whose score lies within `width` of the threshold.
         measured_with: the engine.
     """
 
+    offset: float
     width: float = Field(gt=0)
     samples: int = Field(ge=1)
     std: float

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engines.bundle import MODEL_F32, MODEL_INT8, Bundle
 from engines.cache import cache_folder, prune
-from engines.engine import EngineSettings, Frames, NetworkEngine, Scores
+from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores
 from engines.errors import EngineError, EngineUnavailable, missing_package
 from engines.jobs import first_line
 
@@ -32,9 +32,11 @@ class OpenVinoEngine(NetworkEngine):
         core = ov.Core()
         target = self.place.upper()
         folder = cache_folder("openvino")
+        int8 = bundle.manifest.int8
+        rest = EXACT if int8 is None else int8.rest
         config = {
-            # The int8 model says itself which layers it computes in 8 bits; the others take the preferred precision.
-            "INFERENCE_PRECISION_HINT": self.precisions(self.place)[0] if self.precision == "int8" else self.precision,
+            # The int8 model says itself which layers it computes in 8 bits; the others run in what it was fitted to.
+            "INFERENCE_PRECISION_HINT": rest if self.precision == "int8" else self.precision,
             "PERFORMANCE_HINT": settings.hint.upper(),
             "CACHE_DIR": str(folder),
         }
@@ -67,9 +69,9 @@ class OpenVinoEngine(NetworkEngine):
 
     @classmethod
     def precisions_for(cls, bundle: Bundle, device: str) -> tuple[str, ...]:
-        """Lists `int8` too where the bundle has such a model."""
-        offered = cls.precisions(device)
-        return (*offered, "int8") if MODEL_INT8 in bundle.manifest.files else offered
+        """Lists `int8` too where the bundle has such a model, and the device the precision of its other layers."""
+        offered, int8 = cls.precisions(device), bundle.manifest.int8
+        return (*offered, "int8") if int8 is not None and int8.accepted and int8.rest in offered else offered
 
     def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
         future: Future[Scores] = Future()

@@ -85,7 +85,7 @@ def open_engine(
     try:
         exact = found(bundle, replace(exact_settings, max_batch=fast.max_batch))
         limit = bundle.manifest.threshold.value if threshold is None else threshold
-        return SecondLook(fast, exact, band.width, limit)
+        return SecondLook(fast, exact, band, limit)
     except BaseException:
         fast.close()
         raise

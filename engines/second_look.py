@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from engines.bundle import Band
 from engines.engine import Engine, Frames, Scores
 
 _TIMED_RUNS = 3
@@ -22,15 +23,15 @@ class SecondLook(Engine):
     Args:
         fast: scores every frame.
         exact: the same network in float32.
-        band: how far a fast score may lie from the exact one, in sigma.
+        band: how far a fast score lies from the exact one.
         threshold: in sigma.
 
     Attributes:
         threshold: may be changed at any time.
-        band: in sigma.
+        band: see the arguments.
     """
 
-    def __init__(self, fast: Engine, exact: Engine, band: float, threshold: float) -> None:
+    def __init__(self, fast: Engine, exact: Engine, band: Band, threshold: float) -> None:
         super().__init__(fast.size, fast.precision, min(fast.max_batch, exact.max_batch), fast.place)
         self.name, self.device = fast.name, fast.device
         self._fast, self._exact = fast, exact
@@ -53,8 +54,9 @@ class SecondLook(Engine):
 
     def _look(self, frames: Frames, fast: Future[Scores], until: int | None) -> Scores:
         scores = fast.result()
+        scores.score[:] -= np.float32(self.band.offset)
         # What is no number is near everything.
-        near = ~(np.abs(scores.score - self.threshold) > self.band)
+        near = ~(np.abs(scores.score - self.threshold) > self.band.width)
         rows = np.flatnonzero(near)
         if not len(rows):
             return Scores(scores.score, scores.heatmap, ~near, near)

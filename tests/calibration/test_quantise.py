@@ -6,33 +6,54 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from calibration.autoencoder import TrainingSettings
+from calibration.backbone import load_backbone
 from calibration.calibrate import CalibrationSettings, calibrate
 from calibration.dataset import open_test_split, read_frames
+from calibration.equalise import _peaks, equalise
 from calibration.quantise import judge_drift
 from engines.bundle import MODEL_INT8, open_bundle
 from engines.errors import ConfigError
+from engines.network import Backbone
 from engines.registry import open_engine
 from pipeline.metrics import auroc
 
 
 def test_drift_beyond_the_tolerance_is_refused_with_its_reason() -> None:
     exact = np.linspace(-2, 2.4, 40)
-    assert judge_drift(exact, exact + 0.1, 3.0).accepted
-    moved = judge_drift(exact, exact + 1.5, 9.0)
+    assert judge_drift(exact, exact + 0.1, 3.0, "f32").accepted
+    moved = judge_drift(exact, exact + 0.7, 9.0, "f32")
     assert not moved.accepted
     assert moved.reason is not None
-    assert "1.50 sigma" in moved.reason
-    flipped = judge_drift(exact, exact + 0.5, 2.0)
+    assert "0.70 sigma" in moved.reason
+    flipped = judge_drift(exact, exact + 0.45, 2.0, "f32")
     assert not flipped.accepted
     assert flipped.reason is not None
     assert "verdicts flip" in flipped.reason
-    assert judge_drift(exact, exact, 3.0, (0.95, 0.945)).accepted
-    blunted = judge_drift(exact, exact, 3.0, (0.95, 0.93))
+    assert judge_drift(exact, exact, 3.0, "f32", (0.95, 0.945)).accepted
+    blunted = judge_drift(exact, exact, 3.0, "f32", (0.95, 0.93))
     assert not blunted.accepted
     assert blunted.reason is not None
     assert "AUROC falls from 0.950 to 0.930" in blunted.reason
+
+
+def test_an_equalised_backbone_is_the_same_function(drawn: Path) -> None:
+    frames = list(read_frames(open_test_split(drawn)[:6], (224, 224)))
+    backbone = load_backbone("untrained", 0, frames).network
+    own = equalise(backbone, frames)
+    batch = torch.from_numpy(np.stack(frames))
+    with torch.inference_mode():
+        for found, expected in zip(own(batch), backbone(batch), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+    def uneven(part: Backbone) -> float:
+        """How far the largest values of the channels behind a convolution lie apart, as the deviation of their log."""
+        peak = _peaks(part, frames)[part.get_submodule("layer2.1.conv1")]
+        return float(torch.log(peak[peak > 0]).std())
+
+    assert uneven(own) < 0.8 * uneven(backbone)
 
 
 def test_the_engine_runs_the_8_bit_model(drawn: Path, bundle_path: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from calibration.dataset import open_test_split, read_frames
-from engines.bundle import Bundle, update_manifest
+from engines.bundle import Band, Bundle, update_manifest
 from engines.engine import Frames
 from engines.errors import ConfigError
 from engines.registry import engine_class, open_engine
@@ -25,7 +25,11 @@ def frames(drawn: Path) -> Frames:
 def look(bundle: Bundle, band: float, threshold: float) -> SecondLook:
     """OpenVINO in its lowest precision here, looked at again by PyTorch."""
     fast = engine_class("openvino").precisions("cpu")[0]
-    return SecondLook(open_engine(bundle, "openvino", fast, 4), open_engine(bundle, "torch", "f32", 4), band, threshold)
+    measured = Band(
+        offset=0.0, width=band, samples=30, std=band / 3, largest=band / 2, share=0.1, measured_with="openvino"
+    )
+    engines = open_engine(bundle, "openvino", fast, 4), open_engine(bundle, "torch", "f32", 4)
+    return SecondLook(*engines, measured, threshold)
 
 
 def test_only_what_lies_near_the_threshold_is_scored_again(bundle: Bundle, frames: Frames) -> None:
@@ -66,7 +70,7 @@ def test_auto_is_the_fast_precision_with_the_bundles_band(bundle: Bundle, frames
         assert engine.infer(frames[:4]).exact.all()
         if len(offered) > 1:
             assert isinstance(engine, SecondLook)
-            assert engine.band == bundle.manifest.bands[offered[0]].width
+            assert engine.band == bundle.manifest.bands[offered[0]]
             assert engine.threshold == bundle.manifest.threshold.value
     with open_engine(bundle, "onnxruntime", "auto", 4) as engine:
         assert engine.precision == "f32"
