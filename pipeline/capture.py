@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import threading
 
-from pipeline.channel import Channel
-from pipeline.frames import Frame
+from pipeline.intake import Intake
+from pipeline.ledger import Ledger
 from pipeline.sources.source import Source
 from pipeline.stage import Stage
 
 
 class Capture(Stage):
-    """Feeds one source's frames to the batcher; waits where the line is full, so that no file is lost."""
+    """Enters one source's frames into the ledger and puts them where the batcher finds them."""
 
-    def __init__(self, source: Source, outbox: Channel[Frame], stop: threading.Event) -> None:
+    def __init__(self, source: Source, intake: Intake, ledger: Ledger, stop: threading.Event) -> None:
         super().__init__(f"capture {source.camera}")
-        self._source, self._outbox, self._stop = source, outbox, stop
+        self._source, self._intake, self._ledger, self._stop = source, intake, ledger, stop
 
     def work(self) -> None:
         """Takes frames until the source has no more, or is to stop."""
         for frame in self._source.frames(self._stop):
-            self._outbox.put(frame)
+            self._ledger.open(frame)
+            dropped = self._intake.put(frame)
+            if dropped is not None:
+                self._ledger.give_up(dropped, "dropped")
 
     def finish(self) -> None:
         """Says that this source is done."""
-        self._outbox.close()
+        self._intake.close(self._source.camera)
+        self._ledger.close_camera(self._source.camera)

@@ -18,8 +18,8 @@ from rich.console import Console
 from engines.errors import TaktlineError
 from engines.overlay import draw_overlay
 from pipeline.config import LineConfig, check_config, read_line_file
-from pipeline.decision import Decided
 from pipeline.delivery.subscriber import VerdictSubscriber
+from pipeline.judge import Decided
 from pipeline.line import Line
 from pipeline.metrics import RunSummary
 from pipeline.views import LiveView, summary_tables, verdict_text

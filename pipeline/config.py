@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from engines.engine import Hint
 from engines.errors import ConfigError
+from pipeline.intake import Overload
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
@@ -26,8 +27,8 @@ class LineSection(Section):
 
     Attributes:
         name: what verdicts call it.
-        takt_ms: how long after its capture a frame's verdict is of use; a second look that would take longer is left
-            out. None for as long as it takes.
+        takt_ms: how long after its capture a frame's verdict is of use; a frame that is not inspected by then is
+            answered `uninspected`, reason `late`. None for as long as it takes.
     """
 
     name: Name = "line"
@@ -63,6 +64,8 @@ class CameraConfig(Section):
         fps: frames a second; None for as fast as the line takes them.
         seed: order of a replay.
         follow: whether a folder is watched for new pictures.
+        on_overload: what happens to a frame that the line has no time for: `drop_oldest`, or `block` to let the source
+            wait; None for what suits the source.
     """
 
     name: Name
@@ -70,6 +73,14 @@ class CameraConfig(Section):
     fps: float | None = None
     seed: int = 0
     follow: bool = False
+    on_overload: Overload | None = None
+
+    @property
+    def overload(self) -> Overload:
+        """What happens to a frame that the line has no time for: files wait, a camera does not."""
+        if self.on_overload is not None:
+            return self.on_overload
+        return "block" if self.source.startswith(("replay:", "folder:")) else "drop_oldest"
 
     @field_validator("fps")
     @classmethod

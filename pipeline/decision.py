@@ -1,169 +1,44 @@
-"""Turns scores into verdicts: the threshold, and the regions where the defect seems to be."""
+"""The stage behind the engine: every frame of every batch gets its verdict."""
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 
-import cv2
-import numpy as np
-import numpy.typing as npt
-
-from engines.bundle import Bundle
-from engines.engine import EXACT, Engine, Scores
 from engines.errors import EngineError
 from pipeline.channel import Channel
-from pipeline.config import DecisionSection
-from pipeline.frames import Frame, Reason
 from pipeline.inference import ScoredBatch
+from pipeline.judge import Judge
+from pipeline.ledger import Ledger
+from pipeline.pace import Pace
 from pipeline.stage import Stage
-from pipeline.verdicts import Heatmap, Latency, Outcome, Region, Verdict
 
 log = logging.getLogger(__name__)
 
-SigmaMap = npt.NDArray[np.float32]
-
-
-@dataclass(slots=True)
-class Decided:
-    """A frame with its verdict.
-
-    Attributes:
-        frame: the frame.
-        verdict: what the line says of it; its `latency.publish` is still 0.
-        sigma: heatmap in sigma units, `[h, w]`, or None where the frame was not inspected.
-        heatmap: the heatmap to send, if any.
-        decided: when the verdict stood, monotonic nanoseconds.
-    """
-
-    frame: Frame
-    verdict: Verdict
-    sigma: SigmaMap | None
-    heatmap: Heatmap | None
-    decided: int
-
-
-class Judge:
-    """Applies a bundle's threshold and heatmap scale to scores."""
-
-    def __init__(self, bundle: Bundle, engine: Engine, settings: DecisionSection, line: str) -> None:
-        self._bundle, self._settings, self._line = bundle, settings, line
-        self._engine, self._precision = engine.name, engine.precision
-        manifest = bundle.manifest
-        self.threshold = manifest.threshold.value if settings.sigma is None else settings.sigma
-        self.scale = manifest.heatmap
-
-    def inspected(self, frame: Frame, scores: Scores, row: int) -> Decided:
-        """Judges a frame that has a score: a row of a batch's."""
-        score, sigma = float(scores.score[row]), scores.heatmap[row]
-        precision = EXACT if scores.twice[row] else self._precision
-        exact = bool(scores.exact[row])
-        if not np.isfinite(score):
-            return self.uninspected(frame, "engine_error")
-        outcome: Outcome = "ng" if score > self.threshold else "ok"
-        regions: tuple[Region, ...] = ()
-        if outcome == "ng" and frame.image is not None:
-            height, width = frame.image.shape[:2]
-            regions = find_regions(sigma, self.scale.threshold, (height, width), self._settings.min_region_px)
-        wanted = self._settings.heatmaps == "all" or (self._settings.heatmaps == "ng" and outcome == "ng")
-        heatmap = Heatmap.from_sigma(sigma, 0.0, self.scale.full_scale) if wanted else None
-        return self._decide(frame, outcome, None, score, regions, sigma, heatmap, precision, exact)
-
-    def uninspected(self, frame: Frame, reason: Reason) -> Decided:
-        """Answers for a frame that could not be inspected."""
-        return self._decide(frame, "uninspected", reason, None, (), None, None, self._precision, False)
-
-    def _decide(
-        self,
-        frame: Frame,
-        outcome: Outcome,
-        reason: Reason | None,
-        score: float | None,
-        regions: tuple[Region, ...],
-        sigma: SigmaMap | None,
-        heatmap: Heatmap | None,
-        precision: str,
-        exact: bool,
-    ) -> Decided:
-        now = time.monotonic_ns()
-        batched = frame.batched or now
-        inferred = frame.inferred or batched
-        verdict = Verdict(
-            line=self._line,
-            camera=frame.camera,
-            sequence=frame.sequence,
-            verdict=outcome,
-            reason=reason,
-            score=score,
-            threshold=self.threshold,
-            regions=regions,
-            part=frame.part,
-            captured_at=frame.captured_at,
-            latency=Latency(batched - frame.captured, inferred - batched, now - inferred, 0),
-            engine=self._engine,
-            precision=precision,
-            exact=exact,
-            bundle=self._bundle.short_id,
-        )
-        return Decided(frame, verdict, sigma, heatmap, now)
-
 
 class Decision(Stage):
-    """Judges every frame of every batch, in order."""
+    """Judges every frame of every batch and enters the answers into the ledger."""
 
-    def __init__(self, judge: Judge, inbox: Channel[ScoredBatch], outbox: Channel[Decided]) -> None:
+    def __init__(self, judge: Judge, inbox: Channel[ScoredBatch], ledger: Ledger, pace: Pace) -> None:
         super().__init__("decision")
-        self._judge, self._inbox, self._outbox = judge, inbox, outbox
+        self._judge, self._inbox, self._ledger, self._pace = judge, inbox, ledger, pace
 
     def work(self) -> None:
         """Judges batches until there are no more."""
         while True:
             scored = self._inbox.get()
+            frames = scored.batch.frames
             try:
                 scores = scored.scores.result()
             except EngineError as error:
-                log.error("a batch of %d frames was not inspected: %s", len(scored.batch.frames), error)
-                scores = None
-            row = 0
-            for frame in scored.batch.frames:
-                if frame.image is None:
-                    log.warning("%s frame %d: %s", frame.camera, frame.sequence, frame.fault)
-                    self._outbox.put(self._judge.uninspected(frame, "corrupt"))
-                elif scores is None:
-                    self._outbox.put(self._judge.uninspected(frame, "engine_error"))
-                else:
-                    self._outbox.put(self._judge.inspected(frame, scores, row))
-                    row += 1
+                log.error("a batch of %d frames was not inspected: %s", len(frames), error)
+                for frame in frames:
+                    self._ledger.give_up(frame, "engine_error")
+                continue
+            for row, frame in enumerate(frames):
+                if not frame.answered:
+                    self._ledger.answer(self._judge.inspected(frame, scores, row))
+            self._pace.note(len(frames), time.monotonic_ns() - frames[0].batched)
 
     def finish(self) -> None:
-        """Ends the verdicts."""
-        self._outbox.close()
-
-
-def find_regions(
-    sigma: SigmaMap, threshold: float, frame: tuple[int, int], min_region_px: int = 0
-) -> tuple[Region, ...]:
-    """Finds the connected areas of a heatmap above a threshold.
-
-    Args:
-        sigma: heatmap in sigma units, `[h, w]`.
-        threshold: in sigma.
-        frame: height and width of the frame in pixels.
-        min_region_px: areas that cover fewer pixels of the frame are left out.
-
-    Returns:
-        The regions in pixels of the frame, the highest peak first.
-    """
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((sigma > threshold).astype(np.uint8), connectivity=8)
-    down, across = frame[0] / sigma.shape[0], frame[1] / sigma.shape[1]
-    regions = []
-    for index in range(1, count):
-        left, top, width, height, area = (int(value) for value in stats[index])
-        if area * down * across < min_region_px:
-            continue
-        x, y = int(left * across), int(top * down)
-        right, bottom = round((left + width) * across), round((top + height) * down)
-        peak = float(sigma[labels == index].max())
-        regions.append(Region(x, y, max(1, right - x), max(1, bottom - y), peak))
-    return tuple(sorted(regions, key=lambda region: -region.peak))
+        """Nothing is fed from here: the ledger ends when every frame is answered."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from engines.image import Image
+from engines.errors import DataError
+from engines.image import Image, decode_image
 
 Reason = Literal["dropped", "late", "corrupt", "engine_error"]
 
@@ -17,7 +18,8 @@ class Frame:
     Attributes:
         camera: name of the camera.
         sequence: counts the camera's frames from 0, without gaps.
-        image: uint8 `[H, W, 3]` BGR, or None where there is none to inspect.
+        image: uint8 `[H, W, 3]` BGR, or None where there is none to inspect, or none yet.
+        encoded: the bytes of a picture file that is decoded only when its turn comes.
         captured_at: wall clock, nanoseconds since 1970 (UTC).
         captured: monotonic clock, nanoseconds.
         part: id of the part, where the source knows one.
@@ -25,6 +27,8 @@ class Frame:
         fault: why there is no image.
         batched: when its batch was closed, monotonic nanoseconds; 0 if it never was in one.
         inferred: when its batch came back from the engine, monotonic nanoseconds; 0 if it never did.
+        deadline: by when it must be answered, monotonic nanoseconds; None for no such time.
+        answered: whether its verdict stands; the ledger alone sets it.
     """
 
     camera: str
@@ -32,8 +36,25 @@ class Frame:
     image: Image | None
     captured_at: int
     captured: int
+    encoded: bytes | None = None
     part: str | None = None
     label: str | None = None
     fault: str | None = None
     batched: int = 0
     inferred: int = 0
+    deadline: int | None = None
+    answered: bool = False
+
+    def decode(self) -> None:
+        """Decodes the picture where that was left for later.
+
+        Raises:
+            DataError: it is no picture, or only a part of one.
+        """
+        if self.encoded is None:
+            return
+        encoded, self.encoded = self.encoded, None
+        try:
+            self.image = decode_image(encoded)
+        except DataError as error:
+            raise DataError(f"{self.part or 'the picture'} {error}") from error

@@ -7,8 +7,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from engines.engine import Engine, Scores
 from engines.errors import EngineError
 from pipeline.batcher import Batch, BatchBuffers
@@ -22,7 +20,7 @@ class ScoredBatch:
 
     Attributes:
         batch: its frames.
-        scores: a row for each frame that has an image; fails with `EngineError` where the engine did.
+        scores: a row for each frame; fails with `EngineError` where the engine did.
     """
 
     batch: Batch
@@ -38,11 +36,9 @@ class Inference(Stage):
         inbox: Channel[Batch],
         outbox: Channel[ScoredBatch],
         buffers: BatchBuffers,
-        takt_ms: float | None,
     ) -> None:
         super().__init__("inference")
         self._engine, self._inbox, self._outbox, self._buffers = engine, inbox, outbox, buffers
-        self._takt = None if takt_ms is None else round(takt_ms * 1e6)
 
     def work(self) -> None:
         """Submits batches until there are no more."""
@@ -58,16 +54,12 @@ class Inference(Stage):
 
     def _submit(self, batch: Batch) -> Future[Scores]:
         try:
-            if len(batch.images):
-                until = None if self._takt is None else min(f.captured for f in batch.inspected) + self._takt
-                return self._engine.submit(batch.images, until)
-            answer: Future[Scores] = Future()
-            none = np.empty(0, np.bool_)
-            answer.set_result(Scores(np.empty(0, np.float32), np.empty((0, 0, 0), np.float32), none, none))
+            deadlines = [frame.deadline for frame in batch.frames if frame.deadline is not None]
+            return self._engine.submit(batch.images, min(deadlines, default=None))
         except EngineError as error:
-            answer = Future()
+            answer: Future[Scores] = Future()
             answer.set_exception(error)
-        return answer
+            return answer
 
     def _done(self, batch: Batch, scores: Future[Scores]) -> None:
         del scores

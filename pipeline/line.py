@@ -16,10 +16,13 @@ from pipeline.batcher import Batch, BatchBuffers, Batcher
 from pipeline.capture import Capture
 from pipeline.channel import Channel, ChannelClosed
 from pipeline.config import LineConfig
-from pipeline.decision import Decided, Decision, Judge
+from pipeline.decision import Decision
 from pipeline.delivery.publisher import Publisher, PublisherSocket
-from pipeline.frames import Frame
 from pipeline.inference import Inference, ScoredBatch
+from pipeline.intake import Intake
+from pipeline.judge import Decided, Judge
+from pipeline.ledger import Ledger
+from pipeline.pace import Pace
 from pipeline.sources import open_source
 from pipeline.stage import Stage
 
@@ -70,21 +73,27 @@ class Line(Closing):
         self._wire(watched)
 
     def _wire(self, watched: bool) -> None:
-        limit = self.engine.max_batch
-        self._buffers = BatchBuffers(self.engine.jobs + 1, limit, self.bundle.size)
-        frames: Channel[Frame] = Channel(2 * limit, writers=len(self._sources))
-        batches: Channel[Batch] = Channel(self.engine.jobs)
-        scored: Channel[ScoredBatch] = Channel(self.engine.jobs + 1)
-        decided: Channel[Decided] = Channel(4 * limit)
+        limit, jobs = self.engine.max_batch, self.engine.jobs
+        takt_ms = self.config.line.takt_ms
+        cameras = {camera.name: camera.overload for camera in self.config.camera}
+        self._intake = Intake(cameras, limit)
+        self._buffers = BatchBuffers(jobs + 1, limit, self.bundle.size, self._intake.changed)
+        batches: Channel[Batch] = Channel(jobs)
+        scored: Channel[ScoredBatch] = Channel(jobs + 1)
+        self._decided: Channel[Decided] = Channel(4 * limit)
         self._watched: Channel[Decided] | None = Channel(4 * limit) if watched else None
-        self._channels: tuple[Channel[Any], ...] = (frames, batches, scored, decided)
-        self._captures = [Capture(source, frames, self._stop) for source in self._sources]
+        self._channels: tuple[Channel[Any], ...] = (batches, scored)
+        takt_ns = None if takt_ms is None else round(takt_ms * 1e6)
+        self._ledger = Ledger(self.judge, list(cameras), self._decided, takt_ns)
+        pace = Pace()
+        self._captures = [Capture(source, self._intake, self._ledger, self._stop) for source in self._sources]
         self._stages = [
             *self._captures,
-            Batcher(frames, batches, self._buffers),
-            Inference(self.engine, batches, scored, self._buffers, self.config.line.takt_ms),
-            Decision(self.judge, scored, decided),
-            Publisher(self.socket, decided, self._watched),
+            Batcher(self._intake, batches, self._buffers, self._ledger, pace),
+            Inference(self.engine, batches, scored, self._buffers),
+            Decision(self.judge, scored, self._ledger, pace),
+            self._ledger,
+            Publisher(self.socket, self._decided, self._watched),
         ]
 
     def start(self) -> None:
@@ -132,7 +141,8 @@ class Line(Closing):
         if self._watched is not None:
             self._watched.abort()
         if not all(stage.join(_JOIN_S) for stage in self._stages):
-            self._abort()
+            self._break_off()
+            self._decided.abort()
             alive = [stage.name for stage in self._stages if not stage.join(1.0)]
             if alive:
                 log.error("these stages did not end: %s", ", ".join(alive))
@@ -144,13 +154,18 @@ class Line(Closing):
             if self._failure is None:
                 self._failure = (name, error)
         log.error("the stage %s failed: %s: %s", name, type(error).__name__, error)
-        self._abort()
+        self._break_off()
+        if name in {"ledger", "publisher"}:
+            self._decided.abort()
 
-    def _abort(self) -> None:
+    def _break_off(self) -> None:
+        """Stops everything before the ledger, which answers for the frames that are in the line."""
         self._stop.set()
+        self._intake.abort()
         self._buffers.abort()
         for channel in self._channels:
             channel.abort()
+        self._ledger.break_off()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

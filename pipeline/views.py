@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engines.engine import EXACT
-from pipeline.decision import Decided
+from pipeline.judge import Decided
 from pipeline.line import Line
 from pipeline.metrics import RunSummary
 from pipeline.verdicts import Verdict
@@ -106,7 +106,7 @@ def summary_tables(summary: RunSummary) -> list[RenderableType]:
     """Returns the figures of a run as tables."""
     values = summary.to_json()
     run = Table(title="run")
-    for name in ("frames", "ok", "ng", "uninspected", "looked at twice", "latency p50", "p90", "p99"):
+    for name in ("frames", "ok", "ng", "uninspected", "twice", "latency p50", "p90", "p99"):
         run.add_column(name, justify="right")
     latency = values["latency_ms"]
     reasons = ", ".join(f"{name} {count}" for name, count in values["reasons"].items())

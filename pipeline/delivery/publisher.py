@@ -12,7 +12,7 @@ import zmq
 from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
 from pipeline.channel import Channel, ChannelClosed
-from pipeline.decision import Decided
+from pipeline.judge import Decided
 from pipeline.stage import Stage
 from pipeline.verdicts import pack
 

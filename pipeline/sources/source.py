@@ -8,8 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
-from engines.errors import ConfigError, DataError
-from engines.image import read_image
+from engines.errors import ConfigError
 from pipeline.frames import Frame
 
 
@@ -29,15 +28,17 @@ class Source(ABC):
         """Yields frames until there are no more, or soon after `stop` is set."""
 
     def _frame_from_file(self, path: Path, part: str, label: str | None = None) -> Frame:
-        """Reads a picture as the next frame; one that cannot be read becomes a frame without an image."""
+        """Reads a picture as the next frame, to be decoded later; one that cannot be read has no image."""
         captured_at, started = time.time_ns(), time.monotonic_ns()
         sequence = self._sequence
         self._sequence += 1
         try:
-            image, fault = read_image(path), None
-        except DataError as error:
-            image, fault = None, str(error)
-        return Frame(self.camera, sequence, image, captured_at, started, part=part, label=label, fault=fault)
+            encoded, fault = path.read_bytes(), None
+        except OSError as error:
+            encoded, fault = None, f"{path} cannot be read: {error.strerror or error}"
+        return Frame(
+            self.camera, sequence, None, captured_at, started, encoded=encoded, part=part, label=label, fault=fault
+        )
 
 
 class Pacer:

@@ -6,7 +6,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from pipeline.decision import find_regions
+from pipeline.judge import find_regions
 from pipeline.metrics import RunSummary, auroc
 from pipeline.verdicts import Heatmap, Latency, Region, Verdict, WireError, pack, unpack
 

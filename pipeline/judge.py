@@ -1,0 +1,131 @@
+"""Turns scores into verdicts: the threshold, and the regions where the defect seems to be. No threads."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.bundle import Bundle
+from engines.engine import EXACT, Engine, Scores
+from pipeline.config import DecisionSection
+from pipeline.frames import Frame, Reason
+from pipeline.verdicts import Heatmap, Latency, Outcome, Region, Verdict
+
+SigmaMap = npt.NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class Decided:
+    """A frame with its verdict.
+
+    Attributes:
+        frame: the frame.
+        verdict: what the line says of it; its `latency.publish` is still 0.
+        sigma: heatmap in sigma units, `[h, w]`, or None where the frame was not inspected.
+        heatmap: the heatmap to send, if any.
+        decided: when the verdict stood, monotonic nanoseconds.
+    """
+
+    frame: Frame
+    verdict: Verdict
+    sigma: SigmaMap | None
+    heatmap: Heatmap | None
+    decided: int
+
+
+class Judge:
+    """Applies a bundle's threshold and heatmap scale to scores."""
+
+    def __init__(self, bundle: Bundle, engine: Engine, settings: DecisionSection, line: str) -> None:
+        self._bundle, self._settings, self._line = bundle, settings, line
+        self._engine, self._precision = engine.name, engine.precision
+        manifest = bundle.manifest
+        self.threshold = manifest.threshold.value if settings.sigma is None else settings.sigma
+        self.scale = manifest.heatmap
+
+    def inspected(self, frame: Frame, scores: Scores, row: int) -> Decided:
+        """Judges a frame that has a score: a row of a batch's."""
+        score, sigma = float(scores.score[row]), scores.heatmap[row]
+        precision = EXACT if scores.twice[row] else self._precision
+        exact = bool(scores.exact[row])
+        if not np.isfinite(score):
+            return self.uninspected(frame, "engine_error")
+        outcome: Outcome = "ng" if score > self.threshold else "ok"
+        regions: tuple[Region, ...] = ()
+        image = frame.image
+        if outcome == "ng" and image is not None:
+            height, width = image.shape[:2]
+            regions = find_regions(sigma, self.scale.threshold, (height, width), self._settings.min_region_px)
+        wanted = self._settings.heatmaps == "all" or (self._settings.heatmaps == "ng" and outcome == "ng")
+        heatmap = Heatmap.from_sigma(sigma, 0.0, self.scale.full_scale) if wanted else None
+        return self._decide(frame, outcome, None, score, regions, sigma, heatmap, precision, exact)
+
+    def uninspected(self, frame: Frame, reason: Reason) -> Decided:
+        """Answers for a frame that could not be inspected."""
+        return self._decide(frame, "uninspected", reason, None, (), None, None, self._precision, False)
+
+    def _decide(
+        self,
+        frame: Frame,
+        outcome: Outcome,
+        reason: Reason | None,
+        score: float | None,
+        regions: tuple[Region, ...],
+        sigma: SigmaMap | None,
+        heatmap: Heatmap | None,
+        precision: str,
+        exact: bool,
+    ) -> Decided:
+        now = time.monotonic_ns()
+        batched = frame.batched or now
+        inferred = frame.inferred or batched
+        verdict = Verdict(
+            line=self._line,
+            camera=frame.camera,
+            sequence=frame.sequence,
+            verdict=outcome,
+            reason=reason,
+            score=score,
+            threshold=self.threshold,
+            regions=regions,
+            part=frame.part,
+            captured_at=frame.captured_at,
+            latency=Latency(batched - frame.captured, inferred - batched, now - inferred, 0),
+            engine=self._engine,
+            precision=precision,
+            exact=exact,
+            bundle=self._bundle.short_id,
+        )
+        return Decided(frame, verdict, sigma, heatmap, now)
+
+
+def find_regions(
+    sigma: SigmaMap, threshold: float, frame: tuple[int, int], min_region_px: int = 0
+) -> tuple[Region, ...]:
+    """Finds the connected areas of a heatmap above a threshold.
+
+    Args:
+        sigma: heatmap in sigma units, `[h, w]`.
+        threshold: in sigma.
+        frame: height and width of the frame in pixels.
+        min_region_px: areas that cover fewer pixels of the frame are left out.
+
+    Returns:
+        The regions in pixels of the frame, the highest peak first.
+    """
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((sigma > threshold).astype(np.uint8), connectivity=8)
+    down, across = frame[0] / sigma.shape[0], frame[1] / sigma.shape[1]
+    regions = []
+    for index in range(1, count):
+        left, top, width, height, area = (int(value) for value in stats[index])
+        if area * down * across < min_region_px:
+            continue
+        x, y = int(left * across), int(top * down)
+        right, bottom = round((left + width) * across), round((top + height) * down)
+        peak = float(sigma[labels == index].max())
+        regions.append(Region(x, y, max(1, right - x), max(1, bottom - y), peak))
+    return tuple(sorted(regions, key=lambda region: -region.peak))
