@@ -60,10 +60,18 @@ class CameraConfig(Section):
 
     Attributes:
         name: what verdicts call it.
-        source: `replay:DIR` or `folder:DIR`.
-        fps: frames a second; None for as fast as the line takes them.
+        source: `replay:DIR`, `folder:DIR`, `usb:NUMBER`, `usb:/dev/v4l/by-id/...`, `rtsp://...`, `http://...` or
+            `file:VIDEO`.
+        fps: frames a second; None for as fast as the line takes them, or as the camera likes.
         seed: order of a replay.
         follow: whether a folder is watched for new pictures.
+        width: of the picture that a USB camera is asked for, in pixels.
+        height: the same.
+        exposure_us: of a USB camera, in microseconds; None for automatic.
+        rotate: degrees clockwise by which pictures are turned.
+        roi: x, y, width and height of what is inspected, in pixels of the camera's picture.
+        silence_ms: a live camera that sends nothing for so long is opened anew; 0 for never, as a triggered one wants.
+        open_timeout_ms: how long opening it may take.
         on_overload: what happens to a frame that the line has no time for: `drop_oldest`, or `block` to let the source
             wait; None for what suits the source.
     """
@@ -73,6 +81,13 @@ class CameraConfig(Section):
     fps: float | None = None
     seed: int = 0
     follow: bool = False
+    width: int | None = Field(default=None, ge=16, le=16384)
+    height: int | None = Field(default=None, ge=16, le=16384)
+    exposure_us: float | None = Field(default=None, gt=0)
+    rotate: Literal[0, 90, 180, 270] = 0
+    roi: tuple[int, int, int, int] | None = None
+    silence_ms: float = Field(default=2000, ge=0, allow_inf_nan=False)
+    open_timeout_ms: float = Field(default=10_000, gt=0, allow_inf_nan=False)
     on_overload: Overload | None = None
 
     @property
@@ -80,7 +95,14 @@ class CameraConfig(Section):
         """What happens to a frame that the line has no time for: files wait, a camera does not."""
         if self.on_overload is not None:
             return self.on_overload
-        return "block" if self.source.startswith(("replay:", "folder:")) else "drop_oldest"
+        return "block" if self.source.startswith(("replay:", "folder:", "file:")) else "drop_oldest"
+
+    @field_validator("roi")
+    @classmethod
+    def _check_roi(cls, value: tuple[int, int, int, int] | None) -> tuple[int, int, int, int] | None:
+        if value is not None and (min(value[:2]) < 0 or min(value[2:]) < 16):
+            raise ValueError("must be x, y, width, height with x and y of 0 or more and sides of 16 or more")
+        return value
 
     @field_validator("fps")
     @classmethod
@@ -182,7 +204,7 @@ def check_config(values: dict[str, Any], where: str) -> LineConfig:
 
 def _anchor(source: str, folder: Path) -> str:
     kind, separator, rest = source.partition(":")
-    if kind in ("replay", "folder") and separator:
+    if kind in ("replay", "folder", "file") and separator:
         return f"{kind}:{folder / rest}"
     return source
 

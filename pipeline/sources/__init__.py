@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engines.errors import ConfigError
+from engines.errors import ConfigError, DataError
 from pipeline.config import CameraConfig
+from pipeline.sources.camera import CameraSource
+from pipeline.sources.device import need_packages, redact
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.replay import ReplaySource
 from pipeline.sources.source import Source
@@ -23,6 +25,12 @@ def open_source(camera: CameraConfig) -> Source:
         return ReplaySource(camera.name, Path(rest), camera.fps, camera.seed)
     if kind == "folder":
         return FolderSource(camera.name, Path(rest), camera.fps, camera.follow)
+    if kind in {"usb", "rtsp", "rtsps", "http", "https", "file"}:
+        need_packages(camera.source)
+        if kind == "file" and not Path(rest).is_file():
+            raise DataError(f"camera '{camera.name}': there is no video file {rest}")
+        return CameraSource(camera)
     raise ConfigError(
-        f"camera '{camera.name}': the source '{camera.source}' is of no known kind; give replay:DIR or folder:DIR"
+        f"camera '{camera.name}': the source '{redact(camera.source)}' is of no known kind; give replay:DIR, "
+        "folder:DIR, usb:NUMBER, rtsp://..., http://... or file:VIDEO"
     )
