@@ -98,12 +98,15 @@ class Batcher(Stage):
     that cannot make it is answered at once instead of being inspected.
     """
 
+    restarts = 3
+
     def __init__(
         self, intake: Intake, outbox: Channel[Batch], buffers: BatchBuffers, ledger: Ledger, pace: Pace
     ) -> None:
         super().__init__("batcher")
         self._intake, self._outbox, self._buffers = intake, outbox, buffers
         self._ledger, self._pace = ledger, pace
+        self._held: list[Frame] = []
         # Decoding and resizing do not hold the interpreter's lock.
         self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decoder")
 
@@ -111,7 +114,13 @@ class Batcher(Stage):
         """Makes batches until the cameras end."""
         while True:
             slot = self._buffers.take()
-            frames = self._fill(self._buffers.memory[slot])
+            try:
+                frames = self._fill(self._buffers.memory[slot])
+            except BaseException:
+                for frame in self._held:
+                    self._ledger.give_up(frame, "engine_error")
+                self._buffers.give_back(slot)
+                raise
             if not frames:
                 self._buffers.give_back(slot)
                 raise ChannelClosed
@@ -131,7 +140,9 @@ class Batcher(Stage):
         limit = self._buffers.max_batch
         while True:
             self._await(frames)
-            taken = [frame for frame in self._intake.take(limit - len(frames)) if self._can_make_it(frame, frames)]
+            came = self._intake.take(limit - len(frames))
+            self._held = frames + came
+            taken = [frame for frame in came if self._can_make_it(frame, frames)]
             rows = range(len(frames), len(frames) + len(taken))
             decoded = self._decoders.map(self._decode, taken, [memory[row] for row in rows])
             frames = self._compact(memory, frames, taken, list(decoded))

@@ -43,6 +43,7 @@ class ModelSection(Section):
         engine: an engine's name, or `auto`.
         precision: `auto` for the fastest with a second look in float32, or one of the engine's.
         max_batch: the most frames in one batch.
+        fallback: an engine that goes on where that one fails and cannot be opened again, or None.
         device: what the engine runs on; None for its preferred device.
         hint: whether a single batch should be quick, or many together.
     """
@@ -51,6 +52,7 @@ class ModelSection(Section):
     engine: str = "auto"
     precision: str = "auto"
     max_batch: int = Field(default=8, ge=1, le=256)
+    fallback: str | None = None
     device: str | None = None
     hint: Hint = "latency"
 

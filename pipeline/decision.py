@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 class Decision(Stage):
     """Judges every frame of every batch and enters the answers into the ledger."""
 
+    restarts = 3
+
     def __init__(self, judge: Judge, inbox: Channel[ScoredBatch], ledger: Ledger, pace: Pace) -> None:
         super().__init__("decision")
         self._judge, self._inbox, self._ledger, self._pace = judge, inbox, ledger, pace
@@ -27,18 +29,24 @@ class Decision(Stage):
         """Judges batches until there are no more."""
         while True:
             scored = self._inbox.get()
-            frames = scored.batch.frames
             try:
-                scores = scored.scores.result()
-            except EngineError as error:
-                log.error("a batch of %d frames was not inspected: %s", len(frames), error)
-                for frame in frames:
+                self._decide(scored)
+            finally:
+                # Those that have their answer by now keep it.
+                for frame in scored.batch.frames:
                     self._ledger.give_up(frame, "engine_error")
-                continue
-            for row, frame in enumerate(frames):
-                if not frame.answered:
-                    self._ledger.answer(self._judge.inspected(frame, scores, row))
-            self._pace.note(len(frames), time.monotonic_ns() - frames[0].batched)
+
+    def _decide(self, scored: ScoredBatch) -> None:
+        frames = scored.batch.frames
+        try:
+            scores = scored.scores.result()
+        except EngineError as error:
+            log.error("a batch of %d frames was not inspected: %s", len(frames), error)
+            return
+        for row, frame in enumerate(frames):
+            if not frame.answered:
+                self._ledger.answer(self._judge.inspected(frame, scores, row))
+        self._pace.note(len(frames), time.monotonic_ns() - frames[0].batched)
 
     def finish(self) -> None:
         """Nothing is fed from here: the ledger ends when every frame is answered."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from engines.engine import Engine, Scores
-from engines.errors import EngineError
 from pipeline.batcher import Batch, BatchBuffers
 from pipeline.channel import Channel
 from pipeline.stage import Stage
@@ -20,7 +19,7 @@ class ScoredBatch:
 
     Attributes:
         batch: its frames.
-        scores: a row for each frame; fails with `EngineError` where the engine did.
+        scores: a row for each frame; fails with what the engine raised.
     """
 
     batch: Batch
@@ -56,7 +55,7 @@ class Inference(Stage):
         try:
             deadlines = [frame.deadline for frame in batch.frames if frame.deadline is not None]
             return self._engine.submit(batch.images, min(deadlines, default=None))
-        except EngineError as error:
+        except Exception as error:  # noqa: BLE001 - it is raised again where the batch is answered for
             answer: Future[Scores] = Future()
             answer.set_exception(error)
             return answer

@@ -42,7 +42,7 @@ class Judge:
 
     def __init__(self, bundle: Bundle, engine: Engine, settings: DecisionSection, line: str) -> None:
         self._bundle, self._settings, self._line = bundle, settings, line
-        self._engine, self._precision = engine.name, engine.precision
+        self._engine = engine
         manifest = bundle.manifest
         self.threshold = manifest.threshold.value if settings.sigma is None else settings.sigma
         self.scale = manifest.heatmap
@@ -50,7 +50,7 @@ class Judge:
     def inspected(self, frame: Frame, scores: Scores, row: int) -> Decided:
         """Judges a frame that has a score: a row of a batch's."""
         score, sigma = float(scores.score[row]), scores.heatmap[row]
-        precision = EXACT if scores.twice[row] else self._precision
+        precision = EXACT if scores.twice[row] else self._engine.precision
         exact = bool(scores.exact[row])
         if not np.isfinite(score):
             return self.uninspected(frame, "engine_error")
@@ -66,7 +66,7 @@ class Judge:
 
     def uninspected(self, frame: Frame, reason: Reason) -> Decided:
         """Answers for a frame that could not be inspected."""
-        return self._decide(frame, "uninspected", reason, None, (), None, None, self._precision, False)
+        return self._decide(frame, "uninspected", reason, None, (), None, None, self._engine.precision, False)
 
     def _decide(
         self,
@@ -95,7 +95,7 @@ class Judge:
             part=frame.part,
             captured_at=frame.captured_at,
             latency=Latency(batched - frame.captured, inferred - batched, now - inferred, 0),
-            engine=self._engine,
+            engine=self._engine.name,
             precision=precision,
             exact=exact,
             bundle=self._bundle.short_id,

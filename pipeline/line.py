@@ -6,11 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from engines.bundle import open_bundle
 from engines.closing import Closing
+from engines.engine import Engine
 from engines.errors import LineDown
+from engines.kept import KeptEngine
 from engines.registry import open_engine
 from pipeline.batcher import Batch, BatchBuffers, Batcher
 from pipeline.capture import Capture
@@ -57,20 +60,27 @@ class Line(Closing):
         self.socket = PublisherSocket(config.publish.verdicts)
         try:
             model = config.model
-            self.engine = open_engine(
-                self.bundle,
-                model.engine,
-                model.precision,
-                model.max_batch,
-                model.device,
-                model.hint,
-                config.decision.sigma,
+            self.engine: Engine = KeptEngine(
+                [partial(self._open_engine, name) for name in (model.engine, model.fallback) if name is not None]
             )
         except BaseException:
             self.socket.close()
             raise
         self.judge = Judge(self.bundle, self.engine, config.decision, config.line.name)
         self._wire(watched)
+
+    def _open_engine(self, name: str) -> Engine:
+        model = self.config.model
+        preferred = name == model.engine
+        return open_engine(
+            self.bundle,
+            name,
+            model.precision if preferred else "auto",
+            model.max_batch,
+            model.device if preferred else None,
+            model.hint,
+            self.config.decision.sigma,
+        )
 
     def _wire(self, watched: bool) -> None:
         limit, jobs = self.engine.max_batch, self.engine.jobs

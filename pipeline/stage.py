@@ -15,9 +15,15 @@ log = logging.getLogger(__name__)
 class Stage(ABC):
     """One thread of the line.
 
-    `work` runs until its inbox ends; then `finish` closes what comes after. A stage that raises reports it once
-    through `on_failure` and ends: a line does not go on without one of its stages.
+    `work` runs until its inbox ends; then `finish` closes what comes after. A stage that raises is started again as
+    often as `restarts` says; then it reports it once through `on_failure` and ends: a line does not go on without one
+    of its stages. Whatever it held when it raised it must have answered for.
+
+    Attributes:
+        restarts: how many times it is started again.
     """
+
+    restarts = 0
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -44,10 +50,19 @@ class Stage(ABC):
         """Closes what this stage feeds; called once, whatever happened."""
 
     def _run(self) -> None:
+        left = self.restarts
         try:
-            self.work()
-        except ChannelClosed:
-            pass
+            while True:
+                try:
+                    self.work()
+                    return
+                except ChannelClosed:
+                    return
+                except Exception as error:
+                    if not left:
+                        raise
+                    left -= 1
+                    log.exception("the stage %s failed (%s); it is started again", self.name, type(error).__name__)
         except Exception as error:  # noqa: BLE001 - the thread's last stop: reported, never swallowed
             assert self._on_failure is not None
             self._on_failure(self.name, error)

@@ -13,7 +13,7 @@ import torch
 from engines import tensorrt as tensorrt_module
 from engines import torch as torch_module
 from engines.bundle import Bundle
-from engines.cuda import CudaError, CudaOutOfMemory
+from engines.cuda import CudaError, CudaOutOfMemory, _CudaPython
 from engines.engine import EngineSettings, Frames, Scores
 from engines.errors import EngineError, EngineUnavailable
 from engines.plans import TensorRt
@@ -98,6 +98,33 @@ def test_a_gpu_that_disappears_fails_its_batches_and_hangs_nothing(bundle: Bundl
                 future.result(10)
     with pytest.raises(EngineError, match="closed"):
         engine.infer(frames)
+
+
+@pytest.mark.parametrize(
+    ("status", "version", "words"),
+    [
+        ("cudaErrorInsufficientDriver", 12040, r"the driver is made for CUDA 12\.4\); install a newer NVIDIA driver"),
+        ("cudaErrorNoDevice", 13000, "there is no NVIDIA GPU 0 in this machine"),
+        ("cudaErrorInsufficientDriver", 0, "there is no NVIDIA driver on this machine"),
+    ],
+)
+def test_a_driver_that_is_too_old_or_missing_is_named(status: str, version: int, words: str) -> None:
+    from cuda.bindings import runtime
+
+    class Runtime:
+        """The real one, on a machine with another driver."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(runtime, name)
+
+        def cudaGetDeviceCount(self) -> tuple[Any, int]:  # noqa: N802
+            return getattr(runtime.cudaError_t, status), 0
+
+        def cudaDriverGetVersion(self) -> tuple[Any, int]:  # noqa: N802
+            return runtime.cudaError_t.cudaSuccess, version
+
+    with pytest.raises(EngineUnavailable, match=words):
+        _CudaPython(Runtime(), 0)
 
 
 def test_torch_halves_its_batches_too(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,18 +104,18 @@ def test_two_cameras_each_count_their_own(drawn: Path, bundle_path: Path, endpoi
 
 
 class FailingEngine(Engine):
-    """An engine whose third batch fails; scores are the frames' mean brightness."""
+    """An engine whose third batch fails, and all after it where it `stays` so; scores are the frames' brightness."""
 
     name = "failing"
 
-    def __init__(self, line: Line, error: type[Exception]) -> None:
+    def __init__(self, line: Line, error: type[Exception], stays: bool) -> None:
         super().__init__(line.bundle.size, "f32", 1, "cpu")
-        self._error, self._count = error, 0
+        self._error, self._stays, self._count = error, stays, 0
 
     def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
         self._count += 1
         future: Future[Scores] = Future()
-        if self._count == 3:
+        if self._count == 3 or (self._stays and self._count > 3):
             future.set_exception(self._error("the card fell off the bus"))
         else:
             future.set_result(
@@ -127,10 +127,10 @@ class FailingEngine(Engine):
         pass
 
 
-def line_with(engine_error: type[Exception], settings: LineConfig) -> Line:
+def line_with(engine_error: type[Exception], settings: LineConfig, stays: bool = False) -> Line:
     line = Line(settings)
     line.engine.close()
-    line.engine = FailingEngine(line, engine_error)
+    line.engine = FailingEngine(line, engine_error, stays)
     line._wire(watched=False)
     return line
 
@@ -146,14 +146,26 @@ def test_a_batch_that_the_engine_fails_on_is_answered(drawn: Path, bundle_path: 
 @pytest.mark.usefixtures("no_thread_left")
 def test_a_stage_that_dies_takes_the_line_down_loudly(drawn: Path, bundle_path: Path, endpoint: str) -> None:
     with (
-        line_with(ZeroDivisionError, config(bundle_path, f"replay:{drawn}", endpoint)) as line,
-        VerdictSubscriber(endpoint),
+        line_with(ZeroDivisionError, config(bundle_path, f"replay:{drawn}", endpoint), stays=True) as line,
+        VerdictSubscriber(endpoint) as subscriber,
     ):
         line.start()
         with pytest.raises(LineDown, match="'decision' failed") as caught:
             line.wait(30)
+        received = [subscriber.receive(5)[0] for _ in range(6)]
+    # Two were inspected; then the stage failed, was started again three times, and answered for what it held.
+    assert [verdict.sequence for verdict in received] == list(range(6))
+    assert [verdict.reason for verdict in received] == [None, None, *["engine_error"] * 4]
     assert caught.value.exit_code == 70
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.usefixtures("no_thread_left")
+def test_a_stage_that_stumbles_once_is_started_again(drawn: Path, bundle_path: Path, endpoint: str) -> None:
+    with line_with(ZeroDivisionError, config(bundle_path, f"replay:{drawn}", endpoint)) as line:
+        received = run_line(line, endpoint, 18)
+    assert [verdict.sequence for verdict, _ in received] == list(range(18))
+    assert [verdict.sequence for verdict, _ in received if verdict.reason == "engine_error"] == [2]
 
 
 @pytest.mark.usefixtures("no_thread_left")

@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from engines.engine import Engine, Frames, Scores
-from engines.errors import EngineError
+from engines.errors import EngineError, EngineUnavailable
 from engines.jobs import Jobs
+from engines.kept import KeptEngine
 from pipeline.frames import Frame
 from pipeline.line import Line
 from pipeline.sources.source import Source
@@ -76,7 +77,7 @@ def run(
     bundle: Path,
     drawn: Path,
     endpoint: str,
-    serve: Callable[[int], None],
+    serve: Callable[[int], None] | Engine,
     cameras: Sequence[Camera],
     takt_ms: float | None,
 ) -> list[Verdict]:
@@ -93,7 +94,8 @@ def run(
     )
     with Line(settings, watched=True) as line:
         line.engine.close()
-        line.engine = TimedEngine(line.bundle.size, serve)
+        line.engine = serve if isinstance(serve, Engine) else TimedEngine(line.bundle.size, serve)
+        line.judge._engine = line.engine
         line._sources = list(cameras)
         line._wire(watched=True)
         line.start()
@@ -195,6 +197,36 @@ def test_memory_stays_flat_under_overload(drawn: Path, bundle_path: Path, endpoi
     check_order(verdicts, cameras)
     # All 800 frames would be 3 GiB.
     assert peak - before < 500e6
+
+
+@pytest.mark.usefixtures("no_thread_left")
+def test_an_engine_that_fails_is_opened_again_or_replaced(
+    drawn: Path, bundle_path: Path, endpoint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened: list[str] = []
+
+    def broken() -> Engine:
+        if opened:
+            raise EngineUnavailable("the card is gone")
+        opened.append("card")
+
+        def serve(_count: int) -> None:
+            raise EngineError("the card fell off the bus")
+
+        return TimedEngine((224, 224), serve)
+
+    def spare() -> Engine:
+        opened.append("spare")
+        return TimedEngine((224, 224), lambda _count: time.sleep(0.01))
+
+    cameras = [Camera("a", 50, 60)]
+    verdicts = run(bundle_path, drawn, endpoint, KeptEngine([broken, spare]), cameras, 1000)
+    check_order(verdicts, cameras)
+    assert opened == ["card", "spare"]
+    assert verdicts[0].reason == "engine_error"
+    assert verdicts[-1].reason is None
+    assert "failed 3 times in a row" in caplog.text
+    assert "the card is gone" in caplog.text
 
 
 @pytest.mark.usefixtures("no_thread_left")
