@@ -12,10 +12,11 @@ import torch
 from scipy.stats import t as student
 
 from calibration.progress import Reporter
-from engines.bundle import Band, Bundle
+from engines.bundle import Bundle
 from engines.engine import EXACT, Frames
 from engines.errors import EngineUnavailable
 from engines.image import Image
+from engines.manifest import Band
 from engines.network import Bottleneck, InspectionNetwork
 from engines.registry import ENGINES, engine_class, open_engine
 

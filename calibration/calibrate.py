@@ -23,10 +23,11 @@ from calibration.progress import Reporter, silent
 from calibration.quantise import Labelled, import_nncf, quantise
 from calibration.survey import shared_pictures
 from calibration.threshold import choose_threshold, heatmap_scale
-from engines.bundle import Bundle, Int8, Rule, new_bundle, open_bundle, update_manifest, write_manifest
+from engines.bundle import Bundle, new_bundle, open_bundle, update_manifest, write_manifest
 from engines.engine import EXACT
 from engines.errors import DataError
 from engines.image import Image
+from engines.manifest import Int8, Rule
 from engines.network import NetworkConfig
 from engines.registry import open_engine
 

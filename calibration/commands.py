@@ -17,8 +17,9 @@ from calibration.dataset import DEFAULT_SPLIT, find_dataset, open_test_split
 from calibration.progress import Reporter
 from calibration.survey import survey_dataset
 from calibration.tables import category_tables, evaluation_tables, survey_table, threshold_sentence
-from engines.bundle import Rule, open_bundle
+from engines.bundle import open_bundle
 from engines.errors import ConfigError, TaktlineError, missing_package
+from engines.manifest import Rule
 from engines.registry import open_engine
 
 if TYPE_CHECKING:

@@ -21,10 +21,11 @@ from calibration.export import OPSET, export_onnx, quiet_export
 from calibration.features import extract_features
 from calibration.fit import refit_statistics
 from calibration.progress import Reporter
-from engines.bundle import MODEL_F32, MODEL_INT8, MODEL_INT8_WEIGHTS, Int8
+from engines.bundle import MODEL_F32, MODEL_INT8, MODEL_INT8_WEIGHTS
 from engines.engine import EXACT
 from engines.errors import TaktlineError, missing_package
 from engines.image import Image
+from engines.manifest import Int8
 from engines.network import LAYER2_CHANNELS, LAYER3_CHANNELS, InspectionNetwork
 from engines.registry import engine_class
 

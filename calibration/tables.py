@@ -9,7 +9,7 @@ from rich.table import Table
 
 from calibration.published import PUBLISHED
 from calibration.survey import Survey
-from engines.bundle import Threshold
+from engines.manifest import Threshold
 
 if TYPE_CHECKING:
     from calibration.evaluate import Evaluation

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from scipy.stats import beta
 from sklearn.metrics import precision_recall_curve
 
-from engines.bundle import Heatmap, Rule, Threshold
 from engines.errors import ConfigError, DataError
+from engines.manifest import Heatmap, Rule, Threshold
 
 DEFAULT_SIGMA = 2.0
 DEFAULT_RATE = 0.01

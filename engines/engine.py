@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ import numpy.typing as npt
 
 from engines.bundle import Bundle
 from engines.closing import Closing
-from engines.errors import ConfigError, EngineError
+from engines.errors import ConfigError, EngineError, EngineUnavailable
+
+log = logging.getLogger(__name__)
 
 Frames = npt.NDArray[np.uint8]
 Hint = Literal["latency", "throughput"]
@@ -154,6 +157,19 @@ class NetworkEngine(Engine):
         if precision not in offered:
             raise ConfigError(f"the engine {self.name} offers {' and '.join(offered)} here, not {precision}")
         super().__init__(bundle.size, precision, settings.max_batch, place)
+
+    def _halve_batch(self, cause: Exception) -> None:
+        """Makes do with batches half as large where the GPU's memory does not hold them.
+
+        Raises:
+            EngineUnavailable: they were of one frame already.
+        """
+        if self.max_batch == 1:
+            raise EngineUnavailable(
+                "the GPU has not enough free memory for a batch of one; end what else runs on it"
+            ) from cause
+        self.max_batch //= 2
+        log.warning("the GPU's memory does not hold the batches: max_batch is now %d", self.max_batch)
 
     @classmethod
     @abstractmethod

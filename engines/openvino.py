@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engines.bundle import MODEL_F32, MODEL_INT8, Bundle
 from engines.cache import cache_folder, prune
 from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores
-from engines.errors import EngineError, EngineUnavailable, missing_package
+from engines.errors import EngineError, EngineUnavailable
 from engines.jobs import first_line
 
 if TYPE_CHECKING:
@@ -102,5 +102,5 @@ def _import() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise EngineUnavailable(missing_package("openvino", "openvino")) from error
+        raise EngineUnavailable("the package 'openvino' is missing; install it with: pip install taktline") from error
     return openvino

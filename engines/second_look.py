@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from engines.bundle import Band
 from engines.engine import Engine, Frames, Scores
+from engines.manifest import Band
 
 _TIMED_RUNS = 3
 

@@ -12,7 +12,7 @@ from engines.bundle import Bundle
 from engines.cache import cache_folder, store
 from engines.cuda import CudaOutOfMemory, open_cuda
 from engines.engine import EngineSettings, Frames, NetworkEngine, Scores
-from engines.errors import EngineError, EngineUnavailable
+from engines.errors import EngineError
 from engines.jobs import Jobs
 from engines.plans import PRECISIONS, TensorRt, find_tensorrt, forget_plan, open_plan
 
@@ -41,12 +41,7 @@ class TensorRtEngine(NetworkEngine):
                 break
             except CudaOutOfMemory as error:
                 self.cuda.close()
-                if self.max_batch == 1:
-                    raise EngineUnavailable(
-                        "the GPU has not enough free memory for a batch of one; end what else runs on it"
-                    ) from error
-                self.max_batch //= 2
-                log.warning("the GPU's memory does not hold the batches: max_batch is now %d", self.max_batch)
+                self._halve_batch(error)
             except BaseException:
                 self.cuda.close()
                 raise

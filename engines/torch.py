@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from concurrent.futures import Future
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     import torch
 
     from engines.network import InspectionNetwork
-
-log = logging.getLogger(__name__)
 
 
 class TorchEngine(NetworkEngine):
@@ -60,12 +57,7 @@ class TorchEngine(NetworkEngine):
                 return [_CudaSlot(self, torch) for _ in range(self.jobs)]
             except torch.cuda.OutOfMemoryError as error:
                 torch.cuda.empty_cache()
-                if self.max_batch == 1:
-                    raise EngineUnavailable(
-                        "the GPU has not enough free memory for a batch of one; end what else runs on it"
-                    ) from error
-            self.max_batch //= 2
-            log.warning("the GPU's memory does not hold the batches: max_batch is now %d", self.max_batch)
+                self._halve_batch(error)
 
     def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
         return self._jobs.submit(frames)

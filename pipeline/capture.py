@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from pipeline.health import Tally
 from pipeline.intake import Intake
 from pipeline.ledger import Ledger
 from pipeline.sources.source import Source
@@ -13,13 +14,14 @@ from pipeline.stage import Stage
 class Capture(Stage):
     """Enters one source's frames into the ledger and puts them where the batcher finds them."""
 
-    def __init__(self, source: Source, intake: Intake, ledger: Ledger, stop: threading.Event) -> None:
+    def __init__(self, source: Source, intake: Intake, ledger: Ledger, tally: Tally, stop: threading.Event) -> None:
         super().__init__(f"capture {source.camera}")
-        self._source, self._intake, self._ledger, self._stop = source, intake, ledger, stop
+        self._source, self._intake, self._ledger, self._tally, self._stop = source, intake, ledger, tally, stop
 
     def work(self) -> None:
         """Takes frames until the source has no more, or is to stop."""
         for frame in self._source.frames(self._stop):
+            self._tally.came(frame.camera)
             self._ledger.open(frame)
             dropped = self._intake.put(frame)
             if dropped is not None:

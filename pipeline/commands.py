@@ -19,10 +19,11 @@ from engines.errors import TaktlineError
 from engines.overlay import draw_overlay
 from pipeline.config import LineConfig, check_config, read_line_file
 from pipeline.delivery.subscriber import VerdictSubscriber
+from pipeline.health import fetch_status
 from pipeline.judge import Decided
 from pipeline.line import Line
 from pipeline.metrics import RunSummary
-from pipeline.views import LiveView, summary_tables, verdict_text
+from pipeline.views import LiveView, status_tables, summary_tables, verdict_text
 
 Endpoint = "tcp://127.0.0.1:5556"
 
@@ -103,6 +104,23 @@ def run(
         typer.echo(json.dumps(summary.to_json()))
     else:
         console.print(*summary_tables(summary), sep="\n")
+
+
+def status(
+    url: Annotated[str, typer.Argument(help="Where the line's [metrics] are bound.")] = "http://127.0.0.1:9108",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Ask a running line how it is; exits with 1 where it is not ready.
+
+    Example: taktline status http://127.0.0.1:9108
+    """
+    found = fetch_status(url)
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        Console().print(*status_tables(found), sep="\n")
+    if not found["ready"]:
+        raise typer.Exit(1)
 
 
 def watch(

@@ -149,6 +149,16 @@ class PublishSection(Section):
         return value
 
 
+class MetricsSection(Section):
+    """`[metrics]`: who may ask how the line is.
+
+    Attributes:
+        bind: `HOST:PORT` that answers `GET /live`, `/ready` and `/status`; None for none.
+    """
+
+    bind: str | None = Field(default=None, pattern=r"^[^:/]+:[0-9]{1,5}$")
+
+
 class LineConfig(Section):
     """A whole line."""
 
@@ -157,6 +167,7 @@ class LineConfig(Section):
     camera: tuple[CameraConfig, ...] = Field(min_length=1)
     decision: DecisionSection = DecisionSection()
     publish: PublishSection = PublishSection()
+    metrics: MetricsSection = MetricsSection()
 
     @field_validator("camera")
     @classmethod
@@ -234,6 +245,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "camera": CameraConfig,
         "decision": DecisionSection,
         "publish": PublishSection,
+        "metrics": MetricsSection,
     }
     section = sections.get(str(location[0])) if location else LineConfig
     return list((section or LineConfig).model_fields)

@@ -21,6 +21,7 @@ from pipeline.channel import Channel, ChannelClosed
 from pipeline.config import LineConfig
 from pipeline.decision import Decision
 from pipeline.delivery.publisher import Publisher, PublisherSocket
+from pipeline.health import HealthServer, Status, Tally
 from pipeline.inference import Inference, ScoredBatch
 from pipeline.intake import Intake
 from pipeline.judge import Decided, Judge
@@ -68,6 +69,14 @@ class Line(Closing):
             raise
         self.judge = Judge(self.bundle, self.engine, config.decision, config.line.name)
         self._wire(watched)
+        self._started = False
+        bind = config.metrics.bind
+        try:
+            self.health = None if bind is None else HealthServer(bind, self.status)
+        except BaseException:
+            self.engine.close()
+            self.socket.close()
+            raise
 
     def _open_engine(self, name: str) -> Engine:
         model = self.config.model
@@ -96,14 +105,17 @@ class Line(Closing):
         takt_ns = None if takt_ms is None else round(takt_ms * 1e6)
         self._ledger = Ledger(self.judge, list(cameras), self._decided, takt_ns)
         pace = Pace()
-        self._captures = [Capture(source, self._intake, self._ledger, self._stop) for source in self._sources]
+        self._tally = Tally(list(cameras))
+        self._captures = [
+            Capture(source, self._intake, self._ledger, self._tally, self._stop) for source in self._sources
+        ]
         self._stages = [
             *self._captures,
             Batcher(self._intake, batches, self._buffers, self._ledger, pace),
             Inference(self.engine, batches, scored, self._buffers),
             Decision(self.judge, scored, self._ledger, pace),
             self._ledger,
-            Publisher(self.socket, self._decided, self._watched),
+            Publisher(self.socket, self._decided, self._watched, self._tally),
         ]
 
     def start(self) -> None:
@@ -113,6 +125,33 @@ class Line(Closing):
             self.socket.await_subscribers(publish.await_subscribers, publish.await_s, self._stop)
         for stage in reversed(self._stages):
             stage.start(self._stage_failed)
+        self._started = True
+
+    def status(self) -> Status:
+        """Returns how the line is, in plain values.
+
+        `live` as long as it has not gone down; `ready` while it inspects: it was started, its engine runs, and every
+        camera gives frames. `why_not` has a sentence for each that is missing.
+        """
+        cameras = {
+            source.camera: self._tally.of(source.camera) | {"trouble": source.trouble} for source in self._sources
+        }
+        why_not = [f"camera {name}: {state['trouble']}" for name, state in cameras.items() if state["trouble"]]
+        if not self._started:
+            why_not.append("the line has not started yet")
+        if isinstance(self.engine, KeptEngine) and self.engine.inner is None:
+            why_not.append(f"the engine {self.engine.name} failed and is being opened again")
+        live = self._failure is None
+        return {
+            "line": self.config.line.name,
+            "live": live,
+            "ready": live and not why_not,
+            "why_not": why_not,
+            "engine": {"name": self.engine.name, "precision": self.engine.precision, "device": self.engine.device},
+            "bundle": self.bundle.short_id,
+            "threshold": self.judge.threshold,
+            "cameras": cameras,
+        }
 
     def stop(self) -> None:
         """Asks the sources to end; frames that are in the line still get their verdicts."""
@@ -156,6 +195,8 @@ class Line(Closing):
             alive = [stage.name for stage in self._stages if not stage.join(1.0)]
             if alive:
                 log.error("these stages did not end: %s", ", ".join(alive))
+        if self.health is not None:
+            self.health.close()
         self.engine.close()
         self.socket.close()
 

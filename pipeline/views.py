@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engines.engine import EXACT
+from pipeline.health import Status
 from pipeline.judge import Decided
 from pipeline.line import Line
 from pipeline.metrics import RunSummary
@@ -93,6 +94,21 @@ class LiveView:
             )
         counts = "   ".join(f"{name} {summary.outcomes[name]}" for name in STYLES)
         return Group(table, Text(f"{counts}   median latency {summary.latency_ms(0.5):.1f} ms"))
+
+
+def status_tables(status: Status) -> list[RenderableType]:
+    """Returns how a line is as a table, with a sentence for everything that is missing."""
+    engine = status["engine"]
+    state = "[green]ready[/]" if status["ready"] else "[red]not ready[/]" if status["live"] else "[bold red]down[/]"
+    table = Table(title=f"line {status['line']}: {state}   {engine['name']} {engine['precision']}")
+    for name in ("camera", "frames", "last frame", *STYLES, "dropped", "late", "corrupt", "engine error"):
+        if name != "uninspected":
+            table.add_column(name, justify="left" if name == "camera" else "right")
+    for name, camera in status["cameras"].items():
+        last = camera["last_frame_s"]
+        counts = [camera["verdicts"].get(key, 0) for key in ("ok", "ng", "dropped", "late", "corrupt", "engine_error")]
+        table.add_row(name, str(camera["frames"]), "-" if last is None else f"{last:.1f} s ago", *map(str, counts))
+    return [table, *(Text(sentence, "yellow") for sentence in status["why_not"])]
 
 
 def _twice(summary: RunSummary) -> str:

@@ -61,13 +61,24 @@ def weights() -> Path:
     return WEIGHTS
 
 
+def real_parts(name: str) -> Path:
+    """Real pictures, or a skip that says what to put where."""
+    path = SHARED / "data" / name
+    if not path.is_dir():
+        pytest.skip(f"no data set at {path}; put {name} there, in MVTec AD layout, to run this test")
+    return path
+
+
 @pytest.fixture(scope="session")
 def screw() -> Path:
-    """Real pictures: MVTec AD's screw."""
-    path = SHARED / "data" / "screw"
-    if not path.is_dir():
-        pytest.skip(f"no data set at {path}; put MVTec AD's screw there to run this test")
-    return path
+    """MVTec AD's screw."""
+    return real_parts("screw")
+
+
+@pytest.fixture(scope="session")
+def magnetic_tile() -> Path:
+    """Huang et al.'s magnetic tiles."""
+    return real_parts("magnetic_tile")
 
 
 @pytest.fixture(scope="session")
@@ -75,15 +86,6 @@ def screw_bundle(screw: Path, weights: Path, tmp_path_factory: pytest.TempPathFa
     """A bundle of the screw, calibrated with the product's defaults."""
     path = tmp_path_factory.mktemp("bundles") / "screw"
     calibrate(screw, path, CalibrationSettings(str(weights), int8=True))
-    return path
-
-
-@pytest.fixture(scope="session")
-def magnetic_tile() -> Path:
-    """Real pictures: magnetic tiles."""
-    path = SHARED / "data" / "magnetic_tile"
-    if not path.is_dir():
-        pytest.skip(f"no data set at {path}; put Huang et al.'s magnetic tiles there to run this test")
     return path
 
 

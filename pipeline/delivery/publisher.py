@@ -12,6 +12,7 @@ import zmq
 from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
 from pipeline.channel import Channel, ChannelClosed
+from pipeline.health import Tally
 from pipeline.judge import Decided
 from pipeline.stage import Stage
 from pipeline.verdicts import pack
@@ -93,9 +94,11 @@ class PublisherSocket(Closing):
 class Publisher(Stage):
     """Publishes verdicts, and hands them on to whoever watches within the process."""
 
-    def __init__(self, socket: PublisherSocket, inbox: Channel[Decided], outbox: Channel[Decided] | None) -> None:
+    def __init__(
+        self, socket: PublisherSocket, inbox: Channel[Decided], outbox: Channel[Decided] | None, tally: Tally
+    ) -> None:
         super().__init__("publisher")
-        self._socket, self._inbox, self._outbox = socket, inbox, outbox
+        self._socket, self._inbox, self._outbox, self._tally = socket, inbox, outbox, tally
 
     def work(self) -> None:
         """Publishes until there are no more verdicts."""
@@ -104,6 +107,7 @@ class Publisher(Stage):
             latency = dataclasses.replace(decided.verdict.latency, publish=time.monotonic_ns() - decided.decided)
             decided.verdict = dataclasses.replace(decided.verdict, latency=latency)
             self._socket.send(pack(decided.verdict, decided.heatmap))
+            self._tally.answered(decided.verdict)
             if self._outbox is not None:
                 try:
                     self._outbox.put(decided)

@@ -53,6 +53,7 @@ class CameraSource(Source):
         self._config = config
         self._address = redact(config.source)
         self._black = 0
+        self.trouble = "it is being opened"
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """Yields frames until `stop` is set or a video ends."""
@@ -63,6 +64,7 @@ class CameraSource(Source):
             try:
                 for delivered in self._delivered(reader, stop):
                     came += 1
+                    self.trouble = None
                     pause = _FIRST_PAUSE_S
                     yield self._frame(delivered)
                 return
@@ -70,6 +72,7 @@ class CameraSource(Source):
                 if self._config.source.startswith("file:"):
                     log.error("the video %s of camera %s ends early: %s", self._address, self.camera, error)
                     return
+                self.trouble = str(error)
                 log.warning("camera %s (%s): %s; %d frames came; opening it again in %.1f s",
                             self.camera, self._address, error, came, pause)  # fmt: skip
             finally:

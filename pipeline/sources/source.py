@@ -17,10 +17,12 @@ class Source(ABC):
 
     Attributes:
         camera: its name, which verdicts carry.
+        trouble: why it gives no frames at the moment, or None.
     """
 
     def __init__(self, camera: str) -> None:
         self.camera = camera
+        self.trouble: str | None = None
         self._sequence = 0
 
     @abstractmethod

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from calibration.dataset import open_test_split, read_frames
-from engines.bundle import Band, Bundle, update_manifest
+from engines.bundle import Bundle, update_manifest
 from engines.engine import Frames
 from engines.errors import ConfigError
+from engines.manifest import Band
 from engines.registry import engine_class, open_engine
 from engines.second_look import SecondLook
 
