@@ -13,7 +13,7 @@ from rich.logging import RichHandler
 from bench.commands import build, demo, engines
 from calibration.commands import calibrate, dataset, evaluate, threshold
 from engines.errors import TaktlineError
-from pipeline.commands import replay, run, status, watch
+from pipeline.commands import deploy, replay, run, status, tell, watch
 
 
 def build_app() -> typer.Typer:
@@ -26,7 +26,21 @@ def build_app() -> typer.Typer:
         rich_markup_mode="rich",
         help="Real-time visual inspection: one verdict for every part, within its takt.",
     )
-    for command in (demo, dataset, calibrate, evaluate, threshold, engines, build, replay, run, status, watch):
+    for command in (
+        demo,
+        dataset,
+        calibrate,
+        evaluate,
+        threshold,
+        engines,
+        build,
+        replay,
+        run,
+        status,
+        deploy,
+        tell,
+        watch,
+    ):
         app.command()(command)
     return app
 

@@ -22,6 +22,7 @@ from engines.registry import ENGINES, engine_class, open_engine
 
 # Of new parts, so many at the least lie within the band.
 COVERED = 0.997
+EMULATED = "torch (emulated)"
 _LEAST_WIDTH = 0.05
 _BATCH = 8
 _EMULATED = {"bf16": torch.bfloat16, "f16": torch.float16}
@@ -54,7 +55,7 @@ def measure_bands(
             report("bands", len(found), steps, precision)
     for precision, kind in _EMULATED.items():
         if precision not in found:
-            found[precision] = "torch (emulated)", _emulate(network, kind, frames)
+            found[precision] = EMULATED, _emulate(network, kind, frames)
             report("bands", len(found), steps, precision)
     threshold = bundle.manifest.threshold.value
     return {precision: band(exact, scores, threshold, name) for precision, (name, scores) in found.items()}
@@ -63,7 +64,8 @@ def measure_bands(
 def band(exact: ScoreArray, found: ScoreArray, threshold: float, engine: str) -> Band:
     """Makes a band of float32 scores and those of a lower precision of the same parts.
 
-    Its offset is the median of the differences; its width holds 99.7 % of new parts, and all that were measured.
+    Its offset is the median of the differences, or 0 where they were emulated: another rounding may lie elsewhere. Its
+    width holds 99.7 % of new parts, and all that were measured.
 
     Args:
         exact: in sigma, `[n]`.
@@ -71,13 +73,13 @@ def band(exact: ScoreArray, found: ScoreArray, threshold: float, engine: str) ->
         threshold: in sigma.
         engine: what gave `found`.
     """
-    offset = float(np.median(found - exact))
+    offset = 0.0 if engine == EMULATED else float(np.median(found - exact))
     moved = found - offset - exact
     largest = float(np.abs(moved).max())
     count = len(exact)
     # A prediction interval of normally distributed differences, wider where few of them are known.
     reach = float(student.ppf((1 + COVERED) / 2, max(1, count - 1))) * math.sqrt(1 + 1 / count)
-    width = max(_LEAST_WIDTH, reach * float(moved.std(ddof=min(1, count - 1))), largest)
+    width = max(_LEAST_WIDTH, abs(float(moved.mean())) + reach * float(moved.std(ddof=min(1, count - 1))), largest)
     return Band(
         offset=offset,
         width=width,

@@ -109,6 +109,9 @@ class Engine(Closing):
         """Scores a batch and waits for the result; see `submit`."""
         return self.submit(frames).result()
 
+    def look_near(self, threshold: float) -> None:
+        """Tells an engine that looks twice where the threshold lies now; the others need not know."""
+
     def warm_up(self) -> None:
         """Runs every batch size once, so that no real frame pays for it."""
         height, width = self.size

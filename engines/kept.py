@@ -40,6 +40,7 @@ class KeptEngine(Engine):
         self.jobs = self._inner.jobs
         self._show(self._inner)
         self._failures = 0
+        self._threshold: float | None = None
         self._pause, self._not_before = _FIRST_PAUSE_S, 0.0
         self._lock = threading.Lock()
 
@@ -47,6 +48,13 @@ class KeptEngine(Engine):
     def inner(self) -> Engine | None:
         """The engine that runs at the moment, or None while none can be opened."""
         return self._inner
+
+    def look_near(self, threshold: float) -> None:
+        """Tells the engine, and every one that takes its place."""
+        with self._lock:
+            self._threshold = threshold
+            if self._inner is not None:
+                self._inner.look_near(threshold)
 
     def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
         with self._lock:
@@ -86,6 +94,8 @@ class KeptEngine(Engine):
                 continue
             self._inner, self._failures, self._pause = opened, 0, _FIRST_PAUSE_S
             self._show(opened)
+            if self._threshold is not None:
+                opened.look_near(self._threshold)
             log.warning("the line goes on with the engine %s %s on %s", self.name, self.precision, self.device)
             return
         self._not_before = time.monotonic() + self._pause

@@ -27,7 +27,7 @@ class SecondLook(Engine):
         threshold: in sigma.
 
     Attributes:
-        threshold: may be changed at any time.
+        threshold: in sigma.
         band: see the arguments.
     """
 
@@ -40,6 +40,10 @@ class SecondLook(Engine):
         self._places = threading.Semaphore(self.jobs)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="second-look")
         self._exact_ns = self._time_exact()
+
+    def look_near(self, threshold: float) -> None:
+        """Looks twice near another threshold from now on."""
+        self.threshold = threshold
 
     def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
         self._places.acquire()

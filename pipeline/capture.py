@@ -14,15 +14,27 @@ from pipeline.stage import Stage
 class Capture(Stage):
     """Enters one source's frames into the ledger and puts them where the batcher finds them."""
 
-    def __init__(self, source: Source, intake: Intake, ledger: Ledger, tally: Tally, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        source: Source,
+        intake: Intake,
+        ledger: Ledger,
+        tally: Tally,
+        stop: threading.Event,
+        paused: threading.Event,
+    ) -> None:
         super().__init__(f"capture {source.camera}")
-        self._source, self._intake, self._ledger, self._tally, self._stop = source, intake, ledger, tally, stop
+        self._source, self._intake, self._ledger, self._tally = source, intake, ledger, tally
+        self._stop, self._paused = stop, paused
 
     def work(self) -> None:
         """Takes frames until the source has no more, or is to stop."""
         for frame in self._source.frames(self._stop):
             self._tally.came(frame.camera)
             self._ledger.open(frame)
+            if self._paused.is_set():
+                self._ledger.give_up(frame, "dropped")
+                continue
             dropped = self._intake.put(frame)
             if dropped is not None:
                 self._ledger.give_up(dropped, "dropped")

@@ -15,9 +15,10 @@ import cv2
 import typer
 from rich.console import Console
 
-from engines.errors import TaktlineError
+from engines.errors import ConfigError, TaktlineError
 from engines.overlay import draw_overlay
-from pipeline.config import LineConfig, check_config, read_line_file
+from pipeline.config import ControlSection, LineConfig, check_config, read_line_file
+from pipeline.control import Order, control_address, tell_line
 from pipeline.delivery.subscriber import VerdictSubscriber
 from pipeline.health import fetch_status
 from pipeline.judge import Decided
@@ -89,6 +90,8 @@ def run(
     Example: taktline run line.toml
     """
     config: LineConfig = read_line_file(line_file)
+    if config.control.bind is None:
+        config = config.model_copy(update={"control": ControlSection(bind="auto")})
     console = Console(stderr=True)
     summary = RunSummary()
     with Line(config, watched=True) as line, stopped_by_signals(line):
@@ -121,6 +124,35 @@ def status(
         Console().print(*status_tables(found), sep="\n")
     if not found["ready"]:
         raise typer.Exit(1)
+
+
+def deploy(
+    bundle: Annotated[Path, typer.Argument(help="The new model bundle.")],
+    line: Annotated[str, typer.Option(help="The line's name, or the address that its [control] is bound to.")] = "line",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the line's status as JSON.")] = False,
+) -> None:
+    """Let a running line go on with another bundle, without losing a frame.
+
+    Example: taktline deploy runs/bottle-2 --line press4
+    """
+    _tell(line, Order(do="deploy", bundle=str(bundle.resolve())), as_json)
+
+
+def tell(
+    line: Annotated[str, typer.Argument(help="The line's name, or the address that its [control] is bound to.")],
+    order: Annotated[str, typer.Argument(help="pause, resume, threshold or status.")],
+    value: Annotated[float | None, typer.Argument(help="For threshold: in sigma.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the line's status as JSON.")] = False,
+) -> None:
+    """Give a running line an order.
+
+    Example: taktline tell press4 threshold 2.5
+    """
+    if order not in {"pause", "resume", "threshold", "status"}:
+        raise ConfigError(f"'{order}' is no order; give pause, resume, threshold or status")
+    if (order == "threshold") != (value is not None):
+        raise ConfigError("the order threshold, and only it, needs a value in sigma, such as 2.5")
+    _tell(line, Order.model_validate({"do": order, "threshold": value}), as_json)
 
 
 def watch(
@@ -179,6 +211,14 @@ def on_signals(action: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+def _tell(line: str, order: Order, as_json: bool) -> None:
+    found = tell_line(line if "://" in line else control_address(line), order)["status"]
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        Console().print(*status_tables(found), sep="\n")
 
 
 @contextmanager

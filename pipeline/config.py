@@ -159,6 +159,17 @@ class MetricsSection(Section):
     bind: str | None = Field(default=None, pattern=r"^[^:/]+:[0-9]{1,5}$")
 
 
+class ControlSection(Section):
+    """`[control]`: who may give the line orders, such as `taktline deploy`.
+
+    Attributes:
+        bind: ZeroMQ address on this machine; `auto` for a socket file found by the line's name; None for none, or for
+            `auto` with `taktline run`.
+    """
+
+    bind: str | None = None
+
+
 class LineConfig(Section):
     """A whole line."""
 
@@ -168,6 +179,7 @@ class LineConfig(Section):
     decision: DecisionSection = DecisionSection()
     publish: PublishSection = PublishSection()
     metrics: MetricsSection = MetricsSection()
+    control: ControlSection = ControlSection()
 
     @field_validator("camera")
     @classmethod
@@ -246,6 +258,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "decision": DecisionSection,
         "publish": PublishSection,
         "metrics": MetricsSection,
+        "control": ControlSection,
     }
     section = sections.get(str(location[0])) if location else LineConfig
     return list((section or LineConfig).model_fields)

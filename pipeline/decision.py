@@ -8,7 +8,6 @@ import time
 from engines.errors import EngineError
 from pipeline.channel import Channel
 from pipeline.inference import ScoredBatch
-from pipeline.judge import Judge
 from pipeline.ledger import Ledger
 from pipeline.pace import Pace
 from pipeline.stage import Stage
@@ -21,9 +20,9 @@ class Decision(Stage):
 
     restarts = 3
 
-    def __init__(self, judge: Judge, inbox: Channel[ScoredBatch], ledger: Ledger, pace: Pace) -> None:
+    def __init__(self, inbox: Channel[ScoredBatch], ledger: Ledger, pace: Pace) -> None:
         super().__init__("decision")
-        self._judge, self._inbox, self._ledger, self._pace = judge, inbox, ledger, pace
+        self._inbox, self._ledger, self._pace = inbox, ledger, pace
 
     def work(self) -> None:
         """Judges batches until there are no more."""
@@ -45,7 +44,7 @@ class Decision(Stage):
             return
         for row, frame in enumerate(frames):
             if not frame.answered:
-                self._ledger.answer(self._judge.inspected(frame, scores, row))
+                self._ledger.answer(scored.judge.inspected(frame, scores, row))
         self._pace.note(len(frames), time.monotonic_ns() - frames[0].batched)
 
     def finish(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import partial
 from engines.engine import Engine, Scores
 from pipeline.batcher import Batch, BatchBuffers
 from pipeline.channel import Channel
+from pipeline.judge import Judge
 from pipeline.stage import Stage
 
 
@@ -20,10 +22,12 @@ class ScoredBatch:
     Attributes:
         batch: its frames.
         scores: a row for each frame; fails with what the engine raised.
+        judge: of the bundle that they come from.
     """
 
     batch: Batch
     scores: Future[Scores]
+    judge: Judge
 
 
 class Inference(Stage):
@@ -32,20 +36,28 @@ class Inference(Stage):
     def __init__(
         self,
         engine: Engine,
+        judge: Judge,
         inbox: Channel[Batch],
         outbox: Channel[ScoredBatch],
         buffers: BatchBuffers,
     ) -> None:
         super().__init__("inference")
-        self._engine, self._inbox, self._outbox, self._buffers = engine, inbox, outbox, buffers
+        self._engine, self._judge, self._swapping = engine, judge, threading.Lock()
+        self._inbox, self._outbox, self._buffers = inbox, outbox, buffers
 
     def work(self) -> None:
         """Submits batches until there are no more."""
         while True:
             batch = self._inbox.get()
-            scores = self._submit(batch)
+            with self._swapping:
+                scores, judge = self._submit(batch), self._judge
             scores.add_done_callback(partial(self._done, batch))
-            self._outbox.put(ScoredBatch(batch, scores))
+            self._outbox.put(ScoredBatch(batch, scores, judge))
+
+    def swap(self, engine: Engine, judge: Judge) -> None:
+        """Lets another engine score the next batch; returns when no more will go to the one before."""
+        with self._swapping:
+            self._engine, self._judge = engine, judge
 
     def finish(self) -> None:
         """Ends the scored batches."""

@@ -42,6 +42,11 @@ class Ledger(Stage):
         self._patience = None if takt_ns is None else takt_ns - margin
         self._broken = False
 
+    def use(self, judge: Judge) -> None:
+        """Words answers by another bundle from now on."""
+        with self._changed:
+            self._judge = judge
+
     def open(self, frame: Frame) -> None:
         """Enters a frame that was captured."""
         if self._patience is not None:

@@ -7,18 +7,20 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from engines.bundle import open_bundle
+from engines.bundle import Bundle, open_bundle
 from engines.closing import Closing
 from engines.engine import Engine
-from engines.errors import LineDown
+from engines.errors import ConfigError, LineDown
 from engines.kept import KeptEngine
 from engines.registry import open_engine
 from pipeline.batcher import Batch, BatchBuffers, Batcher
 from pipeline.capture import Capture
 from pipeline.channel import Channel, ChannelClosed
 from pipeline.config import LineConfig
+from pipeline.control import Answer, ControlServer, Order, control_address
 from pipeline.decision import Decision
 from pipeline.delivery.publisher import Publisher, PublisherSocket
 from pipeline.health import HealthServer, Status, Tally
@@ -53,36 +55,44 @@ class Line(Closing):
         self.config = config
         self.bundle = open_bundle(config.model.bundle)
         self._sources = [open_source(camera) for camera in config.camera]
-        self._stop = threading.Event()
+        self._stop, self._paused = threading.Event(), threading.Event()
         self._failure: tuple[str, Exception] | None = None
         self._failing = threading.Lock()
         self._stages: list[Stage] = []
         # Bound before the engine loads: subscribers find their way in while it warms.
         self.socket = PublisherSocket(config.publish.verdicts)
         try:
-            model = config.model
-            self.engine: Engine = KeptEngine(
-                [partial(self._open_engine, name) for name in (model.engine, model.fallback) if name is not None]
-            )
+            self.engine = self._keep_engine(self.bundle)
         except BaseException:
             self.socket.close()
             raise
         self.judge = Judge(self.bundle, self.engine, config.decision, config.line.name)
         self._wire(watched)
         self._started = False
-        bind = config.metrics.bind
+        self._deploying = threading.Lock()
+        self.health: HealthServer | None = None
+        self.control: ControlServer | None = None
+        bind, orders = config.metrics.bind, config.control.bind
         try:
-            self.health = None if bind is None else HealthServer(bind, self.status)
+            if bind is not None:
+                self.health = HealthServer(bind, self.status)
+            if orders is not None:
+                address = control_address(config.line.name) if orders == "auto" else orders
+                self.control = ControlServer(address, self._obey)
         except BaseException:
-            self.engine.close()
-            self.socket.close()
+            self._free()
             raise
 
-    def _open_engine(self, name: str) -> Engine:
+    def _keep_engine(self, bundle: Bundle) -> Engine:
+        model = self.config.model
+        names = [name for name in (model.engine, model.fallback) if name is not None]
+        return KeptEngine([partial(self._open_engine, bundle, name) for name in names])
+
+    def _open_engine(self, bundle: Bundle, name: str) -> Engine:
         model = self.config.model
         preferred = name == model.engine
         return open_engine(
-            self.bundle,
+            bundle,
             name,
             model.precision if preferred else "auto",
             model.max_batch,
@@ -107,13 +117,15 @@ class Line(Closing):
         pace = Pace()
         self._tally = Tally(list(cameras))
         self._captures = [
-            Capture(source, self._intake, self._ledger, self._tally, self._stop) for source in self._sources
+            Capture(source, self._intake, self._ledger, self._tally, self._stop, self._paused)
+            for source in self._sources
         ]
+        self._inference = Inference(self.engine, self.judge, batches, scored, self._buffers)
         self._stages = [
             *self._captures,
             Batcher(self._intake, batches, self._buffers, self._ledger, pace),
-            Inference(self.engine, batches, scored, self._buffers),
-            Decision(self.judge, scored, self._ledger, pace),
+            self._inference,
+            Decision(scored, self._ledger, pace),
             self._ledger,
             Publisher(self.socket, self._decided, self._watched, self._tally),
         ]
@@ -137,6 +149,8 @@ class Line(Closing):
             source.camera: self._tally.of(source.camera) | {"trouble": source.trouble} for source in self._sources
         }
         why_not = [f"camera {name}: {state['trouble']}" for name, state in cameras.items() if state["trouble"]]
+        if self._paused.is_set():
+            why_not.append("the line is paused")
         if not self._started:
             why_not.append("the line has not started yet")
         if isinstance(self.engine, KeptEngine) and self.engine.inner is None:
@@ -152,6 +166,63 @@ class Line(Closing):
             "threshold": self.judge.threshold,
             "cameras": cameras,
         }
+
+    def deploy(self, path: Path) -> None:
+        """Puts another bundle in the place of the one that runs.
+
+        It is loaded, checked and warmed beside it; then the line switches between two batches. No frame is lost, and
+        where anything is wrong with it nothing changes.
+
+        Raises:
+            TaktlineError: it cannot be used.
+        """
+        with self._deploying:
+            bundle = open_bundle(path)
+            if bundle.size != self.bundle.size:
+                raise ConfigError(
+                    f"{path} takes pictures of {bundle.size[1]} x {bundle.size[0]} and the line makes "
+                    f"{self.bundle.size[1]} x {self.bundle.size[0]}; start the line anew with it"
+                )
+            engine = self._keep_engine(bundle)
+            if engine.max_batch < self._buffers.max_batch:
+                engine.close()
+                raise ConfigError(
+                    f"{path} runs in batches of {engine.max_batch} only here; start the line anew with it"
+                )
+            judge = Judge(bundle, engine, self.config.decision, self.config.line.name)
+            retired = self.engine
+            self._inference.swap(engine, judge)
+            self.bundle, self.engine, self.judge = bundle, engine, judge
+            self._ledger.use(judge)
+            retired.close()
+        log.warning("the line goes on with the bundle %s (%s)", path, bundle.short_id)
+
+    def set_threshold(self, threshold: float) -> None:
+        """Changes the threshold, in sigma, until another bundle is deployed."""
+        with self._deploying:
+            self.engine.look_near(threshold)
+            self.judge.threshold = threshold
+
+    def pause(self) -> None:
+        """Answers for frames that come without inspecting them: `uninspected`, reason `dropped`."""
+        self._paused.set()
+
+    def resume(self) -> None:
+        """Inspects again."""
+        self._paused.clear()
+
+    def _obey(self, order: Order) -> Answer:
+        if order.do == "deploy" and order.bundle is not None:
+            self.deploy(Path(order.bundle))
+        elif order.do == "threshold" and order.threshold is not None:
+            self.set_threshold(order.threshold)
+        elif order.do == "pause":
+            self.pause()
+        elif order.do == "resume":
+            self.resume()
+        elif order.do != "status":
+            raise ConfigError(f"the order {order.do} lacks what it is about")
+        return {"status": self.status()}
 
     def stop(self) -> None:
         """Asks the sources to end; frames that are in the line still get their verdicts."""
@@ -195,8 +266,12 @@ class Line(Closing):
             alive = [stage.name for stage in self._stages if not stage.join(1.0)]
             if alive:
                 log.error("these stages did not end: %s", ", ".join(alive))
-        if self.health is not None:
-            self.health.close()
+        self._free()
+
+    def _free(self) -> None:
+        for server in (self.control, self.health):
+            if server is not None:
+                server.close()
         self.engine.close()
         self.socket.close()
 

@@ -37,6 +37,7 @@ def test_all_engines_give_the_same_verdicts_on_real_pictures(part: str, request:
     assert {("torch", "f32"), ("openvino", "f32"), ("onnxruntime", "f32")} <= set(seen)
     assert bundle.manifest.int8 is not None
     assert bundle.manifest.int8.accepted, bundle.manifest.int8.reason
+    assert bundle.manifest.int8.auroc is not None
     assert {("openvino", "int8"), ("openvino", "int8+f32")} <= set(seen)
     reference = seen["torch", "f32"]
     for result in results:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.bands import band
+from calibration.bands import EMULATED, band
 from calibration.dataset import open_test_split, read_frames
 from engines.bundle import Bundle
 from engines.engine import EXACT
@@ -24,6 +24,13 @@ def test_the_band_holds_the_differences_with_room_to_spare() -> None:
     assert found.largest <= found.width
     assert found.share < 0.15
     assert band(exact, exact, 2.0, "test").width > 0
+    # An engine's own shift is taken off; an emulated one may be another's, and widens the band.
+    shifted = band(exact, exact + 0.3, 2.0, "test")
+    assert shifted.offset == pytest.approx(0.3)
+    assert shifted.width < 0.1
+    emulated = band(exact, exact + 0.3, 2.0, EMULATED)
+    assert emulated.offset == 0
+    assert emulated.width >= 0.3
 
 
 def test_a_bundle_knows_the_band_of_every_precision(bundle: Bundle, drawn: Path) -> None:
@@ -31,7 +38,7 @@ def test_a_bundle_knows_the_band_of_every_precision(bundle: Bundle, drawn: Path)
     assert {"bf16", "f16"} <= set(bands)
     assert bands["f16"].std < bands["bf16"].std
     offered = engine_class("openvino").precisions("cpu")
-    assert bands["bf16"].measured_with == ("openvino" if "bf16" in offered else "torch (emulated)")
+    assert bands["bf16"].measured_with == ("openvino" if "bf16" in offered else EMULATED)
     assert bands["f16"].measured_with != "openvino"
     if "bf16" not in offered:
         pytest.skip("this processor does not compute in bfloat16")

@@ -48,6 +48,7 @@ def test_an_equalised_backbone_is_the_same_function(drawn: Path) -> None:
         for found, expected in zip(own(batch), backbone(batch), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
+    @torch.no_grad()
     def uneven(part: Backbone) -> float:
         """How far the largest values of the channels behind a convolution lie apart, as the deviation of their log."""
         peak = _peaks(part, frames)[part.get_submodule("layer2.1.conv1")]
@@ -62,9 +63,7 @@ def test_the_engine_runs_the_8_bit_model(drawn: Path, bundle_path: Path, tmp_pat
     verdict = bundle.manifest.int8
     assert verdict is not None
     assert verdict.samples == 6
-    assert verdict.auroc is not None
-    assert verdict.exact_auroc is not None
-    assert verdict.auroc >= verdict.exact_auroc - verdict.max_auroc_drop
+    assert verdict.auroc is None, "eight good and ten defective parts are too few to hold AUROC to a hundredth"
     assert verdict.accepted == (MODEL_INT8 in bundle.manifest.files)
     assert verdict.accepted, verdict.reason
     samples = open_test_split(drawn)

@@ -50,7 +50,7 @@ def test_only_what_lies_near_the_threshold_is_scored_again(bundle: Bundle, frame
         with ThreadPoolExecutor(2) as pool:
             again = list(pool.map(engine.infer, [frames[:4], frames[4:8]] * 3))
         np.testing.assert_array_equal(again[0].score, again[2].score)
-        engine.threshold = 1e9
+        engine.look_near(1e9)
         assert not engine.infer(frames[:4]).twice.any()
 
 

@@ -42,7 +42,7 @@ def test_paths_count_from_the_files_folder(tmp_path: Path) -> None:
         ("fps = 5", "fps = 0", "above 0"),
         ("fps = 5", "fps = -1", "above 0"),
         ("fps = 5", 'fps = "fast"', "valid number"),
-        ("fps = 5", "exposure = 1", "known are name, source, fps"),
+        ("fps = 5", "weather = 1", "known are name, source, fps"),
         ('bundle = "bundle"', "", "'model.bundle' is missing"),
         ('name = "top"', 'name = "top left"', "camera.1.name"),
         ("fps = 5", "fps = 5\n[[camera]]\nname = 'top'\nsource = 'folder:x'", "two cameras are called 'top'"),

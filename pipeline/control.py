@@ -1,0 +1,165 @@
+"""Orders to a running line: another bundle, another threshold, a pause. Only this machine reaches its socket."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import msgpack
+import zmq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engines.closing import Closing
+from engines.errors import ConfigError, TaktlineError
+
+log = logging.getLogger(__name__)
+
+CONTROL_VERSION = 1
+_MOST_BYTES = 64 << 10
+_POLL_MS = 100
+_PROBE_MS = 500
+# A bundle for a GPU may have its plan built first.
+_PATIENCE_MS = 1_800_000
+_LOCAL = ("tcp://127.0.0.1:", "tcp://localhost:", "tcp://[::1]:")
+
+
+class Order(BaseModel):
+    """What a line is told.
+
+    Attributes:
+        v: version of the order.
+        do: what to do.
+        bundle: for `deploy`: the folder of the new bundle.
+        threshold: for `threshold`: in sigma.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    v: Literal[1] = 1
+    do: Literal["deploy", "threshold", "pause", "resume", "status"]
+    bundle: str | None = None
+    threshold: float | None = Field(default=None, allow_inf_nan=False)
+
+
+Answer = dict[str, Any]
+
+
+def control_address(line: str) -> str:
+    """Returns where a line of this name takes orders: a socket file that only its user may open."""
+    own = os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(own) / "taktline" if own else Path(tempfile.gettempdir()) / f"taktline-{os.getuid()}"
+    return f"ipc://{folder / line}.control"
+
+
+class ControlServer(Closing):
+    """Takes orders, one after the other, and answers each.
+
+    Args:
+        address: `ipc://` or a TCP address on this machine.
+        obey: carries an order out and returns what to answer.
+
+    Raises:
+        ConfigError: the address is taken, cannot be bound, or can be reached from outside.
+    """
+
+    def __init__(self, address: str, obey: Callable[[Order], Answer]) -> None:
+        if not address.startswith(("ipc://", *_LOCAL)):
+            raise ConfigError(f"the control address {address} can be reached from outside; give ipc:// or 127.0.0.1")
+        if address.startswith("ipc://"):
+            _prepare(address)
+        self._obey = obey
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.REP)
+        self._socket.setsockopt(zmq.LINGER, 500)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, _MOST_BYTES)
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as error:
+            self._socket.close()
+            self._context.term()
+            raise ConfigError(f"the control address {address} cannot be bound ({error.strerror})") from error
+        self.address = bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="control")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Takes no more orders; one that is being carried out is finished."""
+        self._over.set()
+        self._thread.join()
+        self._socket.close()
+        self._context.term()
+
+    def _serve(self) -> None:
+        while not self._over.is_set():
+            if self._socket.poll(_POLL_MS):
+                self._socket.send(msgpack.packb(self._answer(self._socket.recv())))
+
+    def _answer(self, message: bytes) -> Answer:
+        try:
+            values = msgpack.unpackb(message, strict_map_key=True, max_map_len=16, max_str_len=4096, max_array_len=0)
+            order = Order.model_validate(values)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            return {"ok": False, "error": f"this is no order ({_first(error)}); use the Taktline that runs the line"}
+        try:
+            return {"ok": True} | self._obey(order)
+        except TaktlineError as error:
+            log.warning("the order %s was not carried out: %s", order.do, error)
+            return {"ok": False, "error": str(error)}
+        except Exception as error:
+            # Whatever is wrong with a new bundle must not end the thread: the line goes on as it was.
+            log.exception("the order %s failed", order.do)
+            return {"ok": False, "error": f"{type(error).__name__}: {error}"}
+
+
+def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS) -> Answer:
+    """Gives a running line an order and waits until it is carried out.
+
+    Raises:
+        TaktlineError: nobody is there, or the line refuses; the text has its words.
+    """
+    context = zmq.Context()
+    socket = context.socket(zmq.REQ)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, 16 * _MOST_BYTES)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.SNDTIMEO, _PROBE_MS)
+    socket.setsockopt(zmq.RCVTIMEO, patience_ms)
+    try:
+        socket.connect(address)
+        socket.send(msgpack.packb(order.model_dump()))
+        answer: Answer = msgpack.unpackb(socket.recv(), strict_map_key=True)
+    except zmq.ZMQError as error:
+        raise TaktlineError(f"no line takes orders at {address}; is it running under that name?") from error
+    finally:
+        socket.close()
+        context.term()
+    if not answer.pop("ok", False):
+        raise TaktlineError(f"the line did not do it and goes on as before: {answer.get('error')}")
+    return answer
+
+
+def _prepare(address: str) -> None:
+    """Makes the socket file's folder, and refuses a name that a running line has: binding would take it over."""
+    path = Path(address.removeprefix("ipc://"))
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path.parent} cannot be made ({error.strerror or error}); set XDG_RUNTIME_DIR") from error
+    if not path.exists():
+        return
+    try:
+        tell_line(address, Order(do="status"), _PROBE_MS)
+    except TaktlineError:
+        path.unlink(missing_ok=True)
+        return
+    raise ConfigError(f"a line of this name is running ({address}); give this one another name under [line]")
+
+
+def _first(error: Exception) -> str:
+    return str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error)
