@@ -64,9 +64,12 @@ def test_a_folder_yields_pictures_by_name_and_marks_broken_ones(tmp_path: Path) 
     (tmp_path / ".hidden.png").write_bytes(b"")
     frames = collect(FolderSource("c", tmp_path))
     assert [frame.part for frame in frames] == ["a.jpg", "b.png", "c.png", "d.bmp"]
-    assert [frame.image is None for frame in frames] == [False, False, True, False]
-    assert frames[2].fault is not None
-    assert "cut short" in frames[2].fault
+    assert all(frame.image is None for frame in frames), "decoded only when their turn comes"
+    for index in (0, 1, 3):
+        frames[index].decode()
+    assert [frame.image.shape for frame in frames if frame.image is not None] == [(8, 8, 3), (20, 30, 3), (5, 9, 3)]
+    with pytest.raises(DataError, match=r"^c\.png is cut short"):
+        frames[2].decode()
 
 
 WRITER = """
@@ -95,7 +98,9 @@ def test_a_followed_folder_waits_until_a_file_is_whole(drawn: Path, tmp_path: Pa
                 stop.set()
         assert writer.wait(10) == 0
     assert [frame.part for frame in frames] == ["0.png", "1.png", "2.png"]
-    assert all(frame.image is not None for frame in frames)
+    for frame in frames:
+        frame.decode()
+        assert frame.image is not None
 
 
 def test_following_can_be_stopped(tmp_path: Path) -> None:
