@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import cv2
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from engines.errors import ConfigError, TaktlineError
@@ -140,19 +141,25 @@ def deploy(
 
 def tell(
     line: Annotated[str, typer.Argument(help="The line's name, or the address that its [control] is bound to.")],
-    order: Annotated[str, typer.Argument(help="pause, resume, threshold or status.")],
-    value: Annotated[float | None, typer.Argument(help="For threshold: in sigma.")] = None,
+    order: Annotated[str, typer.Argument(help="pause, resume, threshold, trigger or status.")],
+    value: Annotated[str | None, typer.Argument(help="For threshold: in sigma. For trigger: the camera.")] = None,
+    part: Annotated[str | None, typer.Option(help="For trigger: id of the part, which its verdict will carry.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the line's status as JSON.")] = False,
 ) -> None:
     """Give a running line an order.
 
     Example: taktline tell press4 threshold 2.5
     """
-    if order not in {"pause", "resume", "threshold", "status"}:
-        raise ConfigError(f"'{order}' is no order; give pause, resume, threshold or status")
-    if (order == "threshold") != (value is not None):
-        raise ConfigError("the order threshold, and only it, needs a value in sigma, such as 2.5")
-    _tell(line, Order.model_validate({"do": order, "threshold": value}), as_json)
+    if order not in {"pause", "resume", "threshold", "trigger", "status"}:
+        raise ConfigError(f"'{order}' is no order; give pause, resume, threshold, trigger or status")
+    if (order in {"threshold", "trigger"}) != (value is not None):
+        raise ConfigError("threshold needs a value in sigma, such as 2.5, and trigger a camera; other orders need none")
+    values = {"do": order, "part": part, "camera" if order == "trigger" else "threshold": value}
+    try:
+        checked = Order.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"'{value}' is no {order} ({error.errors()[0]['msg']})") from error
+    _tell(line, checked, as_json)
 
 
 def watch(
@@ -214,7 +221,9 @@ def on_signals(action: Callable[[], None]) -> Iterator[None]:
 
 
 def _tell(line: str, order: Order, as_json: bool) -> None:
-    found = tell_line(line if "://" in line else control_address(line), order)["status"]
+    found = tell_line(line if "://" in line else control_address(line), order).get("status")
+    if found is None:
+        return
     if as_json:
         typer.echo(json.dumps(found))
     else:

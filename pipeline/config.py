@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engines.engine import Hint
 from engines.errors import ConfigError
@@ -62,14 +62,19 @@ class CameraConfig(Section):
 
     Attributes:
         name: what verdicts call it.
-        source: `replay:DIR`, `folder:DIR`, `usb:NUMBER`, `usb:/dev/v4l/by-id/...`, `rtsp://...`, `http://...` or
-            `file:VIDEO`.
+        source: `replay:DIR`, `folder:DIR`, `usb:NUMBER`, `usb:/dev/v4l/by-id/...`, `gige:ID`, `rtsp://...`,
+            `http://...` or `file:VIDEO`.
         fps: frames a second; None for as fast as the line takes them, or as the camera likes.
         seed: order of a replay.
         follow: whether a folder is watched for new pictures.
-        width: of the picture that a USB camera is asked for, in pixels.
+        width: of the picture that a USB or GigE camera is asked for, in pixels.
         height: the same.
-        exposure_us: of a USB camera, in microseconds; None for automatic.
+        exposure_us: of a USB or GigE camera, in microseconds; None to leave it as it is.
+        gain: of a GigE camera, in its own unit; None to leave it as it is.
+        pixel_format: of a GigE camera, by its GenICam name; None for the present one, or the first that can be read.
+        trigger: None for a camera that runs free; `software` for pictures that are asked for by message; the name of
+            a GigE camera's line, such as `Line0`, for those that a signal asks for.
+        part_from: where a GigE camera's pictures have their part id from: `frame-id`, or `chunk:NAME` for a chunk.
         rotate: degrees clockwise by which pictures are turned.
         roi: x, y, width and height of what is inspected, in pixels of the camera's picture.
         silence_ms: a live camera that sends nothing for so long is opened anew; 0 for never, as a triggered one wants.
@@ -86,6 +91,10 @@ class CameraConfig(Section):
     width: int | None = Field(default=None, ge=16, le=16384)
     height: int | None = Field(default=None, ge=16, le=16384)
     exposure_us: float | None = Field(default=None, gt=0)
+    gain: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    pixel_format: str | None = None
+    trigger: str | None = Field(default=None, pattern=r"^(software|[A-Z][A-Za-z0-9_]*)$")
+    part_from: str | None = Field(default=None, pattern=r"^(frame-id|chunk:[A-Za-z0-9_]+)$")
     rotate: Literal[0, 90, 180, 270] = 0
     roi: tuple[int, int, int, int] | None = None
     silence_ms: float = Field(default=2000, ge=0, allow_inf_nan=False)
@@ -98,6 +107,19 @@ class CameraConfig(Section):
         if self.on_overload is not None:
             return self.on_overload
         return "block" if self.source.startswith(("replay:", "folder:", "file:")) else "drop_oldest"
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> CameraConfig:
+        kind = self.source.partition(":")[0]
+        if kind != "gige":
+            for name in ("gain", "pixel_format", "part_from"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is for GigE cameras (gige:ID) only")
+            if self.trigger not in {None, "software"}:
+                raise ValueError(f"a trigger from {self.trigger} is for GigE cameras (gige:ID) only")
+        if self.trigger is not None and kind in {"replay", "folder", "file"}:
+            raise ValueError("trigger is for live cameras only")
+        return self
 
     @field_validator("roi")
     @classmethod
@@ -247,7 +269,8 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"'{where}' is missing; add it"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"'{where}' {message[0].lower()}{message[1:]} (it is {first['input']!r})"
+    found = "" if isinstance(first["input"], dict) else f" (it is {first['input']!r})"
+    return f"'{where}' {message[0].lower()}{message[1:]}{found}"
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

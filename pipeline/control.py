@@ -1,4 +1,4 @@
-"""Orders to a running line: another bundle, another threshold, a pause. Only this machine reaches its socket."""
+"""Orders to a running line: another bundle or threshold, a pause, a picture. Only this machine reaches its socket."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 CONTROL_VERSION = 1
 _MOST_BYTES = 64 << 10
+_MOST_UNDER_WAY = 8
 _POLL_MS = 100
 _PROBE_MS = 500
 # A bundle for a GPU may have its plan built first.
@@ -36,14 +38,18 @@ class Order(BaseModel):
         do: what to do.
         bundle: for `deploy`: the folder of the new bundle.
         threshold: for `threshold`: in sigma.
+        camera: for `trigger`: the camera that is to take a picture.
+        part: for `trigger`: id of the part, which its verdict will carry.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     v: Literal[1] = 1
-    do: Literal["deploy", "threshold", "pause", "resume", "status"]
+    do: Literal["deploy", "threshold", "pause", "resume", "status", "trigger"]
     bundle: str | None = None
     threshold: float | None = Field(default=None, allow_inf_nan=False)
+    camera: str | None = None
+    part: str | None = Field(default=None, max_length=256)
 
 
 Answer = dict[str, Any]
@@ -57,7 +63,9 @@ def control_address(line: str) -> str:
 
 
 class ControlServer(Closing):
-    """Takes orders, one after the other, and answers each.
+    """Takes orders and answers each.
+
+    A new bundle or threshold takes its time; other orders, a trigger above all, do not wait for it.
 
     Args:
         address: `ipc://` or a TCP address on this machine.
@@ -74,7 +82,7 @@ class ControlServer(Closing):
             _prepare(address)
         self._obey = obey
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.REP)
+        self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 500)
         self._socket.setsockopt(zmq.MAXMSGSIZE, _MOST_BYTES)
         try:
@@ -85,27 +93,40 @@ class ControlServer(Closing):
             raise ConfigError(f"the control address {address} cannot be bound ({error.strerror})") from error
         self.address = bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
         self._over = threading.Event()
+        self._slow = ThreadPoolExecutor(1, "deploy")
         self._thread = threading.Thread(target=self._serve, name="control")
         self._thread.start()
 
     def close(self) -> None:
-        """Takes no more orders; one that is being carried out is finished."""
+        """Takes no more orders; those that are being carried out are finished."""
         self._over.set()
         self._thread.join()
         self._socket.close()
         self._context.term()
 
     def _serve(self) -> None:
-        while not self._over.is_set():
-            if self._socket.poll(_POLL_MS):
-                self._socket.send(msgpack.packb(self._answer(self._socket.recv())))
+        under_way: list[tuple[list[bytes], Future[Answer]]] = []
+        while not self._over.is_set() or under_way:
+            if self._socket.poll(_POLL_MS) and not self._over.is_set():
+                *sender, message = self._socket.recv_multipart()
+                order = _read_order(message)
+                if not isinstance(order, Order):
+                    self._send(sender, order)
+                elif order.do in {"deploy", "threshold"} and len(under_way) >= _MOST_UNDER_WAY:
+                    self._send(sender, {"ok": False, "error": "other orders are being carried out; try again"})
+                elif order.do in {"deploy", "threshold"}:
+                    under_way.append((sender, self._slow.submit(self._carry_out, order)))
+                else:
+                    self._send(sender, self._carry_out(order))
+            for sender, answer in [item for item in under_way if item[1].done()]:
+                self._send(sender, answer.result())
+            under_way = [item for item in under_way if not item[1].done()]
+        self._slow.shutdown()
 
-    def _answer(self, message: bytes) -> Answer:
-        try:
-            values = msgpack.unpackb(message, strict_map_key=True, max_map_len=16, max_str_len=4096, max_array_len=0)
-            order = Order.model_validate(values)
-        except (ValueError, TypeError, msgpack.UnpackException) as error:
-            return {"ok": False, "error": f"this is no order ({_first(error)}); use the Taktline that runs the line"}
+    def _send(self, sender: list[bytes], answer: Answer) -> None:
+        self._socket.send_multipart([*sender, msgpack.packb(answer)])
+
+    def _carry_out(self, order: Order) -> Answer:
         try:
             return {"ok": True} | self._obey(order)
         except TaktlineError as error:
@@ -115,6 +136,14 @@ class ControlServer(Closing):
             # Whatever is wrong with a new bundle must not end the thread: the line goes on as it was.
             log.exception("the order %s failed", order.do)
             return {"ok": False, "error": f"{type(error).__name__}: {error}"}
+
+
+def _read_order(message: bytes) -> Order | Answer:
+    try:
+        values = msgpack.unpackb(message, strict_map_key=True, max_map_len=16, max_str_len=4096, max_array_len=0)
+        return Order.model_validate(values)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        return {"ok": False, "error": f"this is no order ({_first(error)}); use the Taktline that runs the line"}
 
 
 def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS) -> Answer:

@@ -211,6 +211,19 @@ class Line(Closing):
         """Inspects again."""
         self._paused.clear()
 
+    def trigger(self, camera: str, part: str | None = None) -> None:
+        """Asks a camera for a picture, whose verdict will carry the part's id.
+
+        Raises:
+            TaktlineError: the line has no such camera, or it takes no triggers.
+        """
+        for source in self._sources:
+            if source.camera == camera:
+                source.trigger(part)
+                return
+        names = ", ".join(source.camera for source in self._sources)
+        raise ConfigError(f"the line has no camera '{camera}'; it has {names}")
+
     def _obey(self, order: Order) -> Answer:
         if order.do == "deploy" and order.bundle is not None:
             self.deploy(Path(order.bundle))
@@ -220,6 +233,10 @@ class Line(Closing):
             self.pause()
         elif order.do == "resume":
             self.resume()
+        elif order.do == "trigger" and order.camera is not None:
+            self.trigger(order.camera, order.part)
+            # Short, as the next part is on its way.
+            return {}
         elif order.do != "status":
             raise ConfigError(f"the order {order.do} lacks what it is about")
         return {"status": self.status()}

@@ -29,6 +29,15 @@ class Source(ABC):
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """Yields frames until there are no more, or soon after `stop` is set."""
 
+    def trigger(self, part: str | None) -> None:
+        """Asks for a picture of one part.
+
+        Raises:
+            TaktlineError: it gives pictures without being asked, or is asked too often.
+        """
+        del part
+        raise ConfigError(f"camera '{self.camera}' takes no triggers; it gives its pictures by itself")
+
     def _frame_from_file(self, path: Path, part: str, label: str | None = None) -> Frame:
         """Reads a picture as the next frame, to be decoded later; one that cannot be read has no image."""
         captured_at, started = time.time_ns(), time.monotonic_ns()

@@ -10,7 +10,10 @@ import numpy as np
 
 
 class Camera(BaseHTTPRequestHandler):
-    """Sends 25 pictures a second, and none any more after argv[2] of them, with the connection left open."""
+    """Sends 25 pictures a second, and none any more after argv[2] of them, with the connection left open.
+
+    They are black where argv[3] says so.
+    """
 
     def do_GET(self) -> None:
         """Answers with an endless multipart stream."""
@@ -21,7 +24,8 @@ class Camera(BaseHTTPRequestHandler):
         for number in itertools.count():
             if number >= most:
                 time.sleep(3600)
-            picture = np.full((120, 160, 3), 40 + number % 100, np.uint8)
+            level = 0 if "black" in sys.argv else 40 + number % 100
+            picture = np.full((120, 160, 3), level, np.uint8)
             data = cv2.imencode(".jpg", picture)[1].tobytes()
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
             try:

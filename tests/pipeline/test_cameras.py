@@ -78,8 +78,11 @@ class Answers:
         for decided in line.decided():
             self.verdicts.append(decided.verdict)
 
-    def await_more(self, count: int, timeout: float = 40) -> None:
-        wanted, deadline = len(self.verdicts) + count, time.monotonic() + timeout
+    def await_more(self, count: int) -> None:
+        self.await_in_all(len(self.verdicts) + count)
+
+    def await_in_all(self, wanted: int) -> None:
+        deadline = time.monotonic() + 60
         while len(self.verdicts) < wanted:
             assert time.monotonic() < deadline, f"{len(self.verdicts)} of {wanted} verdicts came"
             time.sleep(0.05)
@@ -187,6 +190,39 @@ def test_a_camera_that_freezes_is_given_up_and_opened_again(
     finally:
         stop(server)
     assert "opening it again" in caplog.text
+
+
+def test_pictures_asked_for_by_message(bundle_path: Path, port: int) -> None:
+    """A camera that runs free gives one frame for each trigger, with its part, and none without."""
+    server = start(sys.executable, PEERS / "mjpeg_server.py", port, 1_000_000)
+    try:
+        with running(line_config(bundle_path, f"http://127.0.0.1:{port}/", trigger="software")) as (line, answers):
+            while not line.status()["ready"]:
+                time.sleep(0.05)
+            # Longer than its silence: nobody asked for anything.
+            time.sleep(1.5)
+            assert answers.verdicts == []
+            for number in range(5):
+                line.trigger("top", f"P{number}")
+            answers.await_in_all(5)
+    finally:
+        stop(server)
+    assert [verdict.part for verdict in answers.verdicts] == [f"P{number}" for number in range(5)]
+    assert {verdict.reason for verdict in answers.verdicts} == {None}
+
+
+def test_a_camera_that_stays_black_is_opened_again_and_goes_on(
+    bundle_path: Path, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = start(sys.executable, PEERS / "mjpeg_server.py", port, 1_000_000, "black")
+    try:
+        with running(line_config(bundle_path, f"http://127.0.0.1:{port}/")) as (line, answers):
+            answers.await_more(60)
+            assert not line.status()["ready"]
+    finally:
+        stop(server)
+    assert "opening it again in 0.0 s" in caplog.text
+    assert "its picture is black" in caplog.text
 
 
 def test_a_camera_that_is_not_there_disturbs_no_other(
