@@ -23,6 +23,12 @@ WEIGHTS = SHARED / "weights" / "resnet50_msra_imagenet1k_layer3.safetensors"
 RunTaktline = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long and how the fault run goes."""
+    parser.addoption("--soak-minutes", type=float, default=2.0, help="how long `-m soak` throws faults at a line")
+    parser.addoption("--soak-seed", type=int, default=0, help="which faults, and in which order")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keeps compiled models and plans out of the user's own cache."""

@@ -12,7 +12,7 @@ import numpy as np
 class Camera(BaseHTTPRequestHandler):
     """Sends 25 pictures a second, and none any more after argv[2] of them, with the connection left open.
 
-    They are black where argv[3] says so.
+    They are black where argv[3] is `black`, and come as fast as they are taken where it is `flood`.
     """
 
     def do_GET(self) -> None:
@@ -32,7 +32,8 @@ class Camera(BaseHTTPRequestHandler):
                 self.wfile.write(head.encode() + data + b"\r\n")
             except OSError:
                 return
-            time.sleep(0.04)
+            if "flood" not in sys.argv:
+                time.sleep(0.04)
 
     def log_message(self, *_arguments: object) -> None:
         """Says nothing."""
