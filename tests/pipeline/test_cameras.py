@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -262,6 +264,16 @@ def test_what_cannot_be_a_camera_is_refused(tmp_path: Path) -> None:
     assert redact("rtsp://cam/part") == "rtsp://cam/part"
     with pytest.raises(ConfigError, match="roi"):
         check_config(line_config(tmp_path, "usb:0", roi=[0, 0, 4, 4]), "test")
+
+
+def test_the_documented_cameras_are_a_line_file() -> None:
+    text = (ROOT / "docs" / "cameras.md").read_text()
+    blocks = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    cameras = [camera for block in blocks for camera in tomllib.loads(block)["camera"]]
+    assert len(cameras) >= 8
+    checked = check_config({"model": {"bundle": "x"}, "camera": cameras}, "docs/cameras.md")
+    kinds = {camera.source.partition(":")[0] for camera in checked.camera}
+    assert {"rtsp", "http", "gige", "usb", "file", "folder", "replay"} <= kinds
 
 
 @pytest.mark.skipif(not any(Path("/dev").glob("video*")), reason="needs a USB camera")
