@@ -114,7 +114,7 @@ def magnetic_tile_third_bundle(
 ) -> Path:
     """A bundle of these, trained briefly: what it is good for is comparing engines."""
     path = tmp_path_factory.mktemp("bundles") / "magnetic_tile"
-    settings = CalibrationSettings(str(weights), training=TrainingSettings(steps=500), int8=True)
+    settings = CalibrationSettings(str(weights), training=TrainingSettings(steps=200), int8=True)
     calibrate(magnetic_tile_third, path, settings)
     return path
 
