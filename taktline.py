@@ -14,6 +14,7 @@ from bench.commands import build, demo, engines
 from calibration.commands import calibrate, dataset, evaluate, threshold
 from engines.errors import TaktlineError
 from pipeline.commands import deploy, replay, run, status, tell, watch
+from pipeline.key_commands import build_keys
 
 
 def build_app() -> typer.Typer:
@@ -42,6 +43,7 @@ def build_app() -> typer.Typer:
         watch,
     ):
         app.command()(command)
+    app.add_typer(build_keys(), name="keys")
     return app
 
 

@@ -133,11 +133,17 @@ class PublishSection(Section):
 
     Attributes:
         verdicts: ZeroMQ address to bind.
+        curve_secret: the line's secret key file, as `taktline keys new` makes it; None for no CURVE.
+        allowed_clients: the folder with the public keys of those who may subscribe.
+        insecure: whether others than this machine may subscribe without a key.
         await_subscribers: how many subscribers to wait for before the first frame.
         await_s: how long to wait for them, in seconds.
     """
 
     verdicts: str = "tcp://127.0.0.1:5556"
+    curve_secret: Path | None = None
+    allowed_clients: Path | None = None
+    insecure: bool = False
     await_subscribers: int = Field(default=0, ge=0)
     await_s: float = Field(default=30.0, gt=0)
 
@@ -163,11 +169,16 @@ class ControlSection(Section):
     """`[control]`: who may give the line orders, such as `taktline deploy`.
 
     Attributes:
-        bind: ZeroMQ address on this machine; `auto` for a socket file found by the line's name; None for none, or for
-            `auto` with `taktline run`.
+        bind: ZeroMQ address; `auto` for a socket file found by the line's name; None for none, or for `auto` with
+            `taktline run`.
+        allowed_clients: the folder with the public keys of those who may give orders over TCP; the line's own key is
+            `curve_secret` of `[publish]`. None for no CURVE, which needs an address on this machine.
+        insecure: whether others than this machine may give orders without a key.
     """
 
     bind: str | None = None
+    allowed_clients: Path | None = None
+    insecure: bool = False
 
 
 class LineConfig(Section):
@@ -203,7 +214,7 @@ def read_line_file(path: Path) -> LineConfig:
         raise ConfigError(f"the line file {path} cannot be read: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the line file {path} is not TOML: {error}") from error
-    config = check_config(values, str(path))
+    config = _anchor_keys(check_config(values, str(path)), path.parent)
     bundle = path.parent / config.model.bundle
     cameras = tuple(
         camera.model_copy(update={"source": _anchor(camera.source, path.parent)}) for camera in config.camera
@@ -232,6 +243,18 @@ def _anchor(source: str, folder: Path) -> str:
     if kind in ("replay", "folder", "file") and separator:
         return f"{kind}:{folder / rest}"
     return source
+
+
+def _anchor_keys(config: LineConfig, folder: Path) -> LineConfig:
+    publish, control = config.publish, config.control
+    found = {
+        "curve_secret": publish.curve_secret and folder / publish.curve_secret,
+        "allowed_clients": publish.allowed_clients and folder / publish.allowed_clients,
+    }
+    orders = {"allowed_clients": control.allowed_clients and folder / control.allowed_clients}
+    return config.model_copy(
+        update={"publish": publish.model_copy(update=found), "control": control.model_copy(update=orders)}
+    )
 
 
 def _explain(error: ValidationError) -> str:

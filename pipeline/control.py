@@ -1,4 +1,4 @@
-"""Orders to a running line: another bundle, another threshold, a pause. Only this machine reaches its socket."""
+"""Orders to a running line: another bundle, another threshold, a pause. From elsewhere only with a key."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
+from pipeline.delivery.curve import THIS_MACHINE, Access, ClientKeys, Gate
+from pipeline.verdicts import first_mistake
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +25,11 @@ CONTROL_VERSION = 1
 _MOST_BYTES = 64 << 10
 _POLL_MS = 100
 _PROBE_MS = 500
+_KNOCK_MS = 5_000
+_HEARTBEAT_MS = 5_000
 # A bundle for a GPU may have its plan built first.
 _PATIENCE_MS = 1_800_000
-_LOCAL = ("tcp://127.0.0.1:", "tcp://localhost:", "tcp://[::1]:")
+_MOST_WAITING = 16
 
 
 class Order(BaseModel):
@@ -60,30 +64,32 @@ class ControlServer(Closing):
     """Takes orders, one after the other, and answers each.
 
     Args:
-        address: `ipc://` or a TCP address on this machine.
+        address: `ipc://` or a TCP address.
         obey: carries an order out and returns what to answer.
+        access: who may give orders over TCP; the right to a socket file is its user's.
 
     Raises:
-        ConfigError: the address is taken, cannot be bound, or can be reached from outside.
+        ConfigError: the address is taken, cannot be bound, or would be open to everybody.
     """
 
-    def __init__(self, address: str, obey: Callable[[Order], Answer]) -> None:
-        if not address.startswith(("ipc://", *_LOCAL)):
-            raise ConfigError(f"the control address {address} can be reached from outside; give ipc:// or 127.0.0.1")
+    def __init__(self, address: str, obey: Callable[[Order], Answer], access: Access = THIS_MACHINE) -> None:
         if address.startswith("ipc://"):
             _prepare(address)
+            access = THIS_MACHINE
         self._obey = obey
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.REP)
         self._socket.setsockopt(zmq.LINGER, 500)
         self._socket.setsockopt(zmq.MAXMSGSIZE, _MOST_BYTES)
+        self._socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
         try:
-            self._socket.bind(address)
-        except zmq.ZMQError as error:
+            self._gate = Gate(self._socket, address, access, "the socket for orders", "[control]")
+        except BaseException:
             self._socket.close()
             self._context.term()
-            raise ConfigError(f"the control address {address} cannot be bound ({error.strerror})") from error
-        self.address = bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+            raise
+        self.address = self._gate.address
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="control")
         self._thread.start()
@@ -92,20 +98,30 @@ class ControlServer(Closing):
         """Takes no more orders; one that is being carried out is finished."""
         self._over.set()
         self._thread.join()
+        self._gate.close()
         self._socket.close()
         self._context.term()
 
     def _serve(self) -> None:
         while not self._over.is_set():
+            self._gate.mind()
             if self._socket.poll(_POLL_MS):
-                self._socket.send(msgpack.packb(self._answer(self._socket.recv())))
+                self._socket.send(msgpack.packb(self._answer(self._receive())))
 
-    def _answer(self, message: bytes) -> Answer:
+    def _receive(self) -> bytes | None:
+        """Returns an order's bytes; None for more than one part, or where its sender has just been revoked."""
+        frame = self._socket.recv(copy=False)
+        single = not frame.more and len(frame) <= _MOST_BYTES
+        admitted = self._gate.admits(frame)
+        while frame.more:
+            frame = self._socket.recv(copy=False)
+        return frame.bytes if single and admitted else None
+
+    def _answer(self, message: bytes | None) -> Answer:
         try:
-            values = msgpack.unpackb(message, strict_map_key=True, max_map_len=16, max_str_len=4096, max_array_len=0)
-            order = Order.model_validate(values)
-        except (ValueError, TypeError, msgpack.UnpackException) as error:
-            return {"ok": False, "error": f"this is no order ({_first(error)}); use the Taktline that runs the line"}
+            order = read_order(message)
+        except TaktlineError as error:
+            return {"ok": False, "error": str(error)}
         try:
             return {"ok": True} | self._obey(order)
         except TaktlineError as error:
@@ -117,8 +133,35 @@ class ControlServer(Closing):
             return {"ok": False, "error": f"{type(error).__name__}: {error}"}
 
 
-def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS) -> Answer:
+def read_order(message: bytes | None) -> Order:
+    """Reads an order as it came from outside.
+
+    Raises:
+        TaktlineError: it is none.
+    """
+    try:
+        if message is None:
+            raise ValueError("it is not one frame from somebody who may give it")
+        values = msgpack.unpackb(
+            message, strict_map_key=True, max_map_len=16, max_str_len=4096, max_array_len=0, max_bin_len=0,
+            max_ext_len=0,
+        )  # fmt: skip
+        return Order.model_validate(values)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        why = first_mistake(error) if isinstance(error, ValidationError) else str(error)
+        raise TaktlineError(f"this is no order ({why}); use the Taktline that runs the line") from error
+
+
+def tell_line(
+    address: str, order: Order, patience_ms: int = _PATIENCE_MS, curve: ClientKeys | None = None
+) -> Answer:
     """Gives a running line an order and waits until it is carried out.
+
+    Args:
+        address: of its control socket.
+        order: what it is told.
+        patience_ms: how long it may take.
+        curve: for a line that takes orders from those only that it knows.
 
     Raises:
         TaktlineError: nobody is there, or the line refuses; the text has its words.
@@ -128,14 +171,22 @@ def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS) -> An
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, 16 * _MOST_BYTES)
     socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.setsockopt(zmq.SNDTIMEO, _PROBE_MS)
+    socket.setsockopt(zmq.SNDTIMEO, _PROBE_MS if curve is None else min(_KNOCK_MS, patience_ms))
+    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
     socket.setsockopt(zmq.RCVTIMEO, patience_ms)
+    if curve is not None:
+        curve.apply(socket)
     try:
         socket.connect(address)
         socket.send(msgpack.packb(order.model_dump()))
-        answer: Answer = msgpack.unpackb(socket.recv(), strict_map_key=True)
+        answer = msgpack.unpackb(socket.recv(), strict_map_key=True)
+        if not isinstance(answer, dict) or socket.getsockopt(zmq.RCVMORE):
+            raise ValueError("it is no map")
     except zmq.ZMQError as error:
-        raise TaktlineError(f"no line takes orders at {address}; is it running under that name?") from error
+        known = "is it running under that name?" if curve is None else "is it running, and does it allow this key?"
+        raise TaktlineError(f"no line takes orders at {address}; {known}") from error
+    except (ValueError, msgpack.UnpackException) as error:
+        raise TaktlineError(f"what answers at {address} is no line ({error}); use the same Taktline there") from error
     finally:
         socket.close()
         context.term()
@@ -159,7 +210,3 @@ def _prepare(address: str) -> None:
         path.unlink(missing_ok=True)
         return
     raise ConfigError(f"a line of this name is running ({address}); give this one another name under [line]")
-
-
-def _first(error: Exception) -> str:
-    return str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error)

@@ -22,6 +22,7 @@ from pipeline.channel import Channel, ChannelClosed
 from pipeline.config import LineConfig
 from pipeline.control import Answer, ControlServer, Order, control_address
 from pipeline.decision import Decision
+from pipeline.delivery.curve import Access
 from pipeline.delivery.publisher import Publisher, PublisherSocket
 from pipeline.health import HealthServer, Status, Tally
 from pipeline.inference import Inference, ScoredBatch
@@ -60,7 +61,9 @@ class Line(Closing):
         self._failing = threading.Lock()
         self._stages: list[Stage] = []
         # Bound before the engine loads: subscribers find their way in while it warms.
-        self.socket = PublisherSocket(config.publish.verdicts)
+        publish = config.publish
+        access = Access(publish.curve_secret, publish.allowed_clients, publish.insecure)
+        self.socket = PublisherSocket(publish.verdicts, access)
         try:
             self.engine = self._keep_engine(self.bundle)
         except BaseException:
@@ -78,7 +81,9 @@ class Line(Closing):
                 self.health = HealthServer(bind, self.status)
             if orders is not None:
                 address = control_address(config.line.name) if orders == "auto" else orders
-                self.control = ControlServer(address, self._obey)
+                clients = config.control.allowed_clients
+                secret = None if clients is None else publish.curve_secret
+                self.control = ControlServer(address, self._obey, Access(secret, clients, config.control.insecure))
         except BaseException:
             self._free()
             raise

@@ -10,8 +10,9 @@ import time
 import zmq
 
 from engines.closing import Closing
-from engines.errors import ConfigError, TaktlineError
+from engines.errors import TaktlineError
 from pipeline.channel import Channel, ChannelClosed
+from pipeline.delivery.curve import THIS_MACHINE, Access, Gate
 from pipeline.health import Tally
 from pipeline.judge import Decided
 from pipeline.stage import Stage
@@ -23,6 +24,8 @@ HIGH_WATER_MARK = 100_000
 LINGER_MS = 2_000
 _HEARTBEAT_MS = 5_000
 _POLL_MS = 100
+_MOST_BYTES = 4 << 10
+_MOST_WAITING, _MOST_SUBSCRIPTIONS = 100, 10_000
 
 
 class PublisherSocket(Closing):
@@ -31,29 +34,36 @@ class PublisherSocket(Closing):
     It is an XPUB: a PUB that also sees who subscribes, so that a line can wait for its listeners. PUB/SUB alone
     loses what a subscriber was not there for, or too slow for.
 
+    Args:
+        address: where to bind it.
+        access: who may come in.
+
     Raises:
-        ConfigError: the address cannot be bound.
+        ConfigError: the address cannot be bound, or would be open to everybody.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, access: Access = THIS_MACHINE) -> None:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
-        try:
-            self._socket.bind(address)
-        except zmq.ZMQError as error:
-            self.close()
-            why = "is in use by another program" if error.errno == zmq.EADDRINUSE else f"is refused ({error.strerror})"
-            raise ConfigError(f"the address {address} {why}; give another one to publish verdicts on") from error
+        # What comes in are subscriptions: short, and few enough to be read between two verdicts.
+        self._socket.setsockopt(zmq.MAXMSGSIZE, _MOST_BYTES)
+        self._socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)
         self._subscriptions = 0
+        try:
+            self._gate = Gate(self._socket, address, access, "the publisher of verdicts")
+        except BaseException:
+            self._socket.close()
+            self._context.term()
+            raise
 
     @property
     def address(self) -> str:
         """The bound address, with the port that was chosen where 0 was asked for."""
-        return bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+        return self._gate.address
 
     def await_subscribers(self, count: int, timeout: float, stop: threading.Event) -> None:
         """Waits until so many subscribers are there, or `stop` is set.
@@ -69,26 +79,35 @@ class PublisherSocket(Closing):
                     f"{self._subscriptions} of {count} subscribers came to {self.address} within "
                     f"{timeout:g} s; start them, or wait for fewer"
                 )
+            self._gate.mind()
             if self._socket.poll(min(int(left * 1000) + 1, _POLL_MS)):
                 self._note_subscriptions()
 
     def send(self, parts: list[bytes]) -> None:
         """Sends a message; never waits for a subscriber."""
+        self._gate.mind()
         self._socket.send_multipart(parts)
         self._note_subscriptions()
 
     def close(self) -> None:
         """Closes the socket once what was sent is out, or after two seconds."""
+        self._gate.close()
         self._socket.close()
         self._context.term()
 
     def _note_subscriptions(self) -> None:
-        while self._socket.poll(0):
+        for _ in range(10 * _MOST_WAITING):
+            if not self._socket.poll(0):
+                break
             message = self._socket.recv()
             if message[:1] == b"\x01":
                 self._subscriptions += 1
             elif message[:1] == b"\x00":
-                self._subscriptions -= 1
+                self._subscriptions = max(0, self._subscriptions - 1)
+        if self._subscriptions > _MOST_SUBSCRIPTIONS:
+            log.warning("more than %d subscriptions: all connections are closed", _MOST_SUBSCRIPTIONS)
+            self._subscriptions = 0
+            self._gate.close_connections()
 
 
 class Publisher(Stage):

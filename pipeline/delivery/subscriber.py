@@ -9,6 +9,7 @@ import zmq
 
 from engines.closing import Closing
 from engines.errors import ConfigError
+from pipeline.delivery.curve import ClientKeys
 from pipeline.delivery.publisher import HIGH_WATER_MARK
 from pipeline.verdicts import TOPIC, Heatmap, Verdict, unpack
 
@@ -24,12 +25,13 @@ class VerdictSubscriber(Closing):
     Args:
         address: where the line publishes, such as `tcp://127.0.0.1:5556`.
         cameras: only these cameras; all when empty.
+        curve: for a line that lets those only in that it knows.
 
     Raises:
         ConfigError: the address is none.
     """
 
-    def __init__(self, address: str, cameras: tuple[str, ...] = ()) -> None:
+    def __init__(self, address: str, cameras: tuple[str, ...] = (), curve: ClientKeys | None = None) -> None:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
@@ -38,6 +40,8 @@ class VerdictSubscriber(Closing):
         self._cameras = frozenset(cameras)
         for topic in [f"{TOPIC}{camera}" for camera in cameras] or [TOPIC]:
             self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        if curve is not None:
+            curve.apply(self._socket)
         try:
             self._socket.connect(address)
         except zmq.ZMQError as error:
