@@ -133,20 +133,42 @@ class PublishSection(Section):
 
     Attributes:
         verdicts: ZeroMQ address to bind.
+        replay: ZeroMQ address to bind where subscribers ask for what they missed; it needs a journal.
+        queue: the most verdicts that wait for one slow subscriber; those after them it has to ask for.
         await_subscribers: how many subscribers to wait for before the first frame.
         await_s: how long to wait for them, in seconds.
     """
 
     verdicts: str = "tcp://127.0.0.1:5556"
+    replay: str | None = None
+    queue: int = Field(default=100_000, ge=1)
     await_subscribers: int = Field(default=0, ge=0)
     await_s: float = Field(default=30.0, gt=0)
 
-    @field_validator("verdicts")
+    @field_validator("verdicts", "replay")
     @classmethod
-    def _check_address(cls, value: str) -> str:
-        if not value.startswith(("tcp://", "ipc://")):
+    def _check_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("tcp://", "ipc://")):
             raise ValueError("must start with tcp:// or ipc://")
         return value
+
+
+class JournalSection(Section):
+    """`[journal]`: where verdicts are kept.
+
+    Attributes:
+        path: the journal's file; pictures lie in a folder beside it.
+        keep_days: verdicts older than that are removed; None for never.
+        max_gib: where verdicts and pictures take more, the oldest are removed; None for no limit.
+        keep_images: of which frames the pictures are kept.
+        durability: what a verdict survives that was published: the death of the `process`, or a loss of `power`.
+    """
+
+    path: Path
+    keep_days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    keep_images: Literal["ng", "all", "none"] = "ng"
+    durability: Literal["process", "power"] = "process"
 
 
 class MetricsSection(Section):
@@ -178,6 +200,7 @@ class LineConfig(Section):
     camera: tuple[CameraConfig, ...] = Field(min_length=1)
     decision: DecisionSection = DecisionSection()
     publish: PublishSection = PublishSection()
+    journal: JournalSection | None = None
     metrics: MetricsSection = MetricsSection()
     control: ControlSection = ControlSection()
 
@@ -208,7 +231,10 @@ def read_line_file(path: Path) -> LineConfig:
     cameras = tuple(
         camera.model_copy(update={"source": _anchor(camera.source, path.parent)}) for camera in config.camera
     )
-    return config.model_copy(update={"model": config.model.model_copy(update={"bundle": bundle}), "camera": cameras})
+    update: dict[str, Any] = {"model": config.model.model_copy(update={"bundle": bundle}), "camera": cameras}
+    if config.journal is not None:
+        update["journal"] = config.journal.model_copy(update={"path": path.parent / config.journal.path})
+    return config.model_copy(update=update)
 
 
 def check_config(values: dict[str, Any], where: str) -> LineConfig:
@@ -222,9 +248,12 @@ def check_config(values: dict[str, Any], where: str) -> LineConfig:
         ConfigError: with the first thing that is wrong, and the nearest known name for an unknown key.
     """
     try:
-        return LineConfig.model_validate(values)
+        config = LineConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(error)}") from error
+    if config.publish.replay is not None and config.journal is None:
+        raise ConfigError(f"{where}: 'publish.replay' answers from a journal; add a [journal] with its path")
+    return config
 
 
 def _anchor(source: str, folder: Path) -> str:
@@ -257,6 +286,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "camera": CameraConfig,
         "decision": DecisionSection,
         "publish": PublishSection,
+        "journal": JournalSection,
         "metrics": MetricsSection,
         "control": ControlSection,
     }
