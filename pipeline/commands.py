@@ -168,6 +168,9 @@ def watch(
     camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be given again.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after so many verdicts.")] = None,
     timeout: Annotated[float | None, typer.Option(min=0, help="Give up when none comes for so many seconds.")] = None,
+    replay: Annotated[
+        str | None, typer.Option(help="Where the line answers for what was missed; nothing is lost then.")
+    ] = None,
     key: KeyOption = None,
     server_key: ServerKeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
@@ -179,7 +182,7 @@ def watch(
     console = Console(soft_wrap=True, highlight=False)
     stop = threading.Event()
     curve = read_keys(key, server_key)
-    with VerdictSubscriber(endpoint, tuple(camera or ()), curve=curve) as subscriber, on_signals(stop.set):
+    with VerdictSubscriber(endpoint, tuple(camera or ()), replay, curve=curve) as subscriber, on_signals(stop.set):
         seen = 0
         waited = 0.0
         while not stop.is_set() and (count is None or seen < count):

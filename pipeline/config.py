@@ -133,6 +133,8 @@ class PublishSection(Section):
 
     Attributes:
         verdicts: ZeroMQ address to bind.
+        replay: ZeroMQ address to bind where subscribers ask for what they missed; it needs a journal.
+        queue: the most verdicts that wait for one slow subscriber; those after them it has to ask for.
         curve_secret: the line's secret key file, as `taktline keys new` makes it; None for no CURVE.
         allowed_clients: the folder with the public keys of those who may subscribe.
         insecure: whether others than this machine may subscribe without a key.
@@ -141,18 +143,38 @@ class PublishSection(Section):
     """
 
     verdicts: str = "tcp://127.0.0.1:5556"
+    replay: str | None = None
+    queue: int = Field(default=100_000, ge=1)
     curve_secret: Path | None = None
     allowed_clients: Path | None = None
     insecure: bool = False
     await_subscribers: int = Field(default=0, ge=0)
     await_s: float = Field(default=30.0, gt=0)
 
-    @field_validator("verdicts")
+    @field_validator("verdicts", "replay")
     @classmethod
-    def _check_address(cls, value: str) -> str:
-        if not value.startswith(("tcp://", "ipc://")):
+    def _check_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("tcp://", "ipc://")):
             raise ValueError("must start with tcp:// or ipc://")
         return value
+
+
+class JournalSection(Section):
+    """`[journal]`: where verdicts are kept.
+
+    Attributes:
+        path: the journal's file; pictures lie in a folder beside it.
+        keep_days: verdicts older than that are removed; None for never.
+        max_gib: where verdicts and pictures take more, the oldest are removed; None for no limit.
+        keep_images: of which frames the pictures are kept.
+        durability: what a verdict survives that was published: the death of the `process`, or a loss of `power`.
+    """
+
+    path: Path
+    keep_days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    keep_images: Literal["ng", "all", "none"] = "ng"
+    durability: Literal["process", "power"] = "process"
 
 
 class MetricsSection(Section):
@@ -189,6 +211,7 @@ class LineConfig(Section):
     camera: tuple[CameraConfig, ...] = Field(min_length=1)
     decision: DecisionSection = DecisionSection()
     publish: PublishSection = PublishSection()
+    journal: JournalSection | None = None
     metrics: MetricsSection = MetricsSection()
     control: ControlSection = ControlSection()
 
@@ -219,7 +242,10 @@ def read_line_file(path: Path) -> LineConfig:
     cameras = tuple(
         camera.model_copy(update={"source": _anchor(camera.source, path.parent)}) for camera in config.camera
     )
-    return config.model_copy(update={"model": config.model.model_copy(update={"bundle": bundle}), "camera": cameras})
+    update: dict[str, Any] = {"model": config.model.model_copy(update={"bundle": bundle}), "camera": cameras}
+    if config.journal is not None:
+        update["journal"] = config.journal.model_copy(update={"path": path.parent / config.journal.path})
+    return config.model_copy(update=update)
 
 
 def check_config(values: dict[str, Any], where: str) -> LineConfig:
@@ -233,9 +259,12 @@ def check_config(values: dict[str, Any], where: str) -> LineConfig:
         ConfigError: with the first thing that is wrong, and the nearest known name for an unknown key.
     """
     try:
-        return LineConfig.model_validate(values)
+        config = LineConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(error)}") from error
+    if config.publish.replay is not None and config.journal is None:
+        raise ConfigError(f"{where}: 'publish.replay' answers from a journal; add a [journal] with its path")
+    return config
 
 
 def _anchor(source: str, folder: Path) -> str:
@@ -280,6 +309,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "camera": CameraConfig,
         "decision": DecisionSection,
         "publish": PublishSection,
+        "journal": JournalSection,
         "metrics": MetricsSection,
         "control": ControlSection,
     }

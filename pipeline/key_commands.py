@@ -21,7 +21,7 @@ _KEYS, _ALLOWED = Path("keys"), Path("keys/allowed")
 
 def build_keys() -> typer.Typer:
     """Returns `taktline keys` with its commands."""
-    app = typer.Typer(no_args_is_help=True, help="Make keys, and say who may come in (CURVE).")
+    app = typer.Typer(name="keys", no_args_is_help=True, help="Make keys, and say who may come in (CURVE).")
     for command in (new, show, allow, revoke):
         app.command()(command)
     return app

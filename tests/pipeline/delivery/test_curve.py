@@ -26,6 +26,7 @@ from pipeline.delivery.subscriber import VerdictSubscriber
 from pipeline.line import Line
 from pipeline.verdicts import pack
 from tests.conftest import RunTaktline
+from tests.pipeline.delivery.parts import Running as Delivering
 from tests.pipeline.test_control import Running
 from tests.pipeline.test_verdicts import VERDICT
 
@@ -63,7 +64,7 @@ def publishing(access: Access) -> Iterator[tuple[PublisherSocket, Callable[[], i
     """A publisher that sends a verdict every few milliseconds; and a function that says how many it has sent."""
     sent = 0
     over = threading.Event()
-    with PublisherSocket("tcp://127.0.0.1:*", access) as socket:
+    with PublisherSocket("tcp://127.0.0.1:*", access=access) as socket:
 
         def publish() -> None:
             nonlocal sent
@@ -145,7 +146,7 @@ def test_who_was_revoked_while_nothing_was_sent_receives_nothing_more(house: Hou
     """Also one that was let in only after the socket was bound."""
     allow("stranger", house.clients["stranger"].pair.public, house.allowed)
     with (
-        PublisherSocket("tcp://127.0.0.1:*", house.access) as socket,
+        PublisherSocket("tcp://127.0.0.1:*", access=house.access) as socket,
         VerdictSubscriber(socket.address, curve=house.clients["stranger"]) as stranger,
     ):
         socket.await_subscribers(1, 30, threading.Event())
@@ -158,6 +159,39 @@ def test_who_was_revoked_while_nothing_was_sent_receives_nothing_more(house: Hou
             time.sleep(0.02)
         with pytest.raises(TimeoutError):
             stranger.receive(1)
+
+
+@pytest.mark.usefixtures("no_thread_left")
+def test_what_was_missed_is_told_to_no_stranger(house: House, tmp_path: Path) -> None:
+    """Neither are they answered what they ask the replay; who may subscribe gets it all."""
+    publish = {
+        "verdicts": "tcp://127.0.0.1:*",
+        "replay": "tcp://127.0.0.1:*",
+        "curve_secret": house.access.secret,
+        "allowed_clients": house.allowed,
+    }
+    with Delivering(publish, {"path": tmp_path / "line.journal"}) as running:
+        running.publish(300)
+        assert running.delivery.replay is not None
+        verdicts, replay = running.delivery.socket.address, running.delivery.replay.address
+
+        def ask(keys: ClientKeys | None) -> VerdictSubscriber:
+            return VerdictSubscriber(verdicts, replay=replay, since={}, curve=keys)
+
+        for keys in house.strangers():
+            with ask(keys) as stranger, pytest.raises(TimeoutError):
+                stranger.receive(1)
+        with ask(house.clients["office"]) as office:
+            assert [office.receive(30)[0].sequence for _ in range(300)] == list(range(300))
+            revoke("office", house.allowed)
+            time.sleep(1.5)
+            running.publish(1)
+            with pytest.raises(TimeoutError):
+                office.receive(2)
+        with ask(house.clients["office"]) as office, pytest.raises(TimeoutError):
+            office.receive(1)
+        with ask(house.clients["archive"]) as archive:
+            assert [archive.receive(30)[0].sequence for _ in range(301)] == list(range(301))
 
 
 @pytest.mark.usefixtures("no_thread_left")
@@ -260,17 +294,17 @@ def test_an_open_socket_is_refused_or_warned_about(caplog: pytest.LogCaptureFixt
         PublisherSocket("tcp://0.0.0.0:*")
     with pytest.raises(ConfigError, match=r"open to everybody.*under \[control\]"):
         ControlServer("tcp://*:*", lambda order: {})
-    with caplog.at_level(logging.WARNING), PublisherSocket("tcp://0.0.0.0:*", Access(insecure=True)):
+    with caplog.at_level(logging.WARNING), PublisherSocket("tcp://0.0.0.0:*", access=Access(insecure=True)):
         assert "open to everybody" in caplog.text
     caplog.clear()
-    with caplog.at_level(logging.WARNING), PublisherSocket("tcp://0.0.0.0:*", house.access):
+    with caplog.at_level(logging.WARNING), PublisherSocket("tcp://0.0.0.0:*", access=house.access):
         assert not caplog.text
     with pytest.raises(ConfigError, match="allowed_clients' is missing"):
-        PublisherSocket("tcp://127.0.0.1:*", Access(house.access.secret))
+        PublisherSocket("tcp://127.0.0.1:*", access=Access(house.access.secret))
     with pytest.raises(ConfigError, match="curve_secret' is missing"):
-        PublisherSocket("tcp://127.0.0.1:*", Access(allowed=house.allowed))
+        PublisherSocket("tcp://127.0.0.1:*", access=Access(allowed=house.allowed))
     with pytest.raises(ConfigError, match="is not there"):
-        PublisherSocket("tcp://127.0.0.1:*", Access(house.access.secret, house.allowed / "none"))
+        PublisherSocket("tcp://127.0.0.1:*", access=Access(house.access.secret, house.allowed / "none"))
 
 
 def test_keys_from_the_command_line(taktline: RunTaktline, tmp_path: Path) -> None:
@@ -313,7 +347,7 @@ def test_bad_keys_are_told_in_a_sentence(house: House, tmp_path: Path) -> None:
         new_pair("../office", tmp_path)
     secret.chmod(0o640)
     with pytest.raises(ConfigError, match="others may read the secret"):
-        PublisherSocket("tcp://127.0.0.1:*", house.access)
+        PublisherSocket("tcp://127.0.0.1:*", access=house.access)
 
 
 def _private(path: Path) -> Path:
