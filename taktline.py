@@ -10,10 +10,12 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from bench.commands import build, demo, engines
+from bench.commands import build, build_bench, demo, engines
 from calibration.commands import calibrate, dataset, evaluate, threshold
 from engines.errors import TaktlineError
 from pipeline.commands import deploy, replay, run, status, tell, watch
+from pipeline.journal_commands import build_journal
+from pipeline.key_commands import build_keys
 
 
 def build_app() -> typer.Typer:
@@ -42,6 +44,9 @@ def build_app() -> typer.Typer:
         watch,
     ):
         app.command()(command)
+    app.add_typer(build_journal())
+    app.add_typer(build_bench())
+    app.add_typer(build_keys())
     return app
 
 

@@ -6,6 +6,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from bench.agreement import Agreement, EngineState
+from bench.delivery import Delivered
 
 
 def engines_table(states: list[EngineState]) -> RenderableType:
@@ -41,5 +42,26 @@ def agreement_table(results: list[Agreement], pictures: int) -> RenderableType:
             f"{result.twice:.1%}",
             f"{result.images_per_s:.1f}",
             "-" if result.good_images_per_s is None else f"{result.good_images_per_s:.1f}",
+        )
+    return table
+
+
+def delivery_table(results: list[Delivered], rate: float) -> RenderableType:
+    """Shows what journaling and publishing cost; the first result is without a journal."""
+    table = Table(
+        title="journaling and publishing, on one core",
+        caption=f"latency from decision to another process, at {rate:g} verdicts a second",
+    )
+    table.add_column("journal")
+    for name in ("verdicts/s", "p50", "p99", "p99 added"):
+        table.add_column(name, justify="right")
+    for result in results:
+        added = result.p99_ms - results[0].p99_ms
+        table.add_row(
+            result.journal,
+            f"{result.verdicts_per_s:,.0f}",
+            f"{result.p50_ms:.2f} ms",
+            f"{result.p99_ms:.2f} ms",
+            "" if result is results[0] else f"{added:+.2f} ms",
         )
     return table

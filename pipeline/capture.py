@@ -12,7 +12,11 @@ from pipeline.stage import Stage
 
 
 class Capture(Stage):
-    """Enters one source's frames into the ledger and puts them where the batcher finds them."""
+    """Enters one source's frames into the ledger and puts them where the batcher finds them.
+
+    Args:
+        first: the sequence of the source's first frame, which goes on where an earlier run stopped.
+    """
 
     def __init__(
         self,
@@ -22,14 +26,16 @@ class Capture(Stage):
         tally: Tally,
         stop: threading.Event,
         paused: threading.Event,
+        first: int = 0,
     ) -> None:
         super().__init__(f"capture {source.camera}")
         self._source, self._intake, self._ledger, self._tally = source, intake, ledger, tally
-        self._stop, self._paused = stop, paused
+        self._stop, self._paused, self._first = stop, paused, first
 
     def work(self) -> None:
         """Takes frames until the source has no more, or is to stop."""
         for frame in self._source.frames(self._stop):
+            frame.sequence += self._first
             self._tally.came(frame.camera)
             self._ledger.open(frame)
             if self._paused.is_set():

@@ -61,9 +61,9 @@ class Channel(Generic[T]):
             self._changed.notify_all()
             return item
 
-    def get_many(self, limit: int) -> list[T]:
+    def get_many(self, limit: int, timeout: float | None = None) -> list[T]:
         """Takes out what lies there, up to `limit` items, waiting only for the first; raises as `get`."""
-        items = [self.get()]
+        items = [self.get(timeout)]
         with self._changed:
             while self._items and len(items) < limit and not self._aborted:
                 items.append(self._items.popleft())

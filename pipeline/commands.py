@@ -20,6 +20,7 @@ from engines.errors import ConfigError, TaktlineError
 from engines.overlay import draw_overlay
 from pipeline.config import ControlSection, LineConfig, check_config, read_line_file
 from pipeline.control import Order, control_address, tell_line
+from pipeline.delivery.curve import ClientKeys
 from pipeline.delivery.subscriber import VerdictSubscriber
 from pipeline.health import fetch_status
 from pipeline.judge import Decided
@@ -28,6 +29,9 @@ from pipeline.metrics import RunSummary
 from pipeline.views import LiveView, status_tables, summary_tables, verdict_text
 
 Endpoint = "tcp://127.0.0.1:5556"
+
+KeyOption = Annotated[Path | None, typer.Option("--key", help="Your secret key file, where the line has CURVE.")]
+ServerKeyOption = Annotated[str | None, typer.Option("--server-key", help="The line's public key, or a file with it.")]
 
 
 def replay(
@@ -130,13 +134,15 @@ def status(
 def deploy(
     bundle: Annotated[Path, typer.Argument(help="The new model bundle.")],
     line: Annotated[str, typer.Option(help="The line's name, or the address that its [control] is bound to.")] = "line",
+    key: KeyOption = None,
+    server_key: ServerKeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the line's status as JSON.")] = False,
 ) -> None:
     """Let a running line go on with another bundle, without losing a frame.
 
     Example: taktline deploy runs/bottle-2 --line press4
     """
-    _tell(line, Order(do="deploy", bundle=str(bundle.resolve())), as_json)
+    _tell(line, Order(do="deploy", bundle=str(bundle.resolve())), as_json, read_keys(key, server_key))
 
 
 def tell(
@@ -144,6 +150,8 @@ def tell(
     order: Annotated[str, typer.Argument(help="pause, resume, threshold, trigger or status.")],
     value: Annotated[str | None, typer.Argument(help="For threshold: in sigma. For trigger: the camera.")] = None,
     part: Annotated[str | None, typer.Option(help="For trigger: id of the part, which its verdict will carry.")] = None,
+    key: KeyOption = None,
+    server_key: ServerKeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the line's status as JSON.")] = False,
 ) -> None:
     """Give a running line an order.
@@ -159,7 +167,7 @@ def tell(
         checked = Order.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"'{value}' is no {order} ({error.errors()[0]['msg']})") from error
-    _tell(line, checked, as_json)
+    _tell(line, checked, as_json, read_keys(key, server_key))
 
 
 def watch(
@@ -167,6 +175,11 @@ def watch(
     camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be given again.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after so many verdicts.")] = None,
     timeout: Annotated[float | None, typer.Option(min=0, help="Give up when none comes for so many seconds.")] = None,
+    replay: Annotated[
+        str | None, typer.Option(help="Where the line answers for what was missed; nothing is lost then.")
+    ] = None,
+    key: KeyOption = None,
+    server_key: ServerKeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Subscribe to a line's verdicts and print them.
@@ -175,7 +188,8 @@ def watch(
     """
     console = Console(soft_wrap=True, highlight=False)
     stop = threading.Event()
-    with VerdictSubscriber(endpoint, tuple(camera or ())) as subscriber, on_signals(stop.set):
+    curve = read_keys(key, server_key)
+    with VerdictSubscriber(endpoint, tuple(camera or ()), replay, curve=curve) as subscriber, on_signals(stop.set):
         seen = 0
         waited = 0.0
         while not stop.is_set() and (count is None or seen < count):
@@ -185,7 +199,8 @@ def watch(
                 waited += _TICK_S
                 if timeout is not None and waited >= timeout:
                     raise TaktlineError(
-                        f"no verdict came from {endpoint} for {timeout:g} s; is its line running?"
+                        f"no verdict came from {endpoint} for {timeout:g} s; is its line running, and does it "
+                        "let you in?"
                     ) from None
                 continue
             waited, seen = 0.0, seen + 1
@@ -220,8 +235,21 @@ def on_signals(action: Callable[[], None]) -> Iterator[None]:
         restore()
 
 
-def _tell(line: str, order: Order, as_json: bool) -> None:
-    found = tell_line(line if "://" in line else control_address(line), order).get("status")
+def read_keys(key: Path | None, server_key: str | None) -> ClientKeys | None:
+    """Reads the keys of a client's options; None where there are none.
+
+    Raises:
+        ConfigError: only one was given, or one cannot be used.
+    """
+    if key is None and server_key is None:
+        return None
+    if key is None or server_key is None:
+        raise ConfigError("--key and --server-key belong together: your secret key file, and the line's public key")
+    return ClientKeys.read(key, server_key)
+
+
+def _tell(line: str, order: Order, as_json: bool, curve: ClientKeys | None) -> None:
+    found = tell_line(line if "://" in line else control_address(line), order, curve=curve).get("status")
     if found is None:
         return
     if as_json:

@@ -155,20 +155,48 @@ class PublishSection(Section):
 
     Attributes:
         verdicts: ZeroMQ address to bind.
+        replay: ZeroMQ address to bind where subscribers ask for what they missed; it needs a journal.
+        queue: the most verdicts that wait for one slow subscriber; those after them it has to ask for.
+        curve_secret: the line's secret key file, as `taktline keys new` makes it; None for no CURVE.
+        allowed_clients: the folder with the public keys of those who may subscribe.
+        insecure: whether others than this machine may subscribe without a key.
         await_subscribers: how many subscribers to wait for before the first frame.
         await_s: how long to wait for them, in seconds.
     """
 
     verdicts: str = "tcp://127.0.0.1:5556"
+    replay: str | None = None
+    queue: int = Field(default=100_000, ge=1)
+    curve_secret: Path | None = None
+    allowed_clients: Path | None = None
+    insecure: bool = False
     await_subscribers: int = Field(default=0, ge=0)
     await_s: float = Field(default=30.0, gt=0)
 
-    @field_validator("verdicts")
+    @field_validator("verdicts", "replay")
     @classmethod
-    def _check_address(cls, value: str) -> str:
-        if not value.startswith(("tcp://", "ipc://")):
+    def _check_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("tcp://", "ipc://")):
             raise ValueError("must start with tcp:// or ipc://")
         return value
+
+
+class JournalSection(Section):
+    """`[journal]`: where verdicts are kept.
+
+    Attributes:
+        path: the journal's file; pictures lie in a folder beside it.
+        keep_days: verdicts older than that are removed; None for never.
+        max_gib: where verdicts and pictures take more, the oldest are removed; None for no limit.
+        keep_images: of which frames the pictures are kept.
+        durability: what a verdict survives that was published: the death of the `process`, or a loss of `power`.
+    """
+
+    path: Path
+    keep_days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    keep_images: Literal["ng", "all", "none"] = "ng"
+    durability: Literal["process", "power"] = "process"
 
 
 class MetricsSection(Section):
@@ -185,11 +213,16 @@ class ControlSection(Section):
     """`[control]`: who may give the line orders, such as `taktline deploy`.
 
     Attributes:
-        bind: ZeroMQ address on this machine; `auto` for a socket file found by the line's name; None for none, or for
-            `auto` with `taktline run`.
+        bind: ZeroMQ address; `auto` for a socket file found by the line's name; None for none, or for `auto` with
+            `taktline run`.
+        allowed_clients: the folder with the public keys of those who may give orders over TCP; the line's own key is
+            `curve_secret` of `[publish]`. None for no CURVE, which needs an address on this machine.
+        insecure: whether others than this machine may give orders without a key.
     """
 
     bind: str | None = None
+    allowed_clients: Path | None = None
+    insecure: bool = False
 
 
 class LineConfig(Section):
@@ -200,6 +233,7 @@ class LineConfig(Section):
     camera: tuple[CameraConfig, ...] = Field(min_length=1)
     decision: DecisionSection = DecisionSection()
     publish: PublishSection = PublishSection()
+    journal: JournalSection | None = None
     metrics: MetricsSection = MetricsSection()
     control: ControlSection = ControlSection()
 
@@ -225,12 +259,15 @@ def read_line_file(path: Path) -> LineConfig:
         raise ConfigError(f"the line file {path} cannot be read: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the line file {path} is not TOML: {error}") from error
-    config = check_config(values, str(path))
+    config = _anchor_keys(check_config(values, str(path)), path.parent)
     bundle = path.parent / config.model.bundle
     cameras = tuple(
         camera.model_copy(update={"source": _anchor(camera.source, path.parent)}) for camera in config.camera
     )
-    return config.model_copy(update={"model": config.model.model_copy(update={"bundle": bundle}), "camera": cameras})
+    update: dict[str, Any] = {"model": config.model.model_copy(update={"bundle": bundle}), "camera": cameras}
+    if config.journal is not None:
+        update["journal"] = config.journal.model_copy(update={"path": path.parent / config.journal.path})
+    return config.model_copy(update=update)
 
 
 def check_config(values: dict[str, Any], where: str) -> LineConfig:
@@ -244,9 +281,12 @@ def check_config(values: dict[str, Any], where: str) -> LineConfig:
         ConfigError: with the first thing that is wrong, and the nearest known name for an unknown key.
     """
     try:
-        return LineConfig.model_validate(values)
+        config = LineConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(error)}") from error
+    if config.publish.replay is not None and config.journal is None:
+        raise ConfigError(f"{where}: 'publish.replay' answers from a journal; add a [journal] with its path")
+    return config
 
 
 def _anchor(source: str, folder: Path) -> str:
@@ -254,6 +294,18 @@ def _anchor(source: str, folder: Path) -> str:
     if kind in ("replay", "folder", "file") and separator:
         return f"{kind}:{folder / rest}"
     return source
+
+
+def _anchor_keys(config: LineConfig, folder: Path) -> LineConfig:
+    publish, control = config.publish, config.control
+    found = {
+        "curve_secret": publish.curve_secret and folder / publish.curve_secret,
+        "allowed_clients": publish.allowed_clients and folder / publish.allowed_clients,
+    }
+    orders = {"allowed_clients": control.allowed_clients and folder / control.allowed_clients}
+    return config.model_copy(
+        update={"publish": publish.model_copy(update=found), "control": control.model_copy(update=orders)}
+    )
 
 
 def _explain(error: ValidationError) -> str:
@@ -280,6 +332,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "camera": CameraConfig,
         "decision": DecisionSection,
         "publish": PublishSection,
+        "journal": JournalSection,
         "metrics": MetricsSection,
         "control": ControlSection,
     }

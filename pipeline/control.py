@@ -1,4 +1,4 @@
-"""Orders to a running line: another bundle or threshold, a pause, a picture. Only this machine reaches its socket."""
+"""Orders to a running line: another bundle or threshold, a pause, a picture. From elsewhere only with a key."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
+from pipeline.delivery.curve import THIS_MACHINE, Access, ClientKeys, Gate
+from pipeline.verdicts import first_mistake
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +27,11 @@ _MOST_BYTES = 64 << 10
 _MOST_UNDER_WAY = 8
 _POLL_MS = 100
 _PROBE_MS = 500
+_KNOCK_MS = 5_000
+_HEARTBEAT_MS = 5_000
 # A bundle for a GPU may have its plan built first.
 _PATIENCE_MS = 1_800_000
-_LOCAL = ("tcp://127.0.0.1:", "tcp://localhost:", "tcp://[::1]:")
+_MOST_WAITING = 16
 
 
 class Order(BaseModel):
@@ -68,30 +72,32 @@ class ControlServer(Closing):
     A new bundle or threshold takes its time; other orders, a trigger above all, do not wait for it.
 
     Args:
-        address: `ipc://` or a TCP address on this machine.
+        address: `ipc://` or a TCP address.
         obey: carries an order out and returns what to answer.
+        access: who may give orders over TCP; the right to a socket file is its user's.
 
     Raises:
-        ConfigError: the address is taken, cannot be bound, or can be reached from outside.
+        ConfigError: the address is taken, cannot be bound, or would be open to everybody.
     """
 
-    def __init__(self, address: str, obey: Callable[[Order], Answer]) -> None:
-        if not address.startswith(("ipc://", *_LOCAL)):
-            raise ConfigError(f"the control address {address} can be reached from outside; give ipc:// or 127.0.0.1")
+    def __init__(self, address: str, obey: Callable[[Order], Answer], access: Access = THIS_MACHINE) -> None:
         if address.startswith("ipc://"):
             _prepare(address)
+            access = THIS_MACHINE
         self._obey = obey
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 500)
         self._socket.setsockopt(zmq.MAXMSGSIZE, _MOST_BYTES)
+        self._socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
         try:
-            self._socket.bind(address)
-        except zmq.ZMQError as error:
+            self._gate = Gate(self._socket, address, access, "the socket for orders", "[control]")
+        except BaseException:
             self._socket.close()
             self._context.term()
-            raise ConfigError(f"the control address {address} cannot be bound ({error.strerror})") from error
-        self.address = bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+            raise
+        self.address = self._gate.address
         self._over = threading.Event()
         self._slow = ThreadPoolExecutor(1, "deploy")
         self._thread = threading.Thread(target=self._serve, name="control")
@@ -101,27 +107,46 @@ class ControlServer(Closing):
         """Takes no more orders; those that are being carried out are finished."""
         self._over.set()
         self._thread.join()
+        self._gate.close()
         self._socket.close()
         self._context.term()
 
     def _serve(self) -> None:
         under_way: list[tuple[list[bytes], Future[Answer]]] = []
         while not self._over.is_set() or under_way:
+            self._gate.mind()
             if self._socket.poll(_POLL_MS) and not self._over.is_set():
-                *sender, message = self._socket.recv_multipart()
-                order = _read_order(message)
-                if not isinstance(order, Order):
-                    self._send(sender, order)
-                elif order.do in {"deploy", "threshold"} and len(under_way) >= _MOST_UNDER_WAY:
-                    self._send(sender, {"ok": False, "error": "other orders are being carried out; try again"})
-                elif order.do in {"deploy", "threshold"}:
-                    under_way.append((sender, self._slow.submit(self._carry_out, order)))
-                else:
+                sender, message = self._receive()
+                try:
+                    order = read_order(message)
+                except TaktlineError as error:
+                    self._send(sender, {"ok": False, "error": str(error)})
+                    continue
+                if order.do not in {"deploy", "threshold"}:
                     self._send(sender, self._carry_out(order))
+                elif len(under_way) >= _MOST_UNDER_WAY:
+                    self._send(sender, {"ok": False, "error": "other orders are being carried out; try again"})
+                else:
+                    under_way.append((sender, self._slow.submit(self._carry_out, order)))
             for sender, answer in [item for item in under_way if item[1].done()]:
                 self._send(sender, answer.result())
             under_way = [item for item in under_way if not item[1].done()]
         self._slow.shutdown()
+
+    def _receive(self) -> tuple[list[bytes], bytes | None]:
+        """Returns whom to answer, and an order's bytes: None where it is no single frame, or its sender is revoked."""
+        frames = [self._socket.recv(copy=False)]
+        while frames[-1].more:
+            frame = self._socket.recv(copy=False)
+            # What is too long is read to its end, and not kept.
+            frames = [*frames[:3], frame]
+        # REQ puts an empty frame between; DEALER need not.
+        head = 2 if len(frames) > 2 and not len(frames[1]) else 1
+        sender = [frame.bytes for frame in frames[:head]]
+        message = frames[head] if len(frames) == head + 1 else None
+        if message is None or len(message) > _MOST_BYTES or not self._gate.admits(message):
+            return sender, None
+        return sender, message.bytes
 
     def _send(self, sender: list[bytes], answer: Answer) -> None:
         self._socket.send_multipart([*sender, msgpack.packb(answer)])
@@ -138,16 +163,33 @@ class ControlServer(Closing):
             return {"ok": False, "error": f"{type(error).__name__}: {error}"}
 
 
-def _read_order(message: bytes) -> Order | Answer:
+def read_order(message: bytes | None) -> Order:
+    """Reads an order as it came from outside.
+
+    Raises:
+        TaktlineError: it is none.
+    """
     try:
-        values = msgpack.unpackb(message, strict_map_key=True, max_map_len=16, max_str_len=4096, max_array_len=0)
+        if message is None:
+            raise ValueError("it is not one frame from somebody who may give it")
+        values = msgpack.unpackb(
+            message, strict_map_key=True, max_map_len=16, max_str_len=4096, max_array_len=0, max_bin_len=0,
+            max_ext_len=0,
+        )  # fmt: skip
         return Order.model_validate(values)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        return {"ok": False, "error": f"this is no order ({_first(error)}); use the Taktline that runs the line"}
+        why = first_mistake(error) if isinstance(error, ValidationError) else str(error)
+        raise TaktlineError(f"this is no order ({why}); use the Taktline that runs the line") from error
 
 
-def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS) -> Answer:
+def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS, curve: ClientKeys | None = None) -> Answer:
     """Gives a running line an order and waits until it is carried out.
+
+    Args:
+        address: of its control socket.
+        order: what it is told.
+        patience_ms: how long it may take.
+        curve: for a line that takes orders from those only that it knows.
 
     Raises:
         TaktlineError: nobody is there, or the line refuses; the text has its words.
@@ -157,14 +199,22 @@ def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS) -> An
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, 16 * _MOST_BYTES)
     socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.setsockopt(zmq.SNDTIMEO, _PROBE_MS)
+    socket.setsockopt(zmq.SNDTIMEO, _PROBE_MS if curve is None else min(_KNOCK_MS, patience_ms))
+    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
     socket.setsockopt(zmq.RCVTIMEO, patience_ms)
+    if curve is not None:
+        curve.apply(socket)
     try:
         socket.connect(address)
         socket.send(msgpack.packb(order.model_dump()))
-        answer: Answer = msgpack.unpackb(socket.recv(), strict_map_key=True)
+        answer = msgpack.unpackb(socket.recv(), strict_map_key=True)
+        if not isinstance(answer, dict) or socket.getsockopt(zmq.RCVMORE):
+            raise ValueError("it is no map")
     except zmq.ZMQError as error:
-        raise TaktlineError(f"no line takes orders at {address}; is it running under that name?") from error
+        known = "is it running under that name?" if curve is None else "is it running, and does it allow this key?"
+        raise TaktlineError(f"no line takes orders at {address}; {known}") from error
+    except (ValueError, msgpack.UnpackException) as error:
+        raise TaktlineError(f"what answers at {address} is no line ({error}); use the same Taktline there") from error
     finally:
         socket.close()
         context.term()
@@ -188,7 +238,3 @@ def _prepare(address: str) -> None:
         path.unlink(missing_ok=True)
         return
     raise ConfigError(f"a line of this name is running ({address}); give this one another name under [line]")
-
-
-def _first(error: Exception) -> str:
-    return str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error)

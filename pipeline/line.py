@@ -22,7 +22,8 @@ from pipeline.channel import Channel, ChannelClosed
 from pipeline.config import LineConfig
 from pipeline.control import Answer, ControlServer, Order, control_address
 from pipeline.decision import Decision
-from pipeline.delivery.publisher import Publisher, PublisherSocket
+from pipeline.delivery.curve import Access
+from pipeline.delivery.delivery import Delivery
 from pipeline.health import HealthServer, Status, Tally
 from pipeline.inference import Inference, ScoredBatch
 from pipeline.intake import Intake
@@ -60,11 +61,12 @@ class Line(Closing):
         self._failing = threading.Lock()
         self._stages: list[Stage] = []
         # Bound before the engine loads: subscribers find their way in while it warms.
-        self.socket = PublisherSocket(config.publish.verdicts)
+        self.delivery = Delivery(config.publish, config.journal)
+        self.socket = self.delivery.socket
         try:
             self.engine = self._keep_engine(self.bundle)
         except BaseException:
-            self.socket.close()
+            self.delivery.close()
             raise
         self.judge = Judge(self.bundle, self.engine, config.decision, config.line.name)
         self._wire(watched)
@@ -78,7 +80,9 @@ class Line(Closing):
                 self.health = HealthServer(bind, self.status)
             if orders is not None:
                 address = control_address(config.line.name) if orders == "auto" else orders
-                self.control = ControlServer(address, self._obey)
+                clients = config.control.allowed_clients
+                secret = None if clients is None else config.publish.curve_secret
+                self.control = ControlServer(address, self._obey, Access(secret, clients, config.control.insecure))
         except BaseException:
             self._free()
             raise
@@ -116,8 +120,9 @@ class Line(Closing):
         self._ledger = Ledger(self.judge, list(cameras), self._decided, takt_ns)
         pace = Pace()
         self._tally = Tally(list(cameras))
+        first = self.delivery.first
         self._captures = [
-            Capture(source, self._intake, self._ledger, self._tally, self._stop, self._paused)
+            Capture(source, self._intake, self._ledger, self._tally, self._stop, self._paused, first(source.camera))
             for source in self._sources
         ]
         self._inference = Inference(self.engine, self.judge, batches, scored, self._buffers)
@@ -127,12 +132,13 @@ class Line(Closing):
             self._inference,
             Decision(scored, self._ledger, pace),
             self._ledger,
-            Publisher(self.socket, self._decided, self._watched, self._tally),
+            *self.delivery.stages(self._decided, self._watched, self._tally),
         ]
 
     def start(self) -> None:
         """Waits for the subscribers that were asked for, then lets the frames in."""
         publish = self.config.publish
+        self.delivery.start(self._stage_failed)
         if publish.await_subscribers:
             self.socket.await_subscribers(publish.await_subscribers, publish.await_s, self._stop)
         for stage in reversed(self._stages):
@@ -165,6 +171,7 @@ class Line(Closing):
             "bundle": self.bundle.short_id,
             "threshold": self.judge.threshold,
             "cameras": cameras,
+            "journal": self.delivery.status(),
         }
 
     def deploy(self, path: Path) -> None:
@@ -290,7 +297,7 @@ class Line(Closing):
             if server is not None:
                 server.close()
         self.engine.close()
-        self.socket.close()
+        self.delivery.close()
 
     def _stage_failed(self, name: str, error: Exception) -> None:
         with self._failing:

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgpack
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from engines.errors import TaktlineError
+from pipeline.frames import Reason
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 TOPIC = "verdict."
 
 Outcome = Literal["ok", "ng", "uninspected"]
 HeatmapGrid = npt.NDArray[np.uint8]
 
+# What a reader checks of a body that came from outside; whoever makes a verdict here is not slowed down by it.
+Number = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Sigma = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(strict=True, max_length=64)]
+Part = Annotated[str, Field(strict=True, max_length=4096)]
+_CHECKED = ConfigDict(extra="forbid")
+
 
 class WireError(TaktlineError):
     """A message is no verdict that this version can read."""
+
+
+class VersionError(WireError):
+    """A message is of another schema version: whoever sends it is another Taktline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +49,13 @@ class Region:
         peak: the highest value in it, in sigma.
     """
 
-    x: int
-    y: int
-    w: int
-    h: int
-    peak: float
+    x: Number
+    y: Number
+    w: Count
+    h: Count
+    peak: Sigma
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +66,15 @@ class Latency:
         queue: from capture (before the picture is decoded) until its batch was closed.
         infer: until the engine gave its score.
         decide: until the verdict stood.
-        publish: until it was handed to the socket.
+        publish: until it was handed to the journal, or to the socket where there is none.
     """
 
-    queue: int
-    infer: int
-    decide: int
-    publish: int
+    queue: Number
+    infer: Number
+    decide: Number
+    publish: Number
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
 
     @property
     def total(self) -> int:
@@ -83,27 +102,51 @@ class Verdict:
         precision: precision it computes in.
         exact: whether float32 gives this verdict for sure: it was computed in it, or lies far from the threshold.
         bundle: first 12 digits of the bundle's sha256.
+        epoch: within one epoch a camera's sequence numbers one frame only; another one follows where the line cannot
+            promise that, as with a new journal.
+        journaled: whether it was in the journal before it was published.
     """
 
-    line: str
-    camera: str
-    sequence: int
+    line: Text
+    camera: Text
+    sequence: Count
     verdict: Outcome
-    reason: str | None
-    score: float | None
-    threshold: float
+    reason: Reason | None
+    score: Sigma | None
+    threshold: Sigma
     regions: tuple[Region, ...]
-    part: str | None
-    captured_at: int
+    part: Part | None
+    captured_at: Count
     latency: Latency
-    engine: str
-    precision: str
-    exact: bool
-    bundle: str
+    engine: Text
+    precision: Text
+    exact: Flag
+    bundle: Text
+    epoch: Text = ""
+    journaled: Flag = False
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
 
     def to_json(self) -> dict[str, Any]:
         """Returns the verdict as plain values, as on the wire but for the heatmap."""
-        return {"v": WIRE_VERSION, **asdict(self)}
+        values: dict[str, Any] = {"v": WIRE_VERSION}
+        # `asdict` would copy everything again, at four times the cost.
+        for name in _FIELDS:
+            values[name] = getattr(self, name)
+        values["regions"] = [
+            {"x": region.x, "y": region.y, "w": region.w, "h": region.h, "peak": region.peak} for region in self.regions
+        ]
+        latency = self.latency
+        values["latency"] = {
+            "queue": latency.queue,
+            "infer": latency.infer,
+            "decide": latency.decide,
+            "publish": latency.publish,
+        }
+        return values
+
+
+_FIELDS = tuple(field.name for field in fields(Verdict))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +170,28 @@ class Heatmap:
         return cls(grid.astype(np.uint8), low, high)
 
 
+@dataclass(frozen=True, slots=True)
+class HeatmapScale:
+    """What a body says of the heatmap that follows it.
+
+    Attributes:
+        h: rows of the grid.
+        w: columns of the grid.
+        low: what byte 0 stands for, in sigma.
+        high: what byte 255 stands for, in sigma.
+    """
+
+    h: Annotated[int, Field(strict=True, ge=1, le=4096)]
+    w: Annotated[int, Field(strict=True, ge=1, le=4096)]
+    low: Sigma
+    high: Sigma
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
+
+
+_VERDICT, _SCALE = TypeAdapter(Verdict), TypeAdapter(HeatmapScale)
+
+
 def pack(verdict: Verdict, heatmap: Heatmap | None) -> list[bytes]:
     """Returns a verdict as ZeroMQ message parts: topic, body and, if there is one, the heatmap's bytes."""
     body = verdict.to_json()
@@ -148,24 +213,43 @@ def unpack(parts: list[bytes]) -> tuple[Verdict, Heatmap | None]:
     if len(parts) not in (2, 3):
         raise WireError(f"a message of {len(parts)} parts is no verdict; is this the address of a Taktline line?")
     try:
-        body = msgpack.unpackb(parts[1], strict_map_key=True, max_map_len=64, max_array_len=4096, max_str_len=4096)
+        body = msgpack.unpackb(
+            parts[1],
+            strict_map_key=True,
+            max_map_len=64,
+            max_array_len=4096,
+            max_str_len=4096,
+            max_bin_len=0,
+            max_ext_len=0,
+        )
     except (ValueError, msgpack.UnpackException) as error:
         raise WireError("a message's body is not msgpack; is this the address of a Taktline line?") from error
-    if not isinstance(body, dict) or body.get("v") != WIRE_VERSION:
-        found = body.get("v") if isinstance(body, dict) else None
-        raise WireError(
-            f"a message has schema version {found!r} and this Taktline reads version {WIRE_VERSION}; use "
+    version = body.get("v") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or type(version) is not int:
+        raise WireError("a message's body is no verdict; is this the address of a Taktline line?")
+    if version != WIRE_VERSION:
+        raise VersionError(
+            f"a message has schema version {version} and this Taktline reads version {WIRE_VERSION}; use "
             "the same version on both sides"
         )
     scale = body.pop("heatmap", None)
     body.pop("v")
     try:
-        regions = tuple(Region(**region) for region in body.pop("regions"))
-        latency = Latency(**body.pop("latency"))
-        verdict = Verdict(regions=regions, latency=latency, **body)
-        if scale is None or len(parts) < 3:
+        verdict = _VERDICT.validate_python(body)
+        if (scale is None) != (len(parts) == 2):
+            raise WireError("a message has a heatmap without its scale, or the scale without the heatmap")
+        if scale is None:
             return verdict, None
-        grid = np.frombuffer(parts[2], np.uint8).reshape(scale["h"], scale["w"])
-        return verdict, Heatmap(grid, float(scale["low"]), float(scale["high"]))
-    except (TypeError, KeyError, ValueError) as error:
-        raise WireError(f"a message is not a whole verdict ({error}); use the same Taktline on both sides") from error
+        checked = _SCALE.validate_python(scale)
+        grid = np.frombuffer(parts[2], np.uint8).reshape(checked.h, checked.w)
+        return verdict, Heatmap(grid, checked.low, checked.high)
+    except ValueError as error:
+        why = first_mistake(error) if isinstance(error, ValidationError) else str(error)
+        raise WireError(f"a message is not a whole verdict ({why}); use the same Taktline on both sides") from error
+
+
+def first_mistake(error: ValidationError) -> str:
+    """Returns the first thing that is wrong with a message, and where."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])

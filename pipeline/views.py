@@ -6,7 +6,7 @@ import time
 from collections import deque
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -108,7 +108,19 @@ def status_tables(status: Status) -> list[RenderableType]:
         last = camera["last_frame_s"]
         counts = [camera["verdicts"].get(key, 0) for key in ("ok", "ng", "dropped", "late", "corrupt", "engine_error")]
         table.add_row(name, str(camera["frames"]), "-" if last is None else f"{last:.1f} s ago", *map(str, counts))
-    return [table, *(Text(sentence, "yellow") for sentence in status["why_not"])]
+    return [table, *(Text(sentence, "yellow") for sentence in status["why_not"]), *_journal_text(status.get("journal"))]
+
+
+def _journal_text(journal: dict[str, Any] | None) -> list[Text]:
+    if journal is None:
+        return []
+    pictures = journal["pictures"]
+    text = f"journal: {journal['journaled']} verdicts, {pictures['kept']} pictures, {pictures['dropped']} not kept"
+    if not journal["unjournaled"] and journal["trouble"] is None:
+        return [Text(text)]
+    text += f"; {journal['unjournaled']} verdicts went out before they could be journaled, {journal['lost']} of them "
+    text += f"never will be, {journal['waiting']} wait"
+    return [Text(text, "red"), *([] if journal["trouble"] is None else [Text(journal["trouble"], "bold red")])]
 
 
 def _twice(summary: RunSummary) -> str:

@@ -153,5 +153,5 @@ def test_a_line_is_found_by_its_name_and_only_one_has_it(
 
 
 def test_orders_are_not_taken_from_outside(bundle_path: Path, drawn: Path) -> None:
-    with pytest.raises(ConfigError, match="reached from outside"):
+    with pytest.raises(ConfigError, match="open to everybody"):
         Line(settings(bundle_path, drawn, "tcp://0.0.0.0:5558"))

@@ -32,7 +32,7 @@ def test_the_body_has_the_contracts_fields() -> None:
     body = msgpack.unpackb(pack(VERDICT, None)[1])
     assert set(body) == {
         "v", "line", "camera", "sequence", "verdict", "reason", "score", "threshold", "regions", "part", "captured_at",
-        "latency", "engine", "precision", "exact", "bundle",
+        "latency", "engine", "precision", "exact", "bundle", "epoch", "journaled",
     }  # fmt: skip
     assert body["latency"] == {"queue": 1, "infer": 2, "decide": 3, "publish": 4}
     assert body["regions"] == [{"x": 1, "y": 2, "w": 30, "h": 40, "peak": 9.5}]
@@ -45,9 +45,9 @@ def test_the_body_has_the_contracts_fields() -> None:
         [b"verdict.top"],
         [b"verdict.top", b"\xc1"],
         [b"verdict.top", msgpack.packb([1])],
-        [b"verdict.top", msgpack.packb({"v": 2})],
         [b"verdict.top", msgpack.packb({"v": 1})],
-        [b"verdict.top", msgpack.packb({"v": 1, "x": "y" * 10_000})],
+        [b"verdict.top", msgpack.packb({"v": 2})],
+        [b"verdict.top", msgpack.packb({"v": 2, "x": "y" * 10_000})],
         [b"verdict.top", b"\x91" * 2000],
         [*pack(VERDICT, Heatmap(np.zeros((2, 2), np.uint8), 0, 1))[:2], b"123"],
     ],

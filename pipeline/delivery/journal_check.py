@@ -1,0 +1,138 @@
+"""Checks that a journal holds what it promises."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engines.closing import Closing
+from engines.errors import DataError
+from pipeline.delivery.journal_file import Entry, open_reader
+from pipeline.delivery.journal_reader import JournalReader
+from pipeline.delivery.pictures import picture_folder
+from pipeline.verdicts import WireError, unpack
+
+_MOST_FAULTS = 100
+
+
+@dataclass
+class Verification:
+    """What checking a journal found.
+
+    Attributes:
+        verdicts: how many it holds.
+        pictures: how many pictures it refers to.
+        waited: how many of the verdicts were published before they could be journaled.
+        epochs: how many epochs it has.
+        faults: what is wrong, a sentence each; the first hundred.
+    """
+
+    verdicts: int = 0
+    pictures: int = 0
+    waited: int = 0
+    epochs: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as plain values."""
+        return {
+            "good": self.good,
+            "verdicts": self.verdicts,
+            "pictures": self.pictures,
+            "waited": self.waited,
+            "epochs": self.epochs,
+            "faults": self.faults,
+        }
+
+
+class JournalCheck(Closing):
+    """Checks a journal, also while a line writes it: as it stood in one moment.
+
+    Raises:
+        DataError: there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        JournalReader(path).close()
+        self._connection = open_reader(path)
+
+    def run(self) -> Verification:
+        """Checks SQLite's own structure, every camera's sequences, every message, and every picture's file."""
+        found = Verification()
+        try:
+            self._connection.execute("BEGIN")
+            found.faults += self._structure()
+            found.epochs = int(self._connection.execute("SELECT count(*) FROM epochs").fetchone()[0])
+            for fault in self._sequences():
+                found.faults.append(fault)
+                if len(found.faults) >= _MOST_FAULTS:
+                    break
+            self._messages(found)
+        except sqlite3.Error as error:
+            found.faults.append(f"SQLite cannot read all of it ({error})")
+        return found
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._connection.close()
+
+    def _structure(self) -> list[str]:
+        rows = [row[0] for row in self._connection.execute("PRAGMA integrity_check(10)")]
+        return [] if rows == ["ok"] else [f"SQLite finds: {row}" for row in rows]
+
+    def _sequences(self) -> Iterator[str]:
+        gaps = self._connection.execute(
+            "SELECT camera, (SELECT id FROM epochs WHERE number = epoch), before, sequence FROM (SELECT camera, epoch, "
+            "sequence, lag(sequence) OVER (PARTITION BY camera, epoch ORDER BY sequence) AS before FROM verdicts) "
+            "WHERE before IS NOT NULL AND sequence <> before + 1"
+        )
+        for camera, epoch, before, after in gaps:
+            yield f"camera {camera}, epoch {epoch}: the sequences from {before + 1} to {after - 1} are missing"
+        heads = self._connection.execute(
+            "SELECT camera, sequence, (SELECT max(sequence) FROM verdicts WHERE verdicts.camera = heads.camera AND "
+            "verdicts.epoch = heads.epoch) AS newest FROM heads WHERE newest IS NOT NULL AND newest <> heads.sequence"
+        )
+        for camera, head, newest in heads:
+            yield f"camera {camera}: its newest sequence is {newest} and should be {head}"
+
+    def _messages(self, found: Verification) -> None:
+        root = picture_folder(self._path)
+        rows = self._connection.execute(
+            "SELECT picture, epochs.id, camera, sequence, captured_at, verdict, body, heatmap FROM verdicts "
+            "LEFT JOIN epochs ON epochs.number = verdicts.epoch"
+        )
+        for picture, *row in rows:
+            entry = Entry(*row)
+            found.verdicts += 1
+            fault = _message_fault(entry)
+            if fault is None and not unpack(entry.parts)[0].journaled:
+                found.waited += 1
+            if picture is not None:
+                found.pictures += 1
+                if not (root / picture).is_file():
+                    fault = fault or f"its picture {picture} is missing"
+            if fault is not None and len(found.faults) < _MOST_FAULTS:
+                found.faults.append(f"camera {entry.camera}, sequence {entry.sequence}: {fault}")
+
+
+def _message_fault(entry: Entry) -> str | None:
+    try:
+        verdict, heatmap = unpack(entry.parts)
+    except (WireError, DataError) as error:
+        return str(error)
+    said = (verdict.epoch, verdict.camera, verdict.sequence, verdict.captured_at, verdict.verdict)
+    held = (entry.epoch, entry.camera, entry.sequence, entry.captured_at, entry.verdict)
+    if said != held:
+        return f"the message says {said} and the journal {held}"
+    if (heatmap is None) != (entry.heatmap is None):
+        return "its heatmap is missing"
+    return None
