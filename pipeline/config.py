@@ -62,8 +62,8 @@ class CameraConfig(Section):
 
     Attributes:
         name: what verdicts call it.
-        source: `replay:DIR`, `folder:DIR`, `usb:NUMBER`, `usb:/dev/v4l/by-id/...`, `rtsp://...`, `http://...` or
-            `file:VIDEO`.
+        source: `replay:DIR`, `folder:DIR`, `usb:NUMBER`, `usb:/dev/v4l/by-id/...`, `rtsp://...`, `http://...`,
+            `file:VIDEO`, or `feed:ipc://PATH` for frames that another program sends.
         fps: frames a second; None for as fast as the line takes them, or as the camera likes.
         seed: order of a replay.
         follow: whether a folder is watched for new pictures.

@@ -8,6 +8,7 @@ from engines.errors import ConfigError, DataError
 from pipeline.config import CameraConfig
 from pipeline.sources.camera import CameraSource
 from pipeline.sources.device import need_packages, redact
+from pipeline.sources.feed import FeedSource
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.replay import ReplaySource
 from pipeline.sources.source import Source
@@ -25,6 +26,8 @@ def open_source(camera: CameraConfig) -> Source:
         return ReplaySource(camera.name, Path(rest), camera.fps, camera.seed)
     if kind == "folder":
         return FolderSource(camera.name, Path(rest), camera.fps, camera.follow)
+    if kind == "feed":
+        return FeedSource(camera.name, rest)
     if kind in {"usb", "rtsp", "rtsps", "http", "https", "file"}:
         need_packages(camera.source)
         if kind == "file" and not Path(rest).is_file():
@@ -32,5 +35,5 @@ def open_source(camera: CameraConfig) -> Source:
         return CameraSource(camera)
     raise ConfigError(
         f"camera '{camera.name}': the source '{redact(camera.source)}' is of no known kind; give replay:DIR, "
-        "folder:DIR, usb:NUMBER, rtsp://..., http://... or file:VIDEO"
+        "folder:DIR, usb:NUMBER, rtsp://..., http://..., file:VIDEO or feed:ipc://PATH"
     )
