@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from bench.commands import build, demo, engines
+from bench.commands import bench_app, build, demo, engines
 from calibration.commands import calibrate, dataset, evaluate, threshold
 from engines.errors import TaktlineError
 from pipeline.commands import deploy, replay, run, status, tell, watch
@@ -42,6 +42,7 @@ def build_app() -> typer.Typer:
         watch,
     ):
         app.command()(command)
+    app.add_typer(bench_app())
     return app
 
 

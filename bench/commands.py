@@ -11,6 +11,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from bench import bench_commands
 from calibration.commands import progress_bars
 from calibration.dataset import open_test_split, read_frames
 from calibration.parts import DEFECTS, draw_part
@@ -117,3 +118,17 @@ def _pictures(size: tuple[int, int], data: Path | None) -> Pictures:
     drawn = [resize_frame(draw_part(rng, kind)[0], size) for kind in (None, *DEFECTS) for _ in range(8)]
     # Their labels say nothing of the part that the bundle was made for.
     return Pictures(np.stack(drawn), None)
+
+
+def bench_app() -> typer.Typer:
+    """Returns the group of commands that measure."""
+    app = typer.Typer(name="bench", no_args_is_help=True, help="Measure latency and throughput.")
+    for command in (
+        bench_commands.engine,
+        bench_commands.line,
+        bench_commands.soak,
+        bench_commands.peers,
+        bench_commands.compare,
+    ):
+        app.command()(command)
+    return app
