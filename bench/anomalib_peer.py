@@ -81,8 +81,8 @@ def _inferencers(model: Any, folder: Path) -> list[tuple[str, Any]]:
     # Its torch models are pickles; these it has written itself a moment ago.
     os.environ["TRUST_REMOTE_CODE"] = "1"
     folder.mkdir(parents=True)
-    size = (256, 256)
-    converted = Path(model.to_openvino(folder, input_size=size))
+    # Without a size it takes pictures of any, and resizes them itself.
+    converted = Path(model.to_openvino(folder))
     saved = Path(model.to_torch(folder))
     return [
         ("OpenVINO", OpenVINOInferencer(path=converted, device="CPU")),

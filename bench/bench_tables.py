@@ -37,10 +37,12 @@ def results_tables(results: Results) -> list[RenderableType]:
     engines = [run for run in results.runs if run.kind == "engine"]
     lines = [run for run in results.runs if run.kind == "line"]
     others = [run for run in results.runs if run.kind in {"peer", "limit"}]
-    if engines:
-        tables.append(_engine_table(engines))
-    if lines:
-        tables.append(_line_table(lines))
+    for own, table in ((engines, _engine_table), (lines, _line_table)):
+        if own:
+            tables.append(table(own))
+            split = [run for run in own if run.split_ms]
+            if split:
+                tables.append(_split_table(split))
     if others or results.kind == "peers":
         tables.append(_peer_table(results.runs))
     if results.figures:
@@ -76,17 +78,14 @@ def _engine_table(runs: Sequence[Run]) -> RenderableType:
     baseline = next((run.baseline for run in runs if run.baseline), None)
     table = Table(
         title="engines alone",
-        caption="images a second with batches in flight; milliseconds of one batch alone"
+        caption="images a second with batches in flight; milliseconds and their variation of one batch alone"
         + (f"; ratio to {baseline}" if baseline else ""),
     )
-    table.add_column("engine")
-    split = next((list(run.split_ms) for run in runs if run.split_ms), [])
-    names = ["images/s", *_PERCENTILES.values(), "variation", *(name.replace("_", " ") for name in split), "peak MB"]
-    for name in names + (["ratio"] if baseline else []):
+    table.add_column("")
+    for name in ["images/s", *_PERCENTILES.values(), "cv", "MB", *(["ratio"] if baseline else [])]:
         table.add_column(name, justify="right")
     for run in runs:
         cells = [run.name, _rate(run), *_latency(run), "-" if run.variation is None else f"{run.variation:.2f}"]
-        cells += [f"{run.split_ms[name]['p50']:.1f}" if name in run.split_ms else "-" for name in split]
         cells.append("-" if run.peak_memory_mb is None else f"{run.peak_memory_mb:.0f}")
         table.add_row(*cells, *(["-" if run.ratio is None else f"{run.ratio:.2f}"] if baseline else []))
     return table
@@ -95,24 +94,30 @@ def _engine_table(runs: Sequence[Run]) -> RenderableType:
 def _line_table(runs: Sequence[Run]) -> RenderableType:
     table = Table(
         title="the line",
-        caption="milliseconds from a frame's scheduled arrival to its verdict's, of inspected frames; steps: their p50",
+        caption="milliseconds from a frame's scheduled arrival to its verdict's arrival, of inspected frames",
     )
     table.add_column("")
-    split = list(next((run.split_ms for run in runs if run.split_ms), {}))
-    for name in ("images/s", *_PERCENTILES.values(), *split, "not inspected", "sent late p99"):
+    for name in ("images/s", *_PERCENTILES.values(), "not inspected"):
         table.add_column(name, justify="right")
     for run in runs:
         reasons = ", ".join(f"{name} {count}" for name, count in run.reasons.items())
         wrong = "".join(f", {name} {run.verdicts[name]}" for name in ("missing", "twice") if name in run.verdicts)
-        missed = run.verdicts.get("uninspected", 0)
-        table.add_row(
-            run.name,
-            _rate(run),
-            *_latency(run),
-            *(f"{run.split_ms[name]['p50']:.1f}" if name in run.split_ms else "-" for name in split),
-            (f"{missed} ({reasons})" if reasons else str(missed)) + wrong,
-            f"{run.lag_ms['p99']:.1f}" if run.lag_ms else "-",
-        )
+        table.add_row(run.name, _rate(run), *_latency(run), (reasons or "0") + wrong)
+    return table
+
+
+def _split_table(runs: Sequence[Run]) -> RenderableType:
+    table = Table(title="where the time goes", caption="p50 of each step in milliseconds")
+    table.add_column("")
+    steps = list(dict.fromkeys(step for run in runs for step in run.split_ms))
+    late = any(run.lag_ms for run in runs)
+    for name in [step.replace("_", " ") for step in steps] + (["sent late, p99"] if late else []):
+        table.add_column(name, justify="right")
+    for run in runs:
+        cells = [f"{run.split_ms[step]['p50']:.2f}" if step in run.split_ms else "-" for step in steps]
+        if late:
+            cells.append(f"{run.lag_ms['p99']:.2f}" if run.lag_ms else "-")
+        table.add_row(run.name, *cells)
     return table
 
 

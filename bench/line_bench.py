@@ -160,27 +160,33 @@ class LineBench:
         late: list[int] = self._loader.answer()
         return Play(schedule, start, arrived, late, warm_up)
 
-    def measure(self, name: str, schedule: Schedule, warm_up: float, settings: dict[str, Value], note: str = "") -> Run:
+    def measure(self, name: str, schedule: Schedule, warm_up: float, settings: dict[str, Value]) -> Run:
         """Plays a schedule and returns its figures."""
-        play = self.play(schedule, warm_up)
-        if not play.frames:
-            raise TaktlineError(f"all of the {schedule.seconds:g} s are warm-up; measure for longer")
-        windows = play.windows()
-        latency = LatencyHistogram(play.latency(item) for item in play.counted() if item.verdict.score is not None)
-        seconds = sum(window.seconds for window in windows)
-        reasons = Counter(item.verdict.reason for item in play.counted() if item.verdict.reason is not None)
-        return Run(
-            name=name,
-            kind="line",
-            settings=settings | {"seconds": round(seconds, 3), "offered_per_s": round(play.frames / seconds, 3)},
-            images_per_s=sum(window.images for window in windows) / seconds,
-            latency_ms=latency.percentiles(),
-            variation=latency.variation(),
-            split_ms={stage: histogram.percentiles() for stage, histogram in play.split().items()},
-            verdicts=play.verdicts(),
-            reasons=dict(reasons),
-            peak_memory_mb=peak_memory_mb(self._line.pid),
-            lag_ms=LatencyHistogram(play.late).percentiles(),
-            windows=tuple(StoredWindow.of(window) for window in windows),
-            note=note,
-        )
+        run = summarise(self.play(schedule, warm_up), name, settings)
+        return run.model_copy(update={"peak_memory_mb": peak_memory_mb(self._line.pid)})
+
+
+def summarise(play: Play, name: str, settings: dict[str, Value]) -> Run:
+    """Returns the figures of what was played.
+
+    Raises:
+        TaktlineError: nothing of it counts.
+    """
+    if not play.frames:
+        raise TaktlineError(f"all of the {play.schedule.seconds:g} s are warm-up; measure for longer")
+    windows = play.windows()
+    latency = LatencyHistogram(play.latency(item) for item in play.counted() if item.verdict.score is not None)
+    seconds = sum(window.seconds for window in windows)
+    return Run(
+        name=name,
+        kind="line",
+        settings=settings | {"seconds": round(seconds, 3), "offered_per_s": round(play.frames / seconds, 3)},
+        images_per_s=sum(window.images for window in windows) / seconds,
+        latency_ms=latency.percentiles(),
+        variation=latency.variation(),
+        split_ms={stage: histogram.percentiles() for stage, histogram in play.split().items()},
+        verdicts=play.verdicts(),
+        reasons=dict(Counter(item.verdict.reason for item in play.counted() if item.verdict.reason is not None)),
+        lag_ms=LatencyHistogram(play.late).percentiles(),
+        windows=tuple(StoredWindow.of(window) for window in windows),
+    )

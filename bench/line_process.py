@@ -31,7 +31,6 @@ class LineProcess(Closing):
     Args:
         values: what its line file holds, but for where frames come from and verdicts go.
         cameras: how many cameras it has; frames for each go to its address in `feeds`.
-        camera: what else is said of each camera.
         command: starts a line; the line file's path is appended.
 
     Attributes:
@@ -43,13 +42,7 @@ class LineProcess(Closing):
         TaktlineError: it did not start; its own words.
     """
 
-    def __init__(
-        self,
-        values: dict[str, Any],
-        cameras: int,
-        camera: dict[str, Any] | None = None,
-        command: Sequence[str] = RUN_LINE,
-    ) -> None:
+    def __init__(self, values: dict[str, Any], cameras: int, command: Sequence[str] = RUN_LINE) -> None:
         self._folder = TemporaryDirectory(prefix="taktline-bench-")
         root = Path(self._folder.name)
         self.feeds = [f"ipc://{root / f'camera-{number}'}" for number in range(cameras)]
@@ -58,7 +51,7 @@ class LineProcess(Closing):
             values
             | {
                 "camera": [
-                    {"name": f"camera-{number}", "source": f"feed:{feed}"} | (camera or {})
+                    {"name": f"camera-{number}", "source": f"feed:{feed}"}
                     for number, feed in enumerate(self.feeds)
                 ],
                 "publish": {"verdicts": endpoint, "await_subscribers": 1, "await_s": _START_S},

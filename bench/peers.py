@@ -90,7 +90,7 @@ def check_anomalib(python: Path) -> None:
         TaktlineError: with what to do.
     """
     try:
-        done = _run_python(python, ["-c", "import anomalib.deploy"], None)
+        done = _run_python(python, ["-c", "import anomalib.deploy"])
     except OSError as error:
         raise TaktlineError(f"{python} cannot be run ({error.strerror or error}); give the python of a venv") from error
     if done.returncode:
@@ -117,7 +117,7 @@ def measure_anomalib(python: Path, settings: LineSettings, pictures: Sequence[An
             "files": [str(path) for path in files], "work": str(work / "work"), "out": str(work / "out.json"),
             "seconds": settings.seconds / _ROUNDS, "rounds": _ROUNDS,
         }  # fmt: skip
-        done = _run_python(python, [str(_SCRIPT)], json.dumps(request))
+        done = _run_python(python, [str(_SCRIPT)], json.dumps(request), work)
         if done.returncode:
             words = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise TaktlineError(f"anomalib could not be measured: {words}")
@@ -134,12 +134,14 @@ def measure_anomalib(python: Path, settings: LineSettings, pictures: Sequence[An
     ]
 
 
-def _run_python(python: Path, arguments: list[str], given: str | None) -> subprocess.CompletedProcess[str]:
+def _run_python(
+    python: Path, arguments: list[str], given: str | None = None, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     # Our own packages must not shadow those of that environment.
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
     return subprocess.run(
-        [str(python), *arguments], input=given, env=environment, capture_output=True, text=True, timeout=_PATIENCE_S,
-        check=False,
+        [str(python.absolute()), *arguments], input=given, cwd=folder, env=environment, capture_output=True, text=True,
+        timeout=_PATIENCE_S, check=False,
     )  # fmt: skip
 
 
