@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from bench.commands import build, build_bench, demo, engines
+from bench.bench_commands import build_bench
+from bench.commands import build, demo, engines
 from calibration.commands import calibrate, dataset, evaluate, threshold
 from engines.errors import TaktlineError
 from pipeline.commands import deploy, replay, run, status, tell, watch

@@ -117,33 +117,3 @@ def _pictures(size: tuple[int, int], data: Path | None) -> Pictures:
     drawn = [resize_frame(draw_part(rng, kind)[0], size) for kind in (None, *DEFECTS) for _ in range(8)]
     # Their labels say nothing of the part that the bundle was made for.
     return Pictures(np.stack(drawn), None)
-
-
-def delivery(
-    folder: Annotated[Path | None, typer.Option(help="Where the journal lies; a temporary folder by default.")] = None,
-    rate: Annotated[float, typer.Option(min=1, help="Verdicts a second while latency is measured.")] = 200.0,
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long latency is measured in a run.")] = 10.0,
-    count: Annotated[int, typer.Option(min=1, help="Verdicts sent to measure the throughput of a run.")] = 20_000,
-    runs: Annotated[int, typer.Option(min=1, help="The figures are the median of so many runs.")] = 3,
-    power: Annotated[bool, typer.Option(help="Also measure a journal that survives a loss of power.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
-    """Measure what journaling and publishing cost on one core.
-
-    Example: taktline bench delivery
-    """
-    from bench.delivery import measure_delivery
-    from bench.tables import delivery_table
-
-    results = measure_delivery(folder, rate, seconds, count, runs, ("process", "power") if power else ("process",))
-    if as_json:
-        typer.echo(json.dumps([result.to_json() for result in results]))
-    else:
-        Console().print(delivery_table(results, rate))
-
-
-def build_bench() -> typer.Typer:
-    """Returns the commands under `taktline bench`."""
-    bench = typer.Typer(name="bench", no_args_is_help=True, help="Measure how fast and how fresh verdicts are.")
-    bench.command()(delivery)
-    return bench

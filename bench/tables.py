@@ -6,6 +6,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from bench.agreement import Agreement, EngineState
+from bench.capture import Captured
 from bench.delivery import Delivered
 
 
@@ -63,5 +64,17 @@ def delivery_table(results: list[Delivered], rate: float) -> RenderableType:
             f"{result.p50_ms:.2f} ms",
             f"{result.p99_ms:.2f} ms",
             "" if result is results[0] else f"{added:+.2f} ms",
+        )
+    return table
+
+
+def capture_table(results: list[Captured]) -> RenderableType:
+    """Shows what cameras gave, in threads and in processes."""
+    table = Table(title="capture and decoding alone")
+    for name in ("way", "cameras", "pictures/s", "slowest camera/s", "CPU ms a picture"):
+        table.add_column(name, justify="left" if name == "way" else "right")
+    for item in results:
+        table.add_row(
+            item.way, str(item.cameras), f"{item.pictures_per_s:.1f}", f"{item.slowest_per_s:.1f}", f"{item.cpu_ms:.2f}"
         )
     return table

@@ -19,6 +19,7 @@ from calibration.survey import survey_dataset
 from calibration.tables import category_tables, evaluation_tables, survey_table, threshold_sentence
 from engines.bundle import open_bundle
 from engines.errors import ConfigError, TaktlineError, missing_package
+from engines.files import check_writable, write_whole
 from engines.manifest import Rule
 from engines.registry import open_engine
 
@@ -128,7 +129,6 @@ def evaluate(
     Example: taktline evaluate runs/bottle data/bottle --report bottle.html
     """
     _need_calibration_packages()
-    from calibration.report import check_writable
 
     for path in (json_file, report):
         if path is not None:
@@ -225,8 +225,6 @@ def _evaluate_all(root: Path, out: Path, settings: CalibrationSettings, engine: 
 def _write_json(path: Path | None, values: dict[str, Any]) -> None:
     if path is None:
         return
-    from calibration.report import write_whole
-
     write_whole(path, json.dumps(values, indent=2) + "\n")
 
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import base64
-import io
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
-import matplotlib as mpl
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from calibration.dataset import Sample, read_mask
 from calibration.evaluate import Evaluation
+from calibration.plot import BAD, GOOD, INK, LINE, svg
 from engines.bundle import Bundle
-from engines.errors import DataError
+from engines.files import write_whole
 from engines.image import Image, read_image
 from engines.overlay import draw_overlay
 
@@ -30,7 +26,6 @@ if TYPE_CHECKING:
 _TILE_PX = 260
 _EXTREMES = 8
 _MOST_MISTAKES = 60
-_GOOD, _BAD, _INK, _LINE = "#2e9e5b", "#e5484d", "#20262d", "#3b6fd4"
 _TRUTH_BGR = (80, 220, 60)
 
 
@@ -71,67 +66,25 @@ def write_report(path: Path, bundle: Bundle, evaluation: Evaluation) -> None:
     write_whole(path, page)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file that appears whole or not at all.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-            file.write(text)
-        Path(file.name).chmod(0o644)
-        os.replace(file.name, path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}; give another path") from error
-
-
-def check_writable(path: Path) -> None:
-    """Refuses a file that could not be written later, before the work is done for nothing.
-
-    Raises:
-        DataError: its folder does not exist or is not writable, or it is a folder itself.
-    """
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; give the name of a file")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise DataError(
-            f"{path} cannot be written: there is no writable folder {path.parent}; make it, or give another"
-        )
-
-
 def _format(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _plots(bundle: Bundle, evaluation: Evaluation) -> dict[str, str]:
     defective = evaluation.defective
-    plots = {"losses": _svg(lambda axes: _draw_losses(axes, bundle), 4.2)}
-    plots["histogram"] = _svg(lambda axes: _draw_histogram(axes, evaluation), 12.0)
+    plots = {"losses": svg(lambda axes: _draw_losses(axes, bundle), 4.2)}
+    plots["histogram"] = svg(lambda axes: _draw_histogram(axes, evaluation), 12.0)
     if defective.any() and not defective.all():
-        plots["roc"] = _svg(lambda axes: _draw_roc(axes, evaluation), 4.2)
-        plots["precision_recall"] = _svg(lambda axes: _draw_precision_recall(axes, evaluation), 4.2)
+        plots["roc"] = svg(lambda axes: _draw_roc(axes, evaluation), 4.2)
+        plots["precision_recall"] = svg(lambda axes: _draw_precision_recall(axes, evaluation), 4.2)
     return plots
-
-
-def _svg(draw: Any, width: float) -> str:
-    style: Any = {
-        "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#9aa3ad",
-        "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK, "svg.fonttype": "path", "svg.hashsalt": "t",
-    }  # fmt: skip
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(width, 3.3), layout="constrained")
-        draw(figure.subplots())
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _draw_losses(axes: Axes, bundle: Bundle) -> None:
     training = bundle.manifest.training
     epochs = np.arange(1, training.epochs + 1)
-    axes.plot(epochs, training.train_loss, color=_LINE, label="training")
-    axes.plot(epochs, training.validation_loss, color=_BAD, label="validation", linestyle="--")
+    axes.plot(epochs, training.train_loss, color=LINE, label="training")
+    axes.plot(epochs, training.validation_loss, color=BAD, label="validation", linestyle="--")
     axes.set(xlabel="epoch", ylabel="mean squared error", yscale="log")
     axes.legend(frameon=False)
 
@@ -141,29 +94,29 @@ def _draw_histogram(axes: Axes, evaluation: Evaluation) -> None:
     high = max(float(np.quantile(scores, 0.995)), evaluation.threshold + 1)
     bins = np.linspace(float(scores.min()) - 0.2, high, 50).tolist()
     shown = np.minimum(scores, high)
-    axes.hist(shown[~defective], bins, color=_GOOD, alpha=0.75, label="good parts")
-    axes.hist(shown[defective], bins, color=_BAD, alpha=0.6, label="defective parts")
-    axes.axvline(evaluation.threshold, color=_INK, linestyle="--", label=f"threshold {evaluation.threshold:.2f}")
+    axes.hist(shown[~defective], bins, color=GOOD, alpha=0.75, label="good parts")
+    axes.hist(shown[defective], bins, color=BAD, alpha=0.6, label="defective parts")
+    axes.axvline(evaluation.threshold, color=INK, linestyle="--", label=f"threshold {evaluation.threshold:.2f}")
     axes.set(xlabel="score (sigma of good parts)", ylabel="parts")
     axes.legend(frameon=False)
 
 
 def _draw_roc(axes: Axes, evaluation: Evaluation) -> None:
     false, true, _ = roc_curve(evaluation.defective, evaluation.scores)
-    axes.plot(false, true, color=_LINE, drawstyle="steps-post")
+    axes.plot(false, true, color=LINE, drawstyle="steps-post")
     axes.plot([0, 1], [0, 1], color="#c4cad1", linestyle=":")
     metrics = evaluation.metrics
-    axes.plot(metrics["false_alarm_rate"], metrics["recall"], "o", color=_BAD, label="at the threshold")
+    axes.plot(metrics["false_alarm_rate"], metrics["recall"], "o", color=BAD, label="at the threshold")
     axes.set(xlabel="false alarms", ylabel="defects found", title=f"ROC, area {metrics['auroc']:.3f}")
     axes.legend(frameon=False, loc="lower right")
 
 
 def _draw_precision_recall(axes: Axes, evaluation: Evaluation) -> None:
     precision, recall, _ = precision_recall_curve(evaluation.defective, evaluation.scores)
-    axes.plot(recall, precision, color=_LINE, drawstyle="steps-post")
+    axes.plot(recall, precision, color=LINE, drawstyle="steps-post")
     metrics = evaluation.metrics
     if metrics["precision"] is not None:
-        axes.plot(metrics["recall"], metrics["precision"], "o", color=_BAD, label="at the threshold")
+        axes.plot(metrics["recall"], metrics["precision"], "o", color=BAD, label="at the threshold")
         axes.legend(frameon=False, loc="lower left")
     axes.set(
         xlabel="recall",

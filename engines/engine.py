@@ -40,6 +40,21 @@ class EngineSettings:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """Where an engine's time for a batch went, in nanoseconds.
+
+    Attributes:
+        copy_in: copying the frames to where they are computed.
+        compute: computing.
+        copy_out: copying the results back.
+    """
+
+    copy_in: int
+    compute: int
+    copy_out: int
+
+
+@dataclass(frozen=True)
 class Scores:
     """What a network says of a batch, in sigma units of held-out good parts.
 
@@ -48,12 +63,14 @@ class Scores:
         heatmap: float32 `[N, h, w]`.
         exact: whether float32 would give the same verdict for sure, bool `[N]`.
         twice: whether the score is float32's after a second look, bool `[N]`.
+        timing: where the time went; None where the engine cannot tell.
     """
 
     score: npt.NDArray[np.float32]
     heatmap: npt.NDArray[np.float32]
     exact: npt.NDArray[np.bool_]
     twice: npt.NDArray[np.bool_]
+    timing: Timing | None = None
 
 
 class Engine(Closing):
@@ -124,10 +141,12 @@ class Engine(Closing):
             self._closed = True
             self._close()
 
-    def _scores(self, score: npt.NDArray[np.float32], heatmap: npt.NDArray[np.float32]) -> Scores:
+    def _scores(
+        self, score: npt.NDArray[np.float32], heatmap: npt.NDArray[np.float32], timing: Timing | None = None
+    ) -> Scores:
         """Wraps what the network gave; both arrays must be the caller's to keep."""
         count = len(score)
-        return Scores(score, heatmap, np.full(count, self.precision == EXACT), np.zeros(count, np.bool_))
+        return Scores(score, heatmap, np.full(count, self.precision == EXACT), np.zeros(count, np.bool_), timing)
 
     @abstractmethod
     def _submit(self, frames: Frames, until: int | None) -> Future[Scores]: ...

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from engines.bundle import MODEL_F32, MODEL_INT8, Bundle
 from engines.cache import cache_folder, prune
-from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores
+from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores, Timing
 from engines.errors import EngineError, EngineUnavailable
 from engines.jobs import first_line
 
@@ -84,14 +85,17 @@ class OpenVinoEngine(NetworkEngine):
 
     def _deliver(self, request: openvino.InferRequest, job: tuple[Future[Scores], Frames]) -> None:
         future = job[0]
+        started = time.perf_counter_ns()
         try:
             score, heatmap = (request.get_tensor(name).data.copy() for name in ("score", "heatmap"))
+            # It reads the frames where they lie.
+            timing = Timing(0, int(request.latency * 1e6), time.perf_counter_ns() - started)
         except RuntimeError as error:
             failure = EngineError(f"OpenVINO failed on a batch: {first_line(error)}")
             failure.__cause__ = error
             future.set_exception(failure)
         else:
-            future.set_result(self._scores(score, heatmap))
+            future.set_result(self._scores(score, heatmap, timing))
 
     def _close(self) -> None:
         self._queue.wait_all()

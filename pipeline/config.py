@@ -63,7 +63,7 @@ class CameraConfig(Section):
     Attributes:
         name: what verdicts call it.
         source: `replay:DIR`, `folder:DIR`, `usb:NUMBER`, `usb:/dev/v4l/by-id/...`, `gige:ID`, `rtsp://...`,
-            `http://...` or `file:VIDEO`.
+            `http://...`, `file:VIDEO`, or `feed:ipc://PATH` for frames that another program sends.
         fps: frames a second; None for as fast as the line takes them, or as the camera likes.
         seed: order of a replay.
         follow: whether a folder is watched for new pictures.
@@ -117,7 +117,7 @@ class CameraConfig(Section):
                     raise ValueError(f"{name} is for GigE cameras (gige:ID) only")
             if self.trigger not in {None, "software"}:
                 raise ValueError(f"a trigger from {self.trigger} is for GigE cameras (gige:ID) only")
-        if self.trigger is not None and kind in {"replay", "folder", "file"}:
+        if self.trigger is not None and kind in {"replay", "folder", "file", "feed"}:
             raise ValueError("trigger is for live cameras only")
         return self
 
@@ -287,6 +287,18 @@ def check_config(values: dict[str, Any], where: str) -> LineConfig:
     if config.publish.replay is not None and config.journal is None:
         raise ConfigError(f"{where}: 'publish.replay' answers from a journal; add a [journal] with its path")
     return config
+
+
+def check_camera(values: dict[str, Any], where: str) -> CameraConfig:
+    """Checks one camera's settings, as `check_config` does.
+
+    Raises:
+        ConfigError: with the first thing that is wrong.
+    """
+    try:
+        return CameraConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(error)}") from error
 
 
 def _anchor(source: str, folder: Path) -> str:

@@ -8,6 +8,7 @@ from engines.errors import ConfigError, DataError
 from pipeline.config import CameraConfig
 from pipeline.sources.camera import CameraSource
 from pipeline.sources.device import redact
+from pipeline.sources.feed import FeedSource
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.gige import import_aravis
 from pipeline.sources.replay import ReplaySource
@@ -28,6 +29,8 @@ def open_source(camera: CameraConfig) -> Source:
         return ReplaySource(camera.name, Path(rest), camera.fps, camera.seed)
     if kind == "folder":
         return FolderSource(camera.name, Path(rest), camera.fps, camera.follow)
+    if kind == "feed":
+        return FeedSource(camera.name, rest)
     if kind in {"usb", "gige", "rtsp", "rtsps", "http", "https", "file"}:
         if kind == "gige":
             import_aravis()
@@ -38,5 +41,5 @@ def open_source(camera: CameraConfig) -> Source:
         return CameraSource(camera)
     raise ConfigError(
         f"camera '{camera.name}': the source '{redact(camera.source)}' is of no known kind; give replay:DIR, "
-        "folder:DIR, usb:NUMBER, gige:ID, rtsp://..., http://... or file:VIDEO"
+        "folder:DIR, usb:NUMBER, gige:ID, rtsp://..., http://..., file:VIDEO or feed:ipc://PATH"
     )

@@ -24,9 +24,7 @@ class Book:
         self.epoch, self.sequence = "e0", {"a": 0, "b": 0}
 
     def publish(self, camera: str) -> Verdict:
-        verdict = dataclasses.replace(
-            decide(camera, self.sequence[camera]).verdict, epoch=self.epoch, journaled=True
-        )
+        verdict = dataclasses.replace(decide(camera, self.sequence[camera]).verdict, epoch=self.epoch, journaled=True)
         self.sequence[camera] += 1
         self.verdicts.append(verdict)
         return verdict

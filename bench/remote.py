@@ -1,0 +1,108 @@
+"""Something that works in a process of its own: its memory is its own, and its threads disturb nobody else's."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from engines.closing import Closing
+from engines.errors import TaktlineError
+
+_END_S = 10.0
+
+
+class Remote(Closing):
+    """Makes an object in another process and calls its methods there. A context manager.
+
+    Args:
+        what: what to call it in an error, such as `the engine openvino`.
+        make: makes the object, which may have a `close`; importable by its name.
+        arguments: for `make`; they are pickled.
+
+    Raises:
+        TaktlineError: it could not be made; the other process's own words.
+    """
+
+    def __init__(self, what: str, make: Callable[..., Any], *arguments: Any) -> None:
+        self._what = what
+        # Not forked: threads and locks of this process would come along in whatever state they are.
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, make, arguments), name=what, daemon=True)
+        self._process.start()
+        theirs.close()
+        try:
+            self.answer()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """The other process's id."""
+        return self._process.pid or 0
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Calls a method of the object and waits for what it returns; raises what it raised."""
+        self.start(method, *arguments)
+        return self.answer()
+
+    def start(self, method: str, *arguments: Any) -> None:
+        """Calls a method; its answer is to be fetched with `answer`."""
+        try:
+            self._pipe.send((method, arguments))
+        except OSError as error:
+            raise self._gone() from error
+
+    def answer(self) -> Any:
+        """Waits for what the last call returns.
+
+        Raises:
+            TaktlineError: the call failed, or the process is gone.
+        """
+        try:
+            good, value = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise self._gone() from error
+        if not good:
+            raise value
+        return value
+
+    def close(self) -> None:
+        """Closes the object and ends its process."""
+        self._pipe.close()
+        self._process.join(_END_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _gone(self) -> TaktlineError:
+        self._process.join(_END_S)
+        return TaktlineError(
+            f"the process of {self._what} ended with exit code {self._process.exitcode}; was it killed, or is there "
+            "too little memory?"
+        )
+
+
+def _serve(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    made: Any = None
+    try:
+        while True:
+            try:
+                if made is None:
+                    made, value = make(*arguments), None
+                else:
+                    method, given = pipe.recv()
+                    value = getattr(made, method)(*given)
+                pipe.send((True, value))
+            except (EOFError, BrokenPipeError, KeyboardInterrupt):
+                return
+            except TaktlineError as error:
+                pipe.send((False, error))
+            except Exception as error:  # noqa: BLE001 - raised again where it was asked for
+                pipe.send((False, TaktlineError(f"{type(error).__name__}: {error}")))
+    finally:
+        if hasattr(made, "close"):
+            made.close()

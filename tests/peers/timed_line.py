@@ -1,0 +1,36 @@
+"""A line whose engine takes a known time, and stalls once where it is told to: what the harness must find again.
+
+Arguments: milliseconds that a batch takes, the number of the batch that stalls, for how many, the line file.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from pathlib import Path
+
+from engines.bundle import Bundle
+from engines.engine import Engine
+from pipeline.commands import stopped_by_signals
+from pipeline.config import read_line_file
+from pipeline.line import Line
+from tests.pipeline.test_takt import TimedEngine
+
+
+class TimedLine(Line):
+    """A line with such an engine in the place of its own."""
+
+    def _keep_engine(self, bundle: Bundle) -> Engine:
+        service, number, stall = (float(word) for word in sys.argv[1:4])
+        batches = itertools.count()
+
+        def serve(_count: int) -> None:
+            time.sleep((stall if next(batches) == number else service) / 1000)
+
+        return TimedEngine(bundle.size, serve)
+
+
+with TimedLine(read_line_file(Path(sys.argv[4]))) as line, stopped_by_signals(line):
+    line.start()
+    line.wait()
