@@ -20,7 +20,7 @@ from pipeline.sources import open_source
 
 Way = Literal["threads", "processes"]
 
-_OPEN_S = 60.0
+_OPEN_S = 15.0
 
 
 @dataclass(frozen=True)

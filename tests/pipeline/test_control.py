@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 
 import msgpack
@@ -96,8 +95,7 @@ def test_a_bundle_is_swapped_between_two_batches_and_a_bad_one_changes_nothing(
         running.end()
     bundles = [verdict.bundle for verdict in running.verdicts]
     assert bundles == sorted(bundles, key=[first, changed.short_id].index)
-    assert Counter(verdict.reason for verdict in running.verdicts)[None] > 0.5 * len(running.verdicts)
-    assert "engine_error" not in {verdict.reason for verdict in running.verdicts}
+    assert {verdict.reason for verdict in running.verdicts} <= {None, "dropped", "late"}
 
 
 def test_threshold_and_pause(bundle_path: Path, drawn: Path, taktline: RunTaktline) -> None:
