@@ -78,7 +78,7 @@ def test_the_documents_client_works(tmp_path: Path) -> None:
     program = tmp_path / "client.py"
     program.write_text(block("python"))
     with PublisherSocket("tcp://127.0.0.1:*") as socket:
-        command = [sys.executable, program, socket.address]
+        command = [sys.executable, str(program), socket.address]
         client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         socket.await_subscribers(1, 60, threading.Event())
         for sequence, outcome in ((0, "ok"), (1, "ng")):
