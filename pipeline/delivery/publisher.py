@@ -13,7 +13,7 @@ from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
 from pipeline.channel import Channel, ChannelClosed
 from pipeline.delivery.journal import Journal, new_epoch
-from pipeline.delivery.sockets import HIGH_WATER_MARK
+from pipeline.delivery.sockets import HIGH_WATER_MARK, notice_dead_peers
 from pipeline.health import Tally
 from pipeline.judge import Decided
 from pipeline.stage import Stage
@@ -22,7 +22,6 @@ from pipeline.verdicts import pack
 log = logging.getLogger(__name__)
 
 LINGER_MS = 2_000
-_HEARTBEAT_MS = 5_000
 _POLL_MS = 100
 _TOGETHER = 256
 _TEND_S = 0.5
@@ -48,7 +47,7 @@ class PublisherSocket(Closing):
         self._socket.setsockopt(zmq.SNDHWM, queue)
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+        notice_dead_peers(self._socket)
         try:
             self._socket.bind(address)
         except zmq.ZMQError as error:

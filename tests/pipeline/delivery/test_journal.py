@@ -130,7 +130,7 @@ def test_a_full_disk_holds_no_verdict_up_and_all_are_written_once_it_is_free(dis
     path = disk.folder / "line.journal"
     with Running(PUBLISH, {"path": path, "keep_images": "all"}) as running:
         before = running.publish(20)
-        until(lambda: running.status()["pictures"]["kept"] == 20)
+        until(lambda: sum(running.status()["pictures"].values()) == 20)
         disk.fill()
         during = [verdict for _ in range(8) for verdict in running.publish(50)]
         status = running.status()
