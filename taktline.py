@@ -14,6 +14,7 @@ from bench.bench_commands import build_bench
 from bench.commands import build, demo, engines
 from calibration.commands import calibrate, dataset, evaluate, threshold
 from engines.errors import TaktlineError
+from pipeline.bridge_commands import build_bridge
 from pipeline.commands import deploy, replay, run, status, tell, watch
 from pipeline.journal_commands import build_journal
 from pipeline.key_commands import build_keys
@@ -48,6 +49,7 @@ def build_app() -> typer.Typer:
     app.add_typer(build_journal())
     app.add_typer(build_bench())
     app.add_typer(build_keys())
+    app.add_typer(build_bridge())
     return app
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
 from pipeline.delivery.curve import THIS_MACHINE, Access, ClientKeys, Gate
+from pipeline.delivery.sockets import notice_dead_peers
 from pipeline.verdicts import first_mistake
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ _MOST_UNDER_WAY = 8
 _POLL_MS = 100
 _PROBE_MS = 500
 _KNOCK_MS = 5_000
-_HEARTBEAT_MS = 5_000
 # A bundle for a GPU may have its plan built first.
 _PATIENCE_MS = 1_800_000
 _MOST_WAITING = 16
@@ -90,7 +90,7 @@ class ControlServer(Closing):
         self._socket.setsockopt(zmq.LINGER, 500)
         self._socket.setsockopt(zmq.MAXMSGSIZE, _MOST_BYTES)
         self._socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+        notice_dead_peers(self._socket)
         try:
             self._gate = Gate(self._socket, address, access, "the socket for orders", "[control]")
         except BaseException:
@@ -200,7 +200,7 @@ def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS, curve
     socket.setsockopt(zmq.MAXMSGSIZE, 16 * _MOST_BYTES)
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.SNDTIMEO, _PROBE_MS if curve is None else min(_KNOCK_MS, patience_ms))
-    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+    notice_dead_peers(socket)
     socket.setsockopt(zmq.RCVTIMEO, patience_ms)
     if curve is not None:
         curve.apply(socket)

@@ -47,7 +47,8 @@ def query(
                 picture = None if found.picture is None else str(found.picture)
                 typer.echo(json.dumps(found.verdict.to_json() | {"picture": picture}))
             else:
-                console.print(verdict_text(found.verdict))
+                day = datetime.fromtimestamp(found.verdict.captured_at / 1e9).strftime("%Y-%m-%d")
+                console.print(day, verdict_text(found.verdict))
 
 
 def export(

@@ -189,7 +189,7 @@ class HeatmapScale:
     __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
 
 
-_VERDICT, _SCALE = TypeAdapter(Verdict), TypeAdapter(HeatmapScale)
+_VERDICT, _SCALE = TypeAdapter(Verdict), TypeAdapter(dict[str, HeatmapScale])
 
 
 def pack(verdict: Verdict, heatmap: Heatmap | None) -> list[bytes]:
@@ -240,7 +240,7 @@ def unpack(parts: list[bytes]) -> tuple[Verdict, Heatmap | None]:
             raise WireError("a message has a heatmap without its scale, or the scale without the heatmap")
         if scale is None:
             return verdict, None
-        checked = _SCALE.validate_python(scale)
+        checked = _SCALE.validate_python({"heatmap": scale})["heatmap"]
         grid = np.frombuffer(parts[2], np.uint8).reshape(checked.h, checked.w)
         return verdict, Heatmap(grid, checked.low, checked.high)
     except ValueError as error:

@@ -8,10 +8,12 @@ import shlex
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from pipeline.config import check_config
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -37,9 +39,9 @@ def test_the_commands_of_a_first_real_use(drawn: Path, tmp_path: Path) -> None:
             watching.append(process)
             time.sleep(3)
             continue
-        if arguments[3] == "run":
+        if arguments[3] in ("run", "bridge"):
             assert process.stderr is not None
-            assert any("runs:" in line for line in iter(process.stderr.readline, ""))
+            assert any("runs:" in line or "is up" in line for line in iter(process.stderr.readline, ""))
             process.terminate()
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, f"{command}: {errors}"
@@ -47,6 +49,13 @@ def test_the_commands_of_a_first_real_use(drawn: Path, tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
     assert len(list((tmp_path / "runs" / "bottle-heatmaps").glob("*.png"))) == 18
+
+
+def test_its_settings_are_settings() -> None:
+    first, *others = (tomllib.loads(block) for block in blocks("toml"))
+    assert others
+    for values in others:
+        check_config(first | values, "README.md")
 
 
 @pytest.mark.parametrize("target", ["demo", "test"])

@@ -154,6 +154,11 @@ class Gate(Closing):
 
     def _bind_again(self) -> None:
         deadline = time.monotonic() + _REBIND_S
+        if self.address.startswith("ipc://"):
+            # The old listener removes its socket file as it closes, and must not remove the new one.
+            file = Path(self.address.removeprefix("ipc://"))
+            while file.exists() and time.monotonic() < deadline:
+                time.sleep(0.002)
         while not self._bound:
             try:
                 self._socket.bind(self.address)

@@ -60,7 +60,7 @@ class Journal(Closing):
 
     def __init__(self, settings: JournalSection) -> None:
         self.path, self._settings = settings.path, settings
-        self.generation = 0
+        self.generation = self._inode = 0
         self._connection: sqlite3.Connection | None = None
         self._file_lock: WriterLock | None = None
         self._writing, self._counting = threading.Lock(), threading.Lock()
@@ -204,10 +204,13 @@ class Journal(Closing):
             self._epoch = self._epoch if found is None else str(found[0])
             self._heads = dict(connection.execute("SELECT camera, sequence FROM heads"))
         with self._writing:
-            self._connection = connection
+            self._connection, self._inode = connection, self.path.stat().st_ino
             self.generation += 1
 
     def _write(self, entries: Sequence[Entry], again: bool = False) -> None:
+        # SQLite would go on with a file that nobody can open any more.
+        if self.path.stat().st_ino != self._inode:
+            raise sqlite3.OperationalError("its file was replaced by another one")
         with self.writing() as connection:
             write_entries(connection, entries, time.time_ns(), again)
 

@@ -95,6 +95,23 @@ def check_private(path: Path) -> None:
         raise ConfigError(f"others may read the secret in {path}; forbid it with: chmod 600 {path}")
 
 
+def read_secret(path: Path) -> str:
+    """Reads a password or token from the first line of a file that only its user may read.
+
+    Raises:
+        ConfigError: others may read it, or there is nothing in it.
+    """
+    check_private(path)
+    try:
+        with path.open(encoding="utf-8") as file:
+            secret = file.readline(_MOST_BYTES).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if not secret:
+        raise ConfigError(f"there is no secret in the first line of {path}")
+    return secret
+
+
 def check_name(name: str) -> None:
     """Refuses what is no name of a key.
 

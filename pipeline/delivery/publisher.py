@@ -14,7 +14,7 @@ from engines.errors import TaktlineError
 from pipeline.channel import Channel, ChannelClosed
 from pipeline.delivery.curve import THIS_MACHINE, Access, Gate
 from pipeline.delivery.journal import Journal, new_epoch
-from pipeline.delivery.sockets import HIGH_WATER_MARK
+from pipeline.delivery.sockets import HIGH_WATER_MARK, notice_dead_peers
 from pipeline.health import Tally
 from pipeline.judge import Decided
 from pipeline.stage import Stage
@@ -23,7 +23,6 @@ from pipeline.verdicts import pack
 log = logging.getLogger(__name__)
 
 LINGER_MS = 2_000
-_HEARTBEAT_MS = 5_000
 _POLL_MS = 100
 _MOST_BYTES = 4 << 10
 _MOST_WAITING, _MOST_SUBSCRIPTIONS = 100, 10_000
@@ -52,7 +51,7 @@ class PublisherSocket(Closing):
         self._socket.setsockopt(zmq.SNDHWM, queue)
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+        notice_dead_peers(self._socket)
         # What comes in are subscriptions: short, and few enough to be read between two verdicts.
         self._socket.setsockopt(zmq.MAXMSGSIZE, _MOST_BYTES)
         self._socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)

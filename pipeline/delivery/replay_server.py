@@ -25,6 +25,7 @@ from pipeline.delivery.replay import (
     pack_series,
     unpack_request,
 )
+from pipeline.delivery.sockets import notice_dead_peers
 from pipeline.stage import Stage
 from pipeline.verdicts import WireError
 
@@ -54,6 +55,7 @@ class ReplaySocket(Closing):
         self._socket.setsockopt(zmq.SNDHWM, _HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.LINGER, 0)
+        notice_dead_peers(self._socket)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_REQUEST_BYTES)
         try:
             self._gate = Gate(self._socket, address, access, "the replay")

@@ -60,11 +60,13 @@ def house(tmp_path: Path) -> House:
 
 
 @contextmanager
-def publishing(access: Access) -> Iterator[tuple[PublisherSocket, Callable[[], int]]]:
+def publishing(
+    access: Access, address: str = "tcp://127.0.0.1:*"
+) -> Iterator[tuple[PublisherSocket, Callable[[], int]]]:
     """A publisher that sends a verdict every few milliseconds; and a function that says how many it has sent."""
     sent = 0
     over = threading.Event()
-    with PublisherSocket("tcp://127.0.0.1:*", access=access) as socket:
+    with PublisherSocket(address, access=access) as socket:
 
         def publish() -> None:
             nonlocal sent
@@ -114,9 +116,11 @@ def test_strangers_receive_nothing(house: House) -> None:
 
 
 @pytest.mark.usefixtures("no_thread_left")
-def test_a_revoked_client_is_cut_off_and_the_others_come_back(house: House) -> None:
+@pytest.mark.parametrize("kind", ["tcp", "ipc"])
+def test_a_revoked_client_is_cut_off_and_the_others_come_back(house: House, kind: str, tmp_path: Path) -> None:
+    address = "tcp://127.0.0.1:*" if kind == "tcp" else f"ipc://{tmp_path / 'verdicts.sock'}"
     with (
-        publishing(house.access) as (socket, sent),
+        publishing(house.access, address) as (socket, sent),
         VerdictSubscriber(socket.address, curve=house.clients["office"]) as office,
         VerdictSubscriber(socket.address, curve=house.clients["archive"]) as archive,
     ):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import resource
 import sqlite3
-import subprocess
+import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,8 @@ from engines.image import read_image
 from pipeline.config import check_config
 from pipeline.delivery.journal_reader import Selection
 from pipeline.delivery.pictures import heatmap_path, picture_folder
+from pipeline.delivery.subscriber import VerdictSubscriber
+from tests.pipeline.delivery.conftest import SmallDisk
 from tests.pipeline.delivery.parts import PICTURE, Running, held, sequences, until, verify
 
 PUBLISH = {"verdicts": "tcp://127.0.0.1:*"}
@@ -86,51 +86,16 @@ def test_what_is_missing_or_altered_is_found(tmp_path: Path) -> None:
     assert len(faults.splitlines()) == 4
 
 
-class SmallDisk:
-    """A disk that can be filled and freed: a tmpfs where it may be mounted, else this process's limit for files."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-        self.mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-        self._limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def fill(self) -> None:
-        if not self.mounted:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (8192, self._limits[1]))
-            return
-        with (self.folder / "filler").open("wb", buffering=0) as file:
-            for size in (4096, 1):
-                try:
-                    while True:
-                        file.write(b"x" * size)
-                except OSError:
-                    continue
-
-    def free(self) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, self._limits)
-        (self.folder / "filler").unlink(missing_ok=True)
-
-    def close(self) -> None:
-        self.free()
-        if self.mounted:
-            subprocess.run(["umount", str(self.folder)], check=True)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    disk = SmallDisk(tmp_path / "disk")
-    yield disk
-    disk.close()
-
-
 @pytest.mark.usefixtures("no_thread_left")
 def test_a_full_disk_holds_no_verdict_up_and_all_are_written_once_it_is_free(disk: SmallDisk) -> None:
     path = disk.folder / "line.journal"
-    with Running(PUBLISH, {"path": path, "keep_images": "all"}) as running:
+    with (
+        Running(PUBLISH, {"path": path, "keep_images": "all"}) as running,
+        VerdictSubscriber(running.delivery.socket.address) as subscriber,
+    ):
+        running.delivery.socket.await_subscribers(1, 30, threading.Event())
         before = running.publish(20)
-        until(lambda: running.status()["pictures"]["kept"] == 20)
+        until(lambda: sum(running.status()["pictures"].values()) == 20)
         disk.fill()
         during = [verdict for _ in range(8) for verdict in running.publish(50)]
         status = running.status()
@@ -142,7 +107,8 @@ def test_a_full_disk_holds_no_verdict_up_and_all_are_written_once_it_is_free(dis
         until(lambda: running.status()["trouble"] is None)
         after = running.publish(20)
         assert all(verdict.journaled for verdict in after)
-    published = before + during + after
+        published = before + during + after
+        assert [subscriber.receive(30)[0] for _ in published] == published
     assert sequences(published) == list(range(440))
     assert [found.verdict for found in held(path)] == published
     found = verify(path)
@@ -215,6 +181,20 @@ def test_a_file_that_is_damaged_while_the_line_runs_is_put_aside(tmp_path: Path)
     assert second[-1].epoch != first[-1].epoch
     assert verify(path).good
     assert sequences([found.verdict for found in held(path)])[-1] == 719
+
+
+def test_a_file_that_is_removed_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "line.journal"
+    with Running(PUBLISH, {"path": path}) as running:
+        published = running.publish(10)
+        for name in ("line.journal", "line.journal-wal", "line.journal-shm"):
+            (tmp_path / name).unlink()
+        published += running.publish(10)
+        assert not published[-1].journaled
+        until(lambda: running.status()["trouble"] is None)
+        published += running.publish(10)
+    assert [found.verdict for found in held(path)] == published[10:]
+    assert verify(path).good
 
 
 def test_what_is_too_old_goes_with_its_pictures(tmp_path: Path) -> None:

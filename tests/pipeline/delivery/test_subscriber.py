@@ -29,7 +29,8 @@ from pipeline.delivery.gaps import Position
 from pipeline.delivery.subscriber import VerdictSubscriber
 from pipeline.verdicts import Verdict
 from tests.conftest import ROOT
-from tests.pipeline.delivery.parts import Running, held, sequences
+from tests.pipeline.delivery.conftest import SmallDisk
+from tests.pipeline.delivery.parts import Running, held, sequences, until
 
 
 @pytest.fixture
@@ -260,3 +261,26 @@ def test_the_example_works_as_pasted(publish: dict[str, Any], tmp_path: Path) ->
                     time.sleep(0.02)
                 process.kill()
     assert [int(line.split()[1]) for line in lines] == list(range(12)) == sequences([f.verdict for f in held(path)])
+
+
+def test_what_waits_for_a_full_disk_can_be_had_as_well(publish: dict[str, Any], disk: SmallDisk) -> None:
+    with (
+        Running(publish, {"path": disk.folder / "line.journal", "keep_images": "none"}) as running,
+        open_subscriber(publish, since={}) as early,
+    ):
+        published = running.publish(30)
+        got = [early.receive(30)[0] for _ in range(30)]
+        disk.fill()
+        for _ in range(8):
+            published += running.publish(50)
+        assert not published[-1].journaled
+        with open_subscriber(publish, since={}) as late:
+            assert [late.receive(30)[0] for _ in published] == published
+            disk.free()
+            until(lambda: running.status()["trouble"] is None)
+            published += running.publish(30)
+            assert [late.receive(30)[0] for _ in range(30)] == published[-30:]
+        got += [early.receive(30)[0] for _ in range(430)]
+        with open_subscriber(publish, since={}) as later:
+            assert [later.receive(30)[0] for _ in published] == published
+    assert got == published
