@@ -284,3 +284,24 @@ def test_what_waits_for_a_full_disk_can_be_had_as_well(publish: dict[str, Any], 
         with open_subscriber(publish, since={}) as later:
             assert [later.receive(30)[0] for _ in published] == published
     assert got == published
+
+
+def test_watch_asks_for_what_it_missed(publish: dict[str, Any], tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "taktline", "watch", publish["verdicts"], "--replay", publish["replay"], "--json",
+        "--count", "300", "--timeout", "60",
+    ]  # fmt: skip
+    publish = publish | {"queue": 1}
+    with (
+        Running(publish, {"path": tmp_path / "line.journal"}) as running,
+        (tmp_path / "seen").open("w+") as seen,
+        subprocess.Popen(command, cwd=ROOT, stdout=seen) as watch,
+    ):
+        running.delivery.socket.await_subscribers(1, 60, threading.Event())
+        while watch.poll() is None:
+            running.publish(50)
+            time.sleep(0.05)
+        seen.seek(0)
+        found = [json.loads(line)["sequence"] for line in seen]
+    assert watch.returncode == 0
+    assert found == list(range(found[0], found[0] + 300))
