@@ -34,8 +34,8 @@ class Mark(TypedDict):
     earlier: NotRequired[dict[str, int]]
 
 
-Position = dict[str, Mark]
-Since = Mapping[str, "int | Mark"]
+Position = dict[str, int | Mark]
+Since = Mapping[str, int | Mark]
 
 
 class CatchUp:
@@ -72,12 +72,12 @@ class CatchUp:
         self._surveyed: float | None = None
 
     def _begin(self, camera: str, mark: int | Mark) -> None:
+        self._position[camera] = mark
         if isinstance(mark, int):
             self._ways[camera] = Way(None, mark + 1, 0.0)
             return
         earlier = {epoch: last + 1 for epoch, last in mark.get("earlier", {}).items()}
         self._ways[camera] = Way(mark["epoch"], mark["sequence"] + 1, 0.0, earlier)
-        self._position[camera] = mark
 
     @property
     def position(self) -> Position:
@@ -90,7 +90,7 @@ class CatchUp:
         verdict = item[0]
         mark = self._position.get(verdict.camera)
         earlier = self._before.pop(verdict.camera, {})
-        if mark is not None:
+        if mark is not None and not isinstance(mark, int):
             earlier |= mark.get("earlier", {})
             earlier[mark["epoch"]] = mark["sequence"]
         earlier.pop(verdict.epoch, None)
@@ -133,9 +133,9 @@ class CatchUp:
         elif behind is not None:
             camera, way = behind
             wanted = way.plan[0]
-            request = self._number(
-                do="read", camera=camera, epoch=wanted.epoch, first=wanted.first, last=wanted.last
-            )  # fmt: skip
+            request = self._number(do="read", camera=camera, epoch=wanted.epoch, first=wanted.first, last=wanted.last)
+            # The next question is about another camera.
+            self._ways[camera] = self._ways.pop(camera)
         else:
             return None
         self._asked = request, now

@@ -163,6 +163,7 @@ def test_a_plain_number_counts_in_the_newest_epoch() -> None:
     book.epoch, book.sequence["a"] = "e1", 0
     new = [book.publish("a") for _ in range(10)]
     state = CatchUp((), {"a": 4}, asks=True)
+    assert state.position == {"a": 4}
     settle(state, book, 0.0)
     assert take(state) == new[5:]
 
