@@ -108,10 +108,11 @@ def status_tables(status: Status) -> list[RenderableType]:
         last = camera["last_frame_s"]
         counts = [camera["verdicts"].get(key, 0) for key in ("ok", "ng", "dropped", "late", "corrupt", "engine_error")]
         table.add_row(name, str(camera["frames"]), "-" if last is None else f"{last:.1f} s ago", *map(str, counts))
-    return [table, *(Text(sentence, "yellow") for sentence in status["why_not"]), *_journal_text(status.get("journal"))]
+    return [table, *(Text(sentence, "yellow") for sentence in status["why_not"]), *journal_text(status.get("journal"))]
 
 
-def _journal_text(journal: dict[str, Any] | None) -> list[Text]:
+def journal_text(journal: dict[str, Any] | None) -> list[Text]:
+    """Returns how a line's journal is, in red where verdicts went out that were not in it."""
     if journal is None:
         return []
     pictures = journal["pictures"]

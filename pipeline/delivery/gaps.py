@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NotRequired, TypedDict
 
+from engines.errors import ConfigError
 from pipeline.delivery.journal_reader import Series
 from pipeline.delivery.replay import Answer, Received, ReplayRequest
+from pipeline.delivery.way import MOST_EARLIER, Range, Way
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,6 @@ _PATIENCE_S = 1.0
 _QUIET_S = 1.0
 _LONGEST_S = 10.0
 _MOST_HELD = 10_000
-_MOST_EARLIER = 8
 
 
 class Mark(TypedDict):
@@ -34,59 +34,8 @@ class Mark(TypedDict):
     earlier: NotRequired[dict[str, int]]
 
 
-Position = dict[str, Mark]
-Since = Mapping[str, "int | Mark"]
-
-
-@dataclass
-class _Range:
-    """Sequences to ask for."""
-
-    epoch: str
-    first: int
-    last: int
-
-
-@dataclass
-class _Way:
-    """How far one camera is.
-
-    Attributes:
-        epoch: where it is; None where only a sequence is known, of whatever epoch is the newest.
-        next: the sequence that is due.
-        earlier: what would be due in epochs before.
-        plan: what to ask for, in this order, before anything else is handed over.
-        held: verdicts that came meanwhile, with the number of the survey that was asked for last.
-        unclear: whether a survey must say what comes next.
-        settled: the number of the survey that was used last.
-        heard: when its last verdict came.
-    """
-
-    epoch: str | None
-    next: int
-    heard: float
-    earlier: dict[str, int] = field(default_factory=dict)
-    plan: deque[_Range] = field(default_factory=deque)
-    held: deque[tuple[Received, int]] = field(default_factory=deque)
-    unclear: bool = False
-    settled: int = 0
-
-    @property
-    def behind(self) -> bool:
-        return bool(self.plan or self.held or self.unclear)
-
-    def due(self, epoch: str) -> int | None:
-        """The sequence that is due in an epoch; None where nothing of it was seen."""
-        return self.next if epoch == self.epoch else self.earlier.get(epoch)
-
-    def move(self, epoch: str, due: int) -> None:
-        if self.epoch not in (None, "", epoch):
-            assert self.epoch is not None
-            self.earlier[self.epoch] = self.next
-            while len(self.earlier) > _MOST_EARLIER:
-                del self.earlier[next(iter(self.earlier))]
-        self.earlier.pop(epoch, None)
-        self.epoch, self.next = epoch, due
+Position = dict[str, int | Mark]
+Since = Mapping[str, int | Mark]
 
 
 class CatchUp:
@@ -107,19 +56,28 @@ class CatchUp:
         self._cameras, self._asks, self._from_now = tuple(cameras), asks, since is None
         self.ready: deque[Received] = deque()
         self.missed = 0
-        self._ways: dict[str, _Way] = {}
+        self._ways: dict[str, Way] = {}
         self._position: Position = {}
-        for camera, mark in (since or {}).items():
-            if isinstance(mark, int):
-                self._ways[camera] = _Way(None, mark + 1, 0.0)
-                continue
-            earlier = {epoch: last + 1 for epoch, last in mark.get("earlier", {}).items()}
-            self._ways[camera] = _Way(mark["epoch"], mark["sequence"] + 1, 0.0, earlier)
-            self._position[camera] = mark
+        # What is left out of the past, until it is part of the position.
+        self._before: dict[str, dict[str, int]] = {}
+        try:
+            for camera, mark in (since or {}).items():
+                self._begin(camera, mark)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ConfigError(f"{since!r} is no subscriber's position; give one as `position` returned it") from error
+        self._silent: float | None = None
         self._asked: tuple[ReplayRequest, float] | None = None
         self._not_before = 0.0
         self._count = self._surveys = 0
         self._surveyed: float | None = None
+
+    def _begin(self, camera: str, mark: int | Mark) -> None:
+        self._position[camera] = mark
+        if isinstance(mark, int):
+            self._ways[camera] = Way(None, mark + 1, 0.0)
+            return
+        earlier = {epoch: last + 1 for epoch, last in mark.get("earlier", {}).items()}
+        self._ways[camera] = Way(mark["epoch"], mark["sequence"] + 1, 0.0, earlier)
 
     @property
     def position(self) -> Position:
@@ -131,11 +89,12 @@ class CatchUp:
         item = self.ready.popleft()
         verdict = item[0]
         mark = self._position.get(verdict.camera)
-        earlier = {} if mark is None else dict(mark.get("earlier", {}))
-        if mark is not None and mark["epoch"] != verdict.epoch:
+        earlier = self._before.pop(verdict.camera, {})
+        if mark is not None and not isinstance(mark, int):
+            earlier |= mark.get("earlier", {})
             earlier[mark["epoch"]] = mark["sequence"]
-            earlier.pop(verdict.epoch, None)
-            earlier = dict(list(earlier.items())[-_MOST_EARLIER:])
+        earlier.pop(verdict.epoch, None)
+        earlier = dict(list(earlier.items())[-MOST_EARLIER:])
         new = Mark(epoch=verdict.epoch, sequence=verdict.sequence)
         if earlier:
             new["earlier"] = earlier
@@ -150,7 +109,7 @@ class CatchUp:
             return
         way = self._ways.get(verdict.camera)
         if way is None:
-            way = self._ways[verdict.camera] = _Way("", 0, now)
+            way = self._ways[verdict.camera] = Way("", 0, now)
             if not self._asks or (self._from_now and self._surveyed is None):
                 way.move(verdict.epoch, verdict.sequence)
         elif way.epoch is None and not self._asks:
@@ -166,6 +125,7 @@ class CatchUp:
         if self._asked is not None and now - self._asked[1] < _PATIENCE_S:
             return None
         self._asked = None
+        self._complain(now)
         behind = next((way for way in self._ways.items() if way[1].plan), None)
         if self._surveyed is None or any(way.unclear for way in self._ways.values()) or self._quiet(now):
             request = self._number(do="series", cameras=self._cameras)
@@ -173,13 +133,21 @@ class CatchUp:
         elif behind is not None:
             camera, way = behind
             wanted = way.plan[0]
-            request = self._number(
-                do="read", camera=camera, epoch=wanted.epoch, first=wanted.first, last=wanted.last
-            )  # fmt: skip
+            request = self._number(do="read", camera=camera, epoch=wanted.epoch, first=wanted.first, last=wanted.last)
+            # The next question is about another camera.
+            self._ways[camera] = self._ways.pop(camera)
         else:
             return None
         self._asked = request, now
         return request
+
+    def _complain(self, now: float) -> None:
+        """Says so where verdicts wait for answers that do not come."""
+        if self._silent is None or not any(way.behind for way in self._ways.values()):
+            self._silent = now
+        elif now - self._silent >= _LONGEST_S:
+            log.warning("verdicts wait for missed ones, and the replay does not answer; is its address right?")
+            self._silent = now
 
     def unsent(self, now: float) -> None:
         """Says that the last request could not be sent: nobody is there."""
@@ -190,6 +158,7 @@ class CatchUp:
         """Takes an answer."""
         if self._asked is None:
             return
+        self._silent = None
         request = self._asked[0]
         if answer.retry_s is not None and answer.id in (0, request.id):
             self._asked, self._not_before = None, now + answer.retry_s
@@ -211,7 +180,7 @@ class CatchUp:
         quiet = [now - way.heard >= _QUIET_S for way in self._ways.values() if not way.behind]
         return since >= _LONGEST_S or (since >= _QUIET_S and (not self._ways or any(quiet)))
 
-    def _take(self, way: _Way, item: Received) -> bool:
+    def _take(self, way: Way, item: Received) -> bool:
         """Hands a verdict over, or drops one that was, or plans what must come before it; False where it must wait."""
         verdict = item[0]
         due = way.due(verdict.epoch)
@@ -226,21 +195,21 @@ class CatchUp:
             self._deliver(way, item)
             return True
         if verdict.epoch == way.epoch:
-            way.plan.append(_Range(verdict.epoch, way.next, verdict.sequence - 1))
+            way.plan.append(Range(verdict.epoch, way.next, verdict.sequence - 1))
         else:
             way.unclear = True
         return False
 
-    def _hold(self, way: _Way, item: Received) -> None:
+    def _hold(self, way: Way, item: Received) -> None:
         # One that finds no place is found missing later.
         if len(way.held) < _MOST_HELD:
             way.held.append((item, self._surveys))
 
-    def _deliver(self, way: _Way, item: Received) -> None:
+    def _deliver(self, way: Way, item: Received) -> None:
         way.move(item[0].epoch, item[0].sequence + 1)
         self.ready.append(item)
 
-    def _release(self, way: _Way) -> None:
+    def _release(self, way: Way) -> None:
         """Goes on with what was held, once all that was planned is there."""
         while way.held and not way.plan and not way.unclear:
             item, survey = way.held[0]
@@ -259,10 +228,16 @@ class CatchUp:
         for one in series:
             found.setdefault(one.camera, []).append(one)
         for camera, held in found.items():
-            if camera not in self._ways:
-                self._ways[camera] = _Way("", 0, 0.0)
-                if first and self._from_now:
-                    self._ways[camera].move(held[-1].epoch, held[-1].last + 1)
+            begins = camera not in self._ways
+            way = self._ways.setdefault(camera, Way("", 0, 0.0))
+            if first and self._from_now:
+                for one in held[-MOST_EARLIER:]:
+                    # What there is by now was not asked for, in whatever epoch.
+                    if way.due(one.epoch) is None:
+                        way.earlier[one.epoch] = one.last + 1
+                        self._before.setdefault(camera, {})[one.epoch] = one.last
+                if begins:
+                    way.move(held[-1].epoch, held[-1].last + 1)
                     self._position[camera] = Mark(epoch=held[-1].epoch, sequence=held[-1].last)
         for camera, way in self._ways.items():
             held = found.get(camera, [])
@@ -273,7 +248,7 @@ class CatchUp:
                 way.unclear, way.settled = False, number
                 self._release(way)
 
-    def _plan(self, camera: str, way: _Way, held: Sequence[Series]) -> None:
+    def _plan(self, camera: str, way: Way, held: Sequence[Series]) -> None:
         known = [index for index, one in enumerate(held) if way.due(one.epoch) is not None]
         # What lies before an epoch that is known is older than the position.
         for one in held[known[-1] if known else 0 :]:
@@ -282,9 +257,9 @@ class CatchUp:
                 self._miss(camera, due, one.first - 1)
             first = max(one.first, due or 0)
             if first <= one.last:
-                way.plan.append(_Range(one.epoch, first, one.last))
+                way.plan.append(Range(one.epoch, first, one.last))
 
-    def _page(self, way: _Way, request: ReplayRequest, answer: Answer) -> None:
+    def _page(self, way: Way, request: ReplayRequest, answer: Answer) -> None:
         wanted = way.plan[0]
         for item in answer.items:
             verdict = item[0]

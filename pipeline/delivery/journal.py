@@ -11,14 +11,14 @@ import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 from engines.closing import Closing
 from engines.errors import ConfigError
 from pipeline.config import JournalSection
-from pipeline.delivery.journal_file import Entry, WriterLock, open_writer, write_entries
-from pipeline.delivery.pictures import PictureKeeper, picture_folder
+from pipeline.delivery.journal_file import Entry, WriterLock, make_folder, open_writer, put_aside, write_entries
+from pipeline.delivery.pictures import PictureKeeper
 from pipeline.delivery.retention import Retention
 from pipeline.judge import Decided
 from pipeline.stage import Stage
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 _RETRY_S = 1.0
 _CHUNK = 500
 _BACKLOG_BYTES = 64 << 20
-_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def new_epoch() -> str:
@@ -70,7 +69,7 @@ class Journal(Closing):
         self._trouble: str | None = None
         self._retry_at = 0.0
         self._journaled = self._unjournaled = self._unkept = 0
-        _make_folder(settings.path)
+        make_folder(settings.path)
         self._heads: dict[str, int] = {}
         try:
             self._open()
@@ -104,10 +103,10 @@ class Journal(Closing):
                 entries = self._pack(batch, False)
         if self._trouble is None:
             self._journaled += len(entries)
-            for decided in batch:
-                self._pictures.offer(decided)
         else:
             self._keep(entries)
+        for decided in batch:
+            self._pictures.offer(decided)
         return [entry.parts for entry in entries]
 
     @property
@@ -122,10 +121,10 @@ class Journal(Closing):
         try:
             self._open()
             self._drain()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ConfigError) as error:
             self._trouble = str(error)
             self._retry_at = time.monotonic() + _RETRY_S
-            self._put_aside(error)
+            self._leave(error)
 
     def waiting(self, camera: str) -> list[Entry]:
         """Returns the entries of a camera that are not in the file yet, in their order."""
@@ -196,7 +195,7 @@ class Journal(Closing):
         try:
             connection = open_writer(self.path, self._settings.durability)
         except sqlite3.Error as error:
-            if not self._put_aside(error):
+            if not put_aside(self.path, error):
                 raise
             connection = open_writer(self.path, self._settings.durability)
         if self._trouble is None:
@@ -234,9 +233,13 @@ class Journal(Closing):
         self._epoch = new_epoch()
         self._retry_at = time.monotonic() + _RETRY_S
         log.error("the journal %s cannot be written (%s); verdicts go out marked as not journaled", self.path, error)
+        self._leave(error)
+
+    def _leave(self, error: Exception) -> None:
+        """Closes the file, to open it anew or another one in its place."""
         with self._writing:
             self._disconnect()
-        self._put_aside(error)
+        put_aside(self.path, error)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -244,26 +247,8 @@ class Journal(Closing):
                 self._connection.close()
         self._connection = None
 
-    def _put_aside(self, error: Exception) -> bool:
-        """Puts a damaged file aside and tells whether it did."""
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code not in _BROKEN:
-            return False
-        with self._writing:
-            self._disconnect()
-        aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
-        log.error("the journal %s is damaged (%s); it is put aside as %s and a new one begun", self.path, error, aside)
-        try:
-            for suffix in ("", "-wal", "-shm"):
-                with suppress(FileNotFoundError):
-                    Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
-        except OSError as failure:
-            log.error("%s cannot be put aside: %s", self.path, failure)
-            return False
-        return True
-
     def _keep(self, entries: list[Entry]) -> None:
-        """Keeps entries in memory until they can be written; those that find no place go out in another epoch."""
+        """Keeps entries in memory until they can be written; those that find no place never will be."""
         self._unjournaled += len(entries)
         size = sum(entry.size for entry in entries)
         with self._counting:
@@ -277,7 +262,7 @@ class Journal(Closing):
             self._overflowed = True
 
     def _drain(self) -> None:
-        chunk = [self._backlog[index] for index in range(min(_CHUNK, len(self._backlog)))]
+        chunk = list(islice(self._backlog, _CHUNK))
         if chunk:
             self._write(chunk, again=True)
             with self._counting:
@@ -291,16 +276,3 @@ class Journal(Closing):
             self._epoch, self._overflowed = new_epoch(), False
         self._trouble = None
         log.warning("the journal %s is written again; %d verdicts went out before that", self.path, self._unjournaled)
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"the folder {path.parent} of the journal cannot be made: {error.strerror or error}; give another path"
-        ) from error
-    if path.is_dir():
-        raise ConfigError(f"the journal {path} is a folder; give the path of a file")
-    if picture_folder(path).is_file():
-        raise ConfigError(f"{picture_folder(path)} is in the way of the journal's pictures; move it")

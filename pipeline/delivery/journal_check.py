@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from engines.closing import Closing
-from engines.errors import DataError
 from pipeline.delivery.journal_file import Entry, open_reader
 from pipeline.delivery.journal_reader import JournalReader
 from pipeline.delivery.pictures import picture_folder
@@ -40,6 +39,11 @@ class Verification:
     def good(self) -> bool:
         """Whether nothing is wrong."""
         return not self.faults
+
+    def add(self, fault: str) -> None:
+        """Adds a fault, if there are not too many by now."""
+        if len(self.faults) < _MOST_FAULTS:
+            self.faults.append(fault)
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as plain values."""
@@ -73,12 +77,10 @@ class JournalCheck(Closing):
             found.faults += self._structure()
             found.epochs = int(self._connection.execute("SELECT count(*) FROM epochs").fetchone()[0])
             for fault in self._sequences():
-                found.faults.append(fault)
-                if len(found.faults) >= _MOST_FAULTS:
-                    break
+                found.add(fault)
             self._messages(found)
         except sqlite3.Error as error:
-            found.faults.append(f"SQLite cannot read all of it ({error})")
+            found.add(f"SQLite cannot read all of it ({error})")
         return found
 
     def close(self) -> None:
@@ -107,32 +109,38 @@ class JournalCheck(Closing):
     def _messages(self, found: Verification) -> None:
         root = picture_folder(self._path)
         rows = self._connection.execute(
-            "SELECT picture, epochs.id, camera, sequence, captured_at, verdict, body, heatmap FROM verdicts "
-            "LEFT JOIN epochs ON epochs.number = verdicts.epoch"
+            "SELECT verdicts.id, picture, epochs.id, camera, sequence, captured_at, verdict, body, heatmap "
+            "FROM verdicts LEFT JOIN epochs ON epochs.number = verdicts.epoch"
         )
-        for picture, *row in rows:
+        missing: list[tuple[int, str]] = []
+        for number, picture, *row in rows:
             entry = Entry(*row)
             found.verdicts += 1
-            fault = _message_fault(entry)
-            if fault is None and not unpack(entry.parts)[0].journaled:
-                found.waited += 1
+            fault = self._message_fault(entry, found)
+            if fault is not None:
+                found.add(f"camera {entry.camera}, sequence {entry.sequence}: {fault}")
             if picture is not None:
                 found.pictures += 1
                 if not (root / picture).is_file():
-                    fault = fault or f"its picture {picture} is missing"
-            if fault is not None and len(found.faults) < _MOST_FAULTS:
-                found.faults.append(f"camera {entry.camera}, sequence {entry.sequence}: {fault}")
+                    missing.append((number, picture))
+        self._connection.execute("COMMIT")
+        for number, picture in missing:
+            # One that the line removed since, being too old, is not missing.
+            still = self._connection.execute("SELECT 1 FROM verdicts WHERE id = ? AND picture = ?", (number, picture))
+            if still.fetchone() is not None:
+                found.add(f"the picture {picture} is missing")
 
-
-def _message_fault(entry: Entry) -> str | None:
-    try:
-        verdict, heatmap = unpack(entry.parts)
-    except (WireError, DataError) as error:
-        return str(error)
-    said = (verdict.epoch, verdict.camera, verdict.sequence, verdict.captured_at, verdict.verdict)
-    held = (entry.epoch, entry.camera, entry.sequence, entry.captured_at, entry.verdict)
-    if said != held:
-        return f"the message says {said} and the journal {held}"
-    if (heatmap is None) != (entry.heatmap is None):
-        return "its heatmap is missing"
-    return None
+    @staticmethod
+    def _message_fault(entry: Entry, found: Verification) -> str | None:
+        try:
+            verdict, heatmap = unpack(entry.parts)
+        except WireError as error:
+            return str(error)
+        found.waited += int(not verdict.journaled)
+        said = (verdict.epoch, verdict.camera, verdict.sequence, verdict.captured_at, verdict.verdict)
+        held = (entry.epoch, entry.camera, entry.sequence, entry.captured_at, entry.verdict)
+        if said != held:
+            return f"the message says {said} and the journal {held}"
+        if (heatmap is None) != (entry.heatmap is None):
+            return "its heatmap is missing"
+        return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +17,10 @@ from engines.closing import Closing
 from engines.errors import ConfigError
 from pipeline.verdicts import TOPIC
 
+log = logging.getLogger(__name__)
+
 SCHEMA_VERSION = 1
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY_S = 0.1
 _WAL_KEPT_BYTES = 32 << 20
 _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
@@ -97,6 +102,38 @@ class WriterLock(Closing):
         if self._handle >= 0:
             os.close(self._handle)
         self._handle = -1
+
+
+def make_folder(path: Path) -> None:
+    """Makes the folder of a journal.
+
+    Raises:
+        ConfigError: it cannot be made, or the journal's path is a folder itself.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the folder {path.parent} of the journal cannot be made: {error.strerror or error}; give another path"
+        ) from error
+    if path.is_dir():
+        raise ConfigError(f"the journal {path} is a folder; give the path of a file")
+
+
+def put_aside(path: Path, error: Exception) -> bool:
+    """Renames a journal where the error says that it is damaged, and tells whether it did."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+        return False
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
+    log.error("the journal %s is damaged (%s); it is put aside as %s and a new one begun", path, error, aside)
+    try:
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+    except OSError as failure:
+        log.error("%s cannot be put aside: %s", path, failure)
+        return False
+    return True
 
 
 def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:

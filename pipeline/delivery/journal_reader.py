@@ -83,8 +83,12 @@ class JournalReader(Closing):
             raise DataError(f"there is no journal {path}; give the path that stands under [journal] of the line file")
         try:
             self._connection = open_reader(path)
+        except sqlite3.Error as error:
+            raise DataError(f"{path} cannot be opened ({error})") from error
+        try:
             version = schema_version(self._connection)
         except sqlite3.Error as error:
+            self._connection.close()
             raise DataError(f"{path} cannot be read as a journal ({error})") from error
         if version != SCHEMA_VERSION:
             self._connection.close()

@@ -92,12 +92,14 @@ class PictureKeeper(Stage):
         self._complained = float("-inf")
 
     def offer(self, decided: Decided) -> None:
-        """Hands over a frame whose verdict is in the journal; never waits."""
+        """Hands over a frame with its verdict; never waits."""
         verdict, image = decided.verdict, decided.frame.image
         if self._which == "none" or image is None or (self._which == "ng" and verdict.verdict != "ng"):
             return
         heatmap = None if decided.heatmap is None else decided.heatmap.grid
-        if self._wanted.qsize() >= _WAITING:
+        if not verdict.journaled:
+            self._drop(verdict, "its verdict is not in the journal yet")
+        elif self._wanted.qsize() >= _WAITING:
             self._drop(verdict, "the disk is too slow for so many")
         else:
             self._wanted.put_nowait(_Wanted(verdict, image, heatmap))

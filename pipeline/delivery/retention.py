@@ -69,7 +69,8 @@ class Retention(Stage):
         if Path(f"{self._path}-wal").stat().st_size < _LOG_BYTES:
             return
         # On a connection of its own: verdicts are written meanwhile.
-        connection = sqlite3.connect(self._path, timeout=0.0, isolation_level=None)
+        address = f"{self._path.absolute().as_uri()}?mode=rw"
+        connection = sqlite3.connect(address, timeout=0.0, isolation_level=None, uri=True)
         try:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         finally:

@@ -27,11 +27,12 @@ def ask(url: str) -> tuple[int, dict[str, object]]:
 
 @pytest.mark.usefixtures("no_thread_left")
 def test_a_line_says_when_it_is_ready_and_what_it_did(
-    drawn: Path, bundle_path: Path, endpoint: str, taktline: RunTaktline
+    drawn: Path, bundle_path: Path, endpoint: str, tmp_path: Path, taktline: RunTaktline
 ) -> None:
     settings = config(
-        bundle_path, f"replay:{drawn}", endpoint, metrics={"bind": "127.0.0.1:0"}, publish={"verdicts": endpoint}
-    )
+        bundle_path, f"replay:{drawn}", endpoint, metrics={"bind": "127.0.0.1:0"}, publish={"verdicts": endpoint},
+        journal={"path": tmp_path / "line.journal"},
+    )  # fmt: skip
     with Line(settings, watched=True) as line:
         assert line.health is not None
         url = line.health.address
@@ -48,11 +49,14 @@ def test_a_line_says_when_it_is_ready_and_what_it_did(
         assert sum(camera["verdicts"].values()) == 18
         assert set(camera["verdicts"]) <= {"ok", "ng"}
         assert status["bundle"] == line.bundle.short_id
+        journal = status["journal"]
+        assert (journal["journaled"], journal["unjournaled"], journal["trouble"]) == (18, 0, None)  # type: ignore[index]
         assert ask(f"{url}/nothing")[0] == 404
         done = taktline("status", url)
         assert done.returncode == 0, done.stderr
         assert "ready" in done.stdout
         assert "top" in done.stdout
+        assert "journal: 18 verdicts" in done.stdout
     gone = taktline("status", url)
     assert gone.returncode == 2
     assert "no line answers" in gone.stderr

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from engines.errors import ConfigError
 from pipeline.delivery.gaps import CatchUp, Position
 from pipeline.delivery.journal_reader import Series
 from pipeline.delivery.replay import Answer, ReplayRequest
@@ -106,14 +107,37 @@ def test_an_epoch_that_ended_with_a_crash_is_left_for_the_one_before() -> None:
     for verdict in lost:
         state.came((verdict, None), now)
     now = settle(state, book, now)
-    state = CatchUp((), {**state.position}, asks=True) if not (got := take(state)) else state
-    assert got == [*before, *lost]
+    assert take(state) == [*before, *lost]
     again = CatchUp((), state.position, asks=True)
     after = [book.publish("a") for _ in range(3)]
     for each in (state, again):
         each.came((after[2], None), now)
         settle(each, book, now)
         assert take(each) == after
+
+
+def test_one_that_begins_while_the_disk_is_full_is_not_told_the_past() -> None:
+    book = Book()
+    for _ in range(20):
+        book.publish("a")
+    state = CatchUp((), None, asks=True)
+    live = dataclasses.replace(book.verdicts[-1], epoch="f0", sequence=20, journaled=False)
+    state.came((live, None), 0.0)
+    now = settle(state, book, 0.0)
+    assert take(state) == [live]
+    again = CatchUp((), state.position, asks=True)
+    after = [book.publish("a") for _ in range(3)]
+    state.came((after[2], None), now)
+    for each in (state, again):
+        settle(each, book, now)
+    assert take(state) == after
+    assert take(again) == after
+
+
+def test_what_is_no_position_is_told() -> None:
+    for nonsense in ({"a": "x"}, {"a": {"epoch": "e0"}}, [1], {"a": {"epoch": "e0", "sequence": "x"}}):
+        with pytest.raises(ConfigError, match="no subscriber's position"):
+            CatchUp((), nonsense, asks=True)  # type: ignore[arg-type]
 
 
 def test_from_now_on_begins_with_the_newest_and_misses_nothing_after_it() -> None:
@@ -137,6 +161,7 @@ def test_a_plain_number_counts_in_the_newest_epoch() -> None:
     book.epoch, book.sequence["a"] = "e1", 0
     new = [book.publish("a") for _ in range(10)]
     state = CatchUp((), {"a": 4}, asks=True)
+    assert state.position == {"a": 4}
     settle(state, book, 0.0)
     assert take(state) == new[5:]
 
@@ -167,14 +192,15 @@ def test_other_cameras_flow_while_one_catches_up() -> None:
     book = Book()
     state = CatchUp((), {}, asks=True)
     now = settle(state, book, 0.0)
-    a, b = [book.publish("a") for _ in range(3)], [book.publish("b") for _ in range(2)]
-    state.came((b[0], None), now)
-    now = settle(state, book, now)
-    take(state)
+    b = [book.publish("b")]
     book.publish("a")
-    late = book.publish("a")
-    state.came((late, None), now)
+    now = settle(state, book, now)
+    assert len(take(state)) == 2
+    a = [book.publish("a") for _ in range(3)]
+    late = a.pop()
+    b.append(book.publish("b"))
     state.came((b[1], None), now)
-    assert take(state) == [] or a
+    assert take(state) == [b[1]]
     settle(state, book, now)
+    assert take(state) == [*a, late]
     assert state.missed == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import inspect
 import json
@@ -238,7 +237,7 @@ def test_the_example_works_as_pasted(publish: dict[str, Any], tmp_path: Path) ->
     text = inspect.getdoc(VerdictSubscriber)
     assert text is not None
     example = textwrap.dedent(text.split("earlier run stopped.\n", 1)[1].split("\nArgs:", 1)[0])
-    ast.parse(example)
+    assert example.strip() in (ROOT / "README.md").read_text()
     for address, own in (("5556", publish["verdicts"]), ("5557", publish["replay"])):
         example = example.replace(f"tcp://127.0.0.1:{address}", own)
     (tmp_path / "example.py").write_text(example)
@@ -284,3 +283,24 @@ def test_what_waits_for_a_full_disk_can_be_had_as_well(publish: dict[str, Any], 
         with open_subscriber(publish, since={}) as later:
             assert [later.receive(30)[0] for _ in published] == published
     assert got == published
+
+
+def test_watch_asks_for_what_it_missed(publish: dict[str, Any], tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "taktline", "watch", publish["verdicts"], "--replay", publish["replay"], "--json",
+        "--count", "300", "--timeout", "60",
+    ]  # fmt: skip
+    publish = publish | {"queue": 1}
+    with (
+        Running(publish, {"path": tmp_path / "line.journal"}) as running,
+        (tmp_path / "seen").open("w+") as seen,
+        subprocess.Popen(command, cwd=ROOT, stdout=seen) as watch,
+    ):
+        running.delivery.socket.await_subscribers(1, 60, threading.Event())
+        while watch.poll() is None:
+            running.publish(50)
+            time.sleep(0.05)
+        seen.seek(0)
+        found = [json.loads(line)["sequence"] for line in seen]
+    assert watch.returncode == 0
+    assert found == list(range(found[0], found[0] + 300))
