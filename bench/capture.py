@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from engines.errors import TaktlineError
-from pipeline.config import CameraConfig
+from pipeline.camera_config import CameraConfig
 from pipeline.sources import open_source
 
 Way = Literal["threads", "processes"]

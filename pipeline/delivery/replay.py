@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 import msgpack
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.config import Name
 from pipeline.delivery.journal_file import Entry
 from pipeline.delivery.journal_reader import Series
+from pipeline.section import Name
 from pipeline.verdicts import TOPIC, Heatmap, Verdict, WireError, unpack
 
 REPLAY_VERSION = 1

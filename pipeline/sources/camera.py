@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from engines.errors import ConfigError
 from engines.image import Image
-from pipeline.config import CameraConfig
+from pipeline.camera_config import CameraConfig
 from pipeline.frames import Frame
 from pipeline.sources.device import CameraError, Device, Picture, VideoEnded, redact
 from pipeline.sources.gige import GigeDevice

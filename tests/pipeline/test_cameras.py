@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from engines.errors import ConfigError, DataError
-from pipeline.config import CameraConfig, check_config
+from pipeline.camera_config import CameraConfig
+from pipeline.config import check_config
 from pipeline.line import Line
 from pipeline.sources import open_source
 from pipeline.sources.camera import arrange

@@ -17,7 +17,7 @@ import pytest
 import zmq
 
 from engines.errors import ConfigError, DataError, TaktlineError
-from pipeline.config import CameraConfig
+from pipeline.camera_config import CameraConfig
 from pipeline.delivery.subscriber import VerdictSubscriber
 from pipeline.frames import Frame
 from pipeline.line import Line

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from engines.errors import ConfigError, TaktlineError
-from pipeline.config import CameraConfig, check_config
+from pipeline.camera_config import CameraConfig
+from pipeline.config import check_config
 from pipeline.control import Order, tell_line
 from pipeline.frames import Frame
 from pipeline.sources import open_source

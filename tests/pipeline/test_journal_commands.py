@@ -129,9 +129,7 @@ def test_a_mistake_is_told_in_a_sentence(
     assert "Traceback" not in done.stderr
 
 
-def test_a_missing_package_names_its_extra(
-    journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_names_its_extra(journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with JournalReader(journal) as reader, pytest.raises(TaktlineError, match=r"taktline\[parquet\]"):
         export(reader.find(Selection()), tmp_path / "all.parquet")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from engines.errors import ConfigError, DataError
-from pipeline.config import CameraConfig
+from pipeline.camera_config import CameraConfig
 from pipeline.frames import Frame
 from pipeline.sources import open_source
 from pipeline.sources.folder import FolderSource

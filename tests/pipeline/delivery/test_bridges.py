@@ -65,7 +65,6 @@ class BridgeProcess:
         assert self._process.wait(60) == 2, self._log.read_text()
         return " ".join(self._log.read_text().split())
 
-
     def kill(self) -> None:
         """Leaves nothing behind, whatever failed."""
         self._process.kill()
