@@ -13,7 +13,7 @@ import numpy as np
 from engines.errors import EngineUnavailable
 
 _PICTURES, _CHANNELS, _SIDE = 4, 1024, 32
-_LEAST_RUNS, _LEAST_S = 10, 2.0
+_LEAST_RUNS, _LEAST_S = 10, 3.0
 
 
 def operations_per_picture(model: Path) -> float:

@@ -165,6 +165,7 @@ def peers(
     engine: EngineOption = "auto",
     precision: PrecisionOption = "auto",
     max_batch: MaxBatchOption = 8,
+    torch_batch: Annotated[int, typer.Option(min=1, max=256, help="Pictures that PyTorch gets at once.")] = 32,
     seconds: SecondsOption = 10.0,
     json_file: JsonFile = None,
     report: ReportFile = None,
@@ -179,7 +180,7 @@ def peers(
     opened, machine = _prepare(bundle, json_file, report)
     settings = LineSettings(opened, data, engine, precision, max_batch=max_batch, seconds=seconds)
     with _progress() as show:
-        found = bench_peers(settings, anomalib_python, show)
+        found = bench_peers(settings, anomalib_python, torch_batch, show)
     _hand_out("peers", opened, machine, settings.to_json(), found.runs, found.figures, (), json_file, report)
 
 

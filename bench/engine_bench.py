@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bench.agreement import list_engines
 from bench.histogram import LatencyHistogram, Percentiles
 from bench.machine import peak_memory_mb
 from bench.pictures import map_frames
@@ -22,11 +21,11 @@ from bench.windows import Measured, Window, take_turns
 from engines.bundle import Bundle, open_bundle
 from engines.closing import Closing
 from engines.engine import EXACT, Engine, Frames, Scores
-from engines.errors import ConfigError
-from engines.registry import engine_class, open_engine
+from engines.errors import ConfigError, EngineUnavailable
+from engines.registry import ENGINES, engine_class, open_engine
 
 _WARM_UP_S, _WARM_UP_RUNS = 0.2, 10
-_LEAST_RUNS = 5
+_LEAST_RUNS = 3
 
 Clock = Callable[[], int]
 Report = Callable[[str, int, int], None]
@@ -76,16 +75,16 @@ def choose_engines(bundle: Bundle, names: Sequence[str], precisions: Sequence[st
     Raises:
         ConfigError: an engine or precision that is asked for is not to be had here.
     """
-    states = {state.name: state for state in reversed(list_engines())}
-    for name in names:
-        if name not in states:
-            engine_class(name)
-        if states[name].reason is not None:
-            raise ConfigError(f"the engine {name} cannot run here: {states[name].reason}")
     choices = []
-    for name in names or [name for name in reversed(states) if states[name].reason is None]:
-        device = states[name].device
-        for fast in engine_class(name).precisions_for(bundle, device):
+    for name in names or ENGINES:
+        found = engine_class(name)
+        try:
+            device = found.devices()[0]
+        except EngineUnavailable as error:
+            if names:
+                raise ConfigError(f"the engine {name} cannot run here: {error}") from error
+            continue
+        for fast in found.precisions_for(bundle, device):
             offered = [fast] if fast == EXACT or fast not in bundle.manifest.bands else [fast, f"{fast}+{EXACT}"]
             choices += [Choice(name, device, item) for item in offered if not precisions or item in precisions]
     if not choices:

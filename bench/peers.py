@@ -23,7 +23,6 @@ from engines.engine import EXACT
 from engines.errors import TaktlineError
 
 _SCRIPT = Path(__file__).with_name("anomalib_peer.py")
-_TORCH_BATCH = 32
 _ROUNDS = 3
 _MOST_FILES = 40
 _PATIENCE_S = 1800.0
@@ -43,12 +42,13 @@ class PeersReport:
     figures: dict[str, float]
 
 
-def bench_peers(settings: LineSettings, anomalib: Path | None, report: Report) -> PeersReport:
+def bench_peers(settings: LineSettings, anomalib: Path | None, torch_batch: int, report: Report) -> PeersReport:
     """Measures PyTorch eager, the engines, the line, anomalib and the arithmetic limit.
 
     Args:
         settings: bundle, pictures, the engine's settings and the seconds of each measurement.
         anomalib: the Python of an environment with anomalib, or None to leave it out.
+        torch_batch: pictures that PyTorch gets at once.
         report: told what is done.
 
     Raises:
@@ -61,8 +61,9 @@ def bench_peers(settings: LineSettings, anomalib: Path | None, report: Report) -
     with stored_frames(pictures, settings.bundle.size) as frames:
         report("PyTorch and the engines in turn", 0, steps)
         name = "openvino" if settings.engine == "auto" else settings.engine
-        choices = choose_engines(settings.bundle, [name], ())
-        plan: list[tuple[Choice, list[int]]] = [(Choice("torch", "cpu", EXACT), [_TORCH_BATCH])]
+        wanted = () if settings.precision == "auto" else (settings.precision,)
+        choices = choose_engines(settings.bundle, [name], wanted)
+        plan: list[tuple[Choice, list[int]]] = [(Choice("torch", "cpu", EXACT), [torch_batch])]
         plan += [(choice, [1, settings.max_batch]) for choice in choices]
         today, *ours = bench_engines(settings.bundle, plan, frames, settings.seconds / 2, None, _quiet)
     report("the line", 1, steps)

@@ -19,7 +19,7 @@ from engines.image import Image, read_image, resize_frame
 
 Decode = Literal["memory", "raw", "jpeg", "png"]
 
-_DRAWN = 8
+_DRAWN = 3
 _JPEG_QUALITY = 95
 
 
@@ -52,7 +52,8 @@ def stored_frames(pictures: Sequence[Image], size: tuple[int, int]) -> Iterator[
 
 def map_frames(path: Path) -> Frames:
     """Maps stored frames into memory, and brings them there."""
-    frames: Frames = np.load(path, mmap_mode="r")
+    # Writable, though nobody writes: PyTorch warns of arrays that are not.
+    frames: Frames = np.load(path, mmap_mode="c")
     frames.max()
     return frames
 

@@ -118,7 +118,8 @@ def _draw_batches(axes: Axes, runs: list[Run]) -> None:
         ordered = sorted(group, key=lambda run: int(run.settings["batch"] or 0))
         batches = [int(run.settings["batch"] or 0) for run in ordered]
         axes.plot(batches, [run.images_per_s for run in ordered], color=colour, marker="o", markersize=3, label=name)
-    axes.set(xscale="log", xlabel="batch size", ylabel="images a second", ylim=(0, None))
+    axes.set(xscale="log", xlabel="batch size", ylabel="images a second")
+    axes.set_ylim(0, 1.1 * max(run.images_per_s for run in runs))
     sizes = sorted({int(run.settings["batch"] or 0) for run in runs})
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
@@ -126,17 +127,22 @@ def _draw_batches(axes: Axes, runs: list[Run]) -> None:
 
 
 def _draw_split(axes: Axes, runs: list[Run]) -> None:
-    shown = [run for run in runs if "/s" not in run.name][-_MOST_CURVES:] or runs[-_MOST_CURVES:]
+    """In shares, for a line that is saturated would make all others a hair's breadth."""
+    kind = "line" if any(run.kind == "line" for run in runs) else "engine"
+    own = [run for run in runs if run.kind == kind]
+    shown = [run for run in own if "/s" not in run.name][-_MOST_CURVES:] or own[-_MOST_CURVES:]
     steps = list(dict.fromkeys(step for run in shown for step in run.split_ms))
+    totals = np.array([sum(part["mean"] for part in run.split_ms.values()) for run in shown])
     left = np.zeros(len(shown))
     for step, colour in zip(steps, _COLOURS, strict=False):
-        widths = np.array([run.split_ms.get(step, {}).get("mean", 0.0) for run in shown])
+        widths = np.array([run.split_ms[step]["mean"] for run in shown]) / totals * 100
         axes.barh(range(len(shown)), widths, left=left, color=colour, label=step.replace("_", " "))
         left += widths
-    axes.set_yticks(range(len(shown)), [run.name for run in shown], fontsize=8)
+    names = [f"{run.name}\n{total:.1f} ms" for run, total in zip(shown, totals, strict=True)]
+    axes.set_yticks(range(len(shown)), names, fontsize=8)
     axes.invert_yaxis()
-    axes.set(xlabel="mean (ms)")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set(xlabel="share of the mean (%)", xlim=(0, 100))
+    axes.legend(frameon=False, fontsize=8, ncols=len(steps), loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def _draw_soak(axes: Axes, results: Results) -> None:

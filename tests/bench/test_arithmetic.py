@@ -21,6 +21,7 @@ from bench.results import Run
 from bench.windows import Window, agree, take_turns
 from engines.engine import Engine, Frames, Scores, Timing
 from engines.errors import DataError, TaktlineError
+from pipeline.frames import Reason
 from pipeline.verdicts import Latency, Outcome, Verdict
 
 FRAMES = np.zeros((10, 32, 32, 3), np.uint8)
@@ -104,7 +105,7 @@ def test_an_unsteady_tail_is_unsteady() -> None:
     assert not only.steady
 
 
-def verdict(score: float | None, latency: Latency, reason: str | None = None) -> Verdict:
+def verdict(score: float | None, latency: Latency, reason: Reason | None = None) -> Verdict:
     outcome: Outcome = "uninspected" if reason else "ok"
     return Verdict("line", "camera-0", 0, outcome, reason, score, 2.0, (), None, 0, latency, "known", "f32", True, "0")
 

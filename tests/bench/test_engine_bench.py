@@ -108,11 +108,11 @@ def test_a_missing_anomalib_is_told(tmp_path: Path) -> None:
         check_anomalib(tmp_path / "python")
 
 
-def test_peers_side_by_side(bundle_path: Path) -> None:
-    settings = LineSettings(open_bundle(bundle_path), precision="f32", max_batch=2, seconds=0.4, warm_up=0.2)
-    found = bench_peers(settings, None, lambda *_: None)
+def test_peers_side_by_side(bundle_path: Path, drawn: Path) -> None:
+    settings = LineSettings(open_bundle(bundle_path), drawn, precision="f32", max_batch=2, seconds=0.4, warm_up=0.2)
+    found = bench_peers(settings, None, 2, lambda *_: None)
     names = [run.name for run in found.runs]
-    assert names[0] == "torch cpu f32, batch 32"
+    assert names[0] == "torch cpu f32, batch 2"
     assert names[-1].startswith("arithmetic limit")
     assert {"openvino cpu f32, batch 2", "the line, pixels in memory", "the line, PNG files in memory"} <= set(names)
     assert all(run.ratio is not None and run.ratio > 0 for run in found.runs)

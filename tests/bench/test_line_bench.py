@@ -22,21 +22,23 @@ from tests.conftest import RunTaktline
 
 
 @contextmanager
-def timed_line(bundle: Path, service_ms: float, stalls: int = -1, stall_ms: float = 0) -> Iterator[LineBench]:
+def timed_line(
+    bundle: Path, data: Path, service_ms: float, stalls: int = -1, stall_ms: float = 0
+) -> Iterator[LineBench]:
     """A line with an engine of known speed, loaded by another process."""
     command = [sys.executable, "-m", "tests.peers.timed_line", str(service_ms), str(stalls), str(stall_ms)]
     values = {"line": {"name": "timed"}, "model": {"bundle": str(bundle), "max_batch": 4}}
     with (
         LineProcess(values, 1, command) as line,
-        Remote("the loader", Loader, line.feeds, None, open_bundle(bundle).size, "memory") as loader,
+        Remote("the loader", Loader, line.feeds, data, open_bundle(bundle).size, "memory") as loader,
     ):
         assert line.status["engine"]["name"] == "timed"
         yield LineBench(line, loader)
 
 
-def test_a_known_service_time_and_a_stall_are_found_again(bundle_path: Path) -> None:
+def test_a_known_service_time_and_a_stall_are_found_again(bundle_path: Path, drawn: Path) -> None:
     """An open loop sees a stall in every frame that came meanwhile, a closed one in a single frame."""
-    with timed_line(bundle_path, 60, stalls=25, stall_ms=500) as bench:
+    with timed_line(bundle_path, drawn, 60, stalls=25, stall_ms=500) as bench:
         # Few enough a second that each is a batch of its own.
         steady = bench.measure("steady", make_schedule("constant", 5, 4), 0.0, {})
         stalled = bench.measure("stalled", make_schedule("constant", 10, 4), 0.0, {})
@@ -54,10 +56,10 @@ def test_a_known_service_time_and_a_stall_are_found_again(bundle_path: Path) -> 
         assert counts[values >= least].sum() >= frames
 
 
-def test_a_line_that_cannot_start_or_dies_says_why(bundle_path: Path, tmp_path: Path) -> None:
+def test_a_line_that_cannot_start_or_dies_says_why(bundle_path: Path, drawn: Path, tmp_path: Path) -> None:
     with pytest.raises(TaktlineError, match=r"ended with exit code 2: .*no model\s+bundle"):
         LineProcess({"model": {"bundle": str(tmp_path)}}, 1)
-    with timed_line(bundle_path, 10) as bench:
+    with timed_line(bundle_path, drawn, 10) as bench:
         bench._line._process.kill()
         with pytest.raises(TaktlineError, match="ended with exit code -9"):
             bench.play(make_schedule("constant", 10, 1))
@@ -105,12 +107,12 @@ def test_bench_line(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: Ru
 
 
 def test_bench_line_searches_the_limit_beside_the_bare_engine(
-    bundle_path: Path, tmp_path: Path, taktline: RunTaktline
+    bundle_path: Path, drawn: Path, tmp_path: Path, taktline: RunTaktline
 ) -> None:
     file = tmp_path / "limit.json"
     done = taktline(
-        "bench", "line", "--bundle", bundle_path, "--find-limit", "--takt", 1500, "--seconds", 0.6, "--warm-up", 0.3,
-        "--max-batch", 2, "--precision", "f32", "--json", file,
+        "bench", "line", "--bundle", bundle_path, "--data", drawn, "--find-limit", "--takt", 1500, "--seconds", 0.6,
+        "--warm-up", 0.2, "--max-batch", 2, "--precision", "f32", "--json", file,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = read_results(file)
@@ -124,11 +126,11 @@ def test_bench_line_searches_the_limit_beside_the_bare_engine(
         assert figures["half_p99_over_p50"] >= 1
 
 
-def test_bench_soak(bundle_path: Path, tmp_path: Path, taktline: RunTaktline) -> None:
+def test_bench_soak(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: RunTaktline) -> None:
     file, page = tmp_path / "soak.json", tmp_path / "soak.html"
     done = taktline(
-        "bench", "soak", "--bundle", bundle_path, "--minutes", 0.05, "--sample", 1, "--rate", 6, "--precision", "f32",
-        "--json", file, "--report", page,
+        "bench", "soak", "--bundle", bundle_path, "--data", drawn, "--minutes", 0.05, "--sample", 1, "--rate", 6,
+        "--precision", "f32", "--json", file, "--report", page,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = read_results(file)
