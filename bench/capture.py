@@ -5,17 +5,18 @@ Threads that waited for the interpreter's lock would fall behind processes, whic
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import os
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from engines.errors import TaktlineError
 from pipeline.camera_config import CameraConfig
+from pipeline.frames import Frame
 from pipeline.sources import open_source
 
 Way = Literal["threads", "processes"]
@@ -95,7 +96,7 @@ def _read(config: CameraConfig, seconds: float, barrier: Any, answers: Any, own_
     over = threading.Event()
     silent = threading.Timer(_OPEN_S, over.set)
     silent.start()
-    frames = itertools.chain.from_iterable(open_source(config).frames(over) for _ in iter(over.is_set, True))
+    frames = _frames(config, over)
     try:
         if next(frames, None) is None:
             answers.put(None)
@@ -111,6 +112,16 @@ def _read(config: CameraConfig, seconds: float, barrier: Any, answers: Any, own_
     finally:
         silent.cancel()
         over.set()
+
+
+def _frames(config: CameraConfig, over: threading.Event) -> Iterator[Frame]:
+    """Yields a source's frames, and again from its start where it ends, unless it gives none at all."""
+    came = True
+    while came and not over.is_set():
+        came = False
+        for frame in open_source(config).frames(over):
+            came = True
+            yield frame
 
 
 def _cpu_s() -> float:
