@@ -79,7 +79,8 @@ def _engine_table(runs: Sequence[Run]) -> RenderableType:
     table = Table(
         title="engines alone",
         caption="images a second with batches in flight; milliseconds and their variation of one batch alone"
-        + (f"; ratio to {baseline}" if baseline else ""),
+        + (f"; ratio to {baseline}" if baseline else "")
+        + ("; *: unstable, no three windows in a row agreed" if any(run.steady is False for run in runs) else ""),
     )
     table.add_column("")
     for name in ["images/s", *_PERCENTILES.values(), "cv", "MB", *(["ratio"] if baseline else [])]:
@@ -131,8 +132,12 @@ def _peer_table(runs: Sequence[Run]) -> RenderableType:
 
 
 def _rate(run: Run) -> str:
-    return f"{run.images_per_s:.1f}" + (" (unstable)" if run.steady is False else "")
+    return f"{run.images_per_s:.1f}" + ("*" if run.steady is False else "")
 
 
 def _latency(run: Run) -> list[str]:
-    return [f"{run.latency_ms[name]:.1f}" if name in run.latency_ms else "-" for name in _PERCENTILES]
+    return [_short(run.latency_ms[name]) if name in run.latency_ms else "-" for name in _PERCENTILES]
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"

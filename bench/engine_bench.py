@@ -255,6 +255,7 @@ def bench_engines(
             candidate.worker.ask("warm_up", candidate.batch)
         measures = [partial(candidate.measure, seconds) for candidate in candidates]
         measured = take_turns(measures, index, lambda done, total: report("steady", done, total))
+        report("done", len(names), len(names))
         return [one.run(result, names[index]) for one, result in zip(candidates, measured, strict=True)]
 
 

@@ -15,7 +15,7 @@ import cv2
 
 from bench.arithmetic import operations_per_picture, operations_per_second
 from bench.engine_bench import Choice, Report, bench_engines, choose_engines
-from bench.line_suite import LineSettings, loaded_line
+from bench.line_suite import TOO_MUCH, LineSettings, loaded_line
 from bench.pictures import load_pictures, stored_frames
 from bench.results import Run
 from engines.bundle import MODEL_F32
@@ -26,7 +26,6 @@ _SCRIPT = Path(__file__).with_name("anomalib_peer.py")
 _ROUNDS = 3
 _MOST_FILES = 40
 _PATIENCE_S = 1800.0
-_TOO_MUCH = 1.25
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def _line(settings: LineSettings, fastest: float) -> Run:
     source = "pixels in memory" if settings.decode == "memory" else f"{settings.decode.upper()} files in memory"
     with loaded_line(replace(settings, takt_ms=None)) as (bench, _):
         run = bench.measure(
-            f"the line, {source}", settings.schedule(_TOO_MUCH * fastest), settings.warm_up, settings.to_json()
+            f"the line, {source}", settings.schedule(TOO_MUCH * fastest), settings.warm_up, settings.to_json()
         )
     return run.model_copy(update={"note": "whole line, saturated: frame in another process to verdict in a third"})
 
