@@ -184,5 +184,9 @@ def _one_core() -> Iterator[None]:
 
 @contextmanager
 def _temporary(folder: Path | None) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="taktline-bench-", dir=folder) as name:
+    try:
+        place = tempfile.TemporaryDirectory(prefix="taktline-bench-", dir=folder)
+    except OSError as error:
+        raise TaktlineError(f"the folder {folder} cannot be written: {error.strerror}; give another one") from error
+    with place as name:
         yield Path(name)

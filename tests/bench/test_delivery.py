@@ -17,3 +17,9 @@ def test_it_measures_with_and_without_a_journal(taktline: RunTaktline) -> None:
     for result in results:
         assert result["verdicts_per_s"] > 0
         assert 0 < result["p50_ms"] <= result["p99_ms"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(taktline: RunTaktline) -> None:
+    done = taktline("bench", "delivery", "--folder", "/nowhere")
+    assert done.returncode == 2
+    assert "the folder /nowhere cannot be written" in done.stderr.replace("\n", " ")
