@@ -102,7 +102,8 @@ class Faults:
 
     def __init__(self, line: SoakLine, peers: dict[str, Peer], folder: Path, parts: list[Path], rng: random.Random,
                  bundles: list[Path], broken: Path) -> None:  # fmt: skip
-        self._line, self._peers, self._folder, self._parts, self._rng = line, peers, folder, parts, rng
+        self._line, self._peers, self._folder, self._parts = line, peers, folder, parts
+        self.rng = rng
         self._bundles, self._broken = itertools.cycle(bundles), broken
         self._number = itertools.count()
         self.all: list[Callable[[], None]] = [
@@ -126,13 +127,13 @@ class Faults:
     def pictures_corrupt(self) -> None:
         """Writes good pictures, some slowly and in halves, and some that stay broken."""
         for _ in range(4):
-            whole = self._rng.choice(self._parts).read_bytes()
+            whole = self.rng.choice(self._parts).read_bytes()
             half = len(whole) // 2
             path = self._folder / f"{next(self._number):05d}.png"
-            kind = self._rng.choice(["whole", "halves", "garbage"])
+            kind = self.rng.choice(["whole", "halves", "garbage"])
             with path.open("wb") as file:
                 if kind == "garbage":
-                    file.write(self._rng.randbytes(2000) + b"IEND\xaeB`\x82")
+                    file.write(self.rng.randbytes(2000) + b"IEND\xaeB`\x82")
                     continue
                 file.write(whole[:half])
                 file.flush()
@@ -147,7 +148,7 @@ class Faults:
         flood.close()
 
     def engine_fails(self) -> None:
-        self._line.faults.extend(range(self._rng.randint(1, 5)))
+        self._line.faults.extend(range(self.rng.randint(1, 5)))
         self._pause(0.2, 1)
 
     def bundle_swapped(self) -> None:
@@ -171,7 +172,7 @@ class Faults:
         self._peers[name].start()
 
     def _pause(self, least: float, most: float) -> None:
-        time.sleep(self._rng.uniform(least, most))
+        time.sleep(self.rng.uniform(least, most))
 
 
 def soak(bundle: Path, drawn: Path, work: Path, minutes: float, seed: int) -> dict[str, object]:
@@ -245,7 +246,6 @@ def run(line: SoakLine, faults: Faults, minutes: float) -> dict[str, object]:
     line.start()
     reader = threading.Thread(target=read)
     reader.start()
-    rng = random.Random(len(faults.all))
     thrown: Counter[str] = Counter()
     for fault in faults.all:
         fault()
@@ -253,10 +253,10 @@ def run(line: SoakLine, faults: Faults, minutes: float) -> dict[str, object]:
     memory = [settled_memory()]
     until = time.monotonic() + 60 * minutes
     while time.monotonic() < until:
-        fault = rng.choice(faults.all)
+        fault = faults.rng.choice(faults.all)
         fault()
         thrown[fault.__name__] += 1
-        time.sleep(rng.uniform(0.1, 0.8))
+        time.sleep(faults.rng.uniform(0.1, 0.8))
     memory.append(settled_memory())
     line.stop()
     ended = line.wait(60)

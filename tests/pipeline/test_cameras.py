@@ -27,6 +27,7 @@ from pipeline.sources.camera import arrange
 from pipeline.sources.device import redact
 from pipeline.verdicts import Verdict
 from tests.conftest import ROOT
+from tests.pipeline.test_sources import WRITER
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 PEERS = ROOT / "tests" / "peers"
@@ -265,6 +266,19 @@ def test_what_cannot_be_a_camera_is_refused(tmp_path: Path) -> None:
     assert redact("rtsp://cam/part") == "rtsp://cam/part"
     with pytest.raises(ConfigError, match="roi"):
         check_config(line_config(tmp_path, "usb:0", roi=[0, 0, 4, 4]), "test")
+
+
+def test_a_folder_written_in_halves_has_a_verdict_for_each_picture(
+    bundle_path: Path, drawn: Path, tmp_path: Path
+) -> None:
+    values = line_config(bundle_path, f"folder:{tmp_path}", follow=True)
+    with running(values) as (_, answers):
+        picture = drawn / "train" / "good" / "000.png"
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(picture)]) as writer:
+            assert writer.wait(30) == 0
+        answers.await_in_all(3)
+    assert [verdict.part for verdict in answers.verdicts] == ["0.png", "1.png", "2.png"]
+    assert {verdict.reason for verdict in answers.verdicts} == {None}
 
 
 def test_the_documented_cameras_are_a_line_file() -> None:
