@@ -14,7 +14,7 @@ import zmq
 from engines.bundle import open_bundle, update_manifest
 from engines.errors import ConfigError, TaktlineError
 from pipeline.config import LineConfig, check_config
-from pipeline.control import Order, control_address, tell_line
+from pipeline.control import ControlServer, Order, control_address, tell_line
 from pipeline.line import Line
 from pipeline.verdicts import Verdict
 from tests.conftest import RunTaktline
@@ -153,3 +153,23 @@ def test_a_line_is_found_by_its_name_and_only_one_has_it(
 def test_orders_are_not_taken_from_outside(bundle_path: Path, drawn: Path) -> None:
     with pytest.raises(ConfigError, match="open to everybody"):
         Line(settings(bundle_path, drawn, "tcp://0.0.0.0:5558"))
+
+
+def test_a_deploy_under_way_holds_no_other_order_up() -> None:
+    """The deploy ends only after another order was answered; where that waited for it, neither would be."""
+    go, done = threading.Event(), list[str]()
+
+    def obey(order: Order) -> dict[str, str]:
+        if order.do == "deploy":
+            assert go.wait(30)
+        done.append(order.do)
+        return {"did": order.do}
+
+    with ControlServer("tcp://127.0.0.1:*", obey) as server:
+        deploying = threading.Thread(target=tell_line, args=(server.address, Order(do="deploy", bundle="x")))
+        deploying.start()
+        assert tell_line(server.address, Order(do="trigger", camera="a"), 20_000) == {"did": "trigger"}
+        go.set()
+        deploying.join(30)
+        assert not deploying.is_alive()
+    assert done == ["trigger", "deploy"]
