@@ -170,28 +170,26 @@ def train_autoencoder(
 @torch.no_grad()
 def fold_autoencoder(model: CellAutoencoder, standard: Standard) -> Autoencoder:
     """Turns the trained autoencoder into convolutions on feature maps as the backbone gives them."""
-    hidden, code = model.enter.out_features, model.encode.out_features
+    hidden = model.enter.out_features
     split = 4 * LAYER2_CHANNELS
-    folded = Autoencoder(hidden, code)
+    folded = Autoencoder(hidden)
     weight, bias = _fold_norm(model.enter, model.enter_norm)
     weight = weight / standard.std.double()
     bias = bias - weight @ standard.mean.double()
-    assert folded.enter2.bias is not None and folded.decode.bias is not None and folded.encode.bias is not None
+    assert folded.enter2.bias is not None and folded.code.bias is not None
     assert folded.exit2.bias is not None and folded.exit3.bias is not None
     folded.enter2.weight.copy_(weight[:, :split].reshape(hidden, 2, 2, LAYER2_CHANNELS).permute(0, 3, 1, 2))
     folded.enter2.bias.copy_(bias)
     folded.enter3.weight.copy_(weight[:, split:, None, None])
-    folded.encode.weight.copy_(model.encode.weight[:, :, None, None])
-    folded.encode.bias.copy_(model.encode.bias)
     weight, bias = _fold_norm(model.decode, model.decode_norm)
-    folded.decode.weight.copy_(weight[:, :, None, None])
-    folded.decode.bias.copy_(bias)
+    folded.code.weight.copy_((weight @ model.encode.weight.double())[:, :, None, None])
+    folded.code.bias.copy_(bias + weight @ model.encode.bias.double())
     weight = model.exit.weight.double() * standard.std.double()[:, None]
-    folded.exit2.weight.copy_(weight[:split].reshape(2, 2, LAYER2_CHANNELS, hidden).permute(3, 2, 0, 1))
+    folded.exit2.weight.copy_(weight[:split, :, None, None])
     folded.exit3.weight.copy_(weight[split:, :, None, None])
     channel = torch.cat([torch.arange(LAYER2_CHANNELS), torch.arange(split, CELL)])
     bias = model.exit_bias.double() * standard.std.double()[channel] + standard.mean.double()[channel]
-    folded.exit2.bias.copy_(bias[:LAYER2_CHANNELS])
+    folded.exit2.bias.copy_(bias[:LAYER2_CHANNELS].repeat(4))
     folded.exit3.bias.copy_(bias[LAYER2_CHANNELS:])
     return folded
 

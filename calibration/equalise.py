@@ -16,13 +16,38 @@ _BATCH = 8
 _FLOOR = 1e-3
 
 
+class EqualisedBackbone(nn.Module):
+    """A backbone whose channels run in other units inside, and which gives layer2 and layer3 in their own.
+
+    Attributes:
+        backbone: the rescaled backbone.
+        unit2: what a channel of its layer2 is multiplied with, `[1, 512, 1, 1]`.
+        unit3: what a channel of its layer3 is multiplied with, `[1, 1024, 1, 1]`.
+    """
+
+    unit2: Tensor
+    unit3: Tensor
+
+    def __init__(self, backbone: Backbone, unit2: Tensor, unit3: Tensor) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.register_buffer("unit2", unit2.reshape(1, -1, 1, 1))
+        self.register_buffer("unit3", unit3.reshape(1, -1, 1, 1))
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes the features of frames; see `Backbone.forward`."""
+        layer2, layer3 = self.backbone(frames)
+        return layer2 * self.unit2, layer3 * self.unit3
+
+
 @torch.no_grad()
-def equalise(backbone: Backbone, frames: Sequence[Image]) -> Backbone:
-    """Rescales the channels within every block of a backbone.
+def equalise(backbone: Backbone, frames: Sequence[Image]) -> EqualisedBackbone:
+    """Rescales the channels within every block of a backbone, and those that its blocks hand on.
 
     A tensor is quantised with one step for all its channels, so that small channels drown beside large ones. A ReLU
     lets a channel be divided before it and multiplied behind it (Nagel et al. 2019); the factor is the root of the
-    channel's largest value over that of the weights that take it (Xiao et al. 2023).
+    channel's largest value over that of the weights that take it (Xiao et al. 2023). What blocks hand on has one
+    factor for all the blocks of a layer, since they add to it.
 
     Args:
         backbone: it is not changed.
@@ -30,15 +55,25 @@ def equalise(backbone: Backbone, frames: Sequence[Image]) -> Backbone:
     """
     own = copy.deepcopy(backbone)
     peaks = _peaks(own, frames)
-    for block in own.modules():
-        if isinstance(block, Bottleneck):
-            _rescale(block.conv1, block.conv2, peaks[block.conv1])
-            _rescale(block.conv2, block.conv3, peaks[block.conv2])
-    return own.eval()
+    layers = [
+        [block for block in layer if isinstance(block, Bottleneck)] for layer in (own.layer1, own.layer2, own.layer3)
+    ]
+    units = []
+    for index, blocks in enumerate(layers):
+        takers = [block.conv1 for block in blocks[1:]]
+        if index + 1 < len(layers):
+            following = layers[index + 1][0]
+            takers += [conv for conv in (following.conv1, following.downsample) if conv is not None]
+        makers = [conv for block in blocks for conv in (block.conv3, block.downsample) if conv is not None]
+        units.append(_rescale(makers, takers, torch.stack([peaks[block] for block in blocks]).amax(0)))
+        for block in blocks:
+            _rescale([block.conv1], [block.conv2], peaks[block.conv1])
+            _rescale([block.conv2], [block.conv3], peaks[block.conv2])
+    return EqualisedBackbone(own, units[1], units[2]).eval()
 
 
 def _peaks(backbone: Backbone, frames: Sequence[Image]) -> dict[nn.Module, Tensor]:
-    """Measures the largest value of every channel behind the ReLUs within a block."""
+    """Measures the largest value of every channel behind the ReLUs within a block and at its end."""
     peaks: dict[nn.Module, Tensor] = {}
 
     def note(module: nn.Module, _inputs: object, output: Tensor) -> None:
@@ -46,7 +81,8 @@ def _peaks(backbone: Backbone, frames: Sequence[Image]) -> dict[nn.Module, Tenso
         peaks[module] = torch.maximum(peaks[module], highest) if module in peaks else highest
 
     blocks = [module for module in backbone.modules() if isinstance(module, Bottleneck)]
-    handles = [conv.register_forward_hook(note) for block in blocks for conv in (block.conv1, block.conv2)]
+    watched = [module for block in blocks for module in (block, block.conv1, block.conv2)]
+    handles = [module.register_forward_hook(note) for module in watched]
     for start in range(0, len(frames), _BATCH):
         backbone(torch.from_numpy(np.stack(frames[start : start + _BATCH])))
     for handle in handles:
@@ -54,12 +90,19 @@ def _peaks(backbone: Backbone, frames: Sequence[Image]) -> dict[nn.Module, Tenso
     return peaks
 
 
-def _rescale(producer: nn.Conv2d, consumer: nn.Conv2d, peak: Tensor) -> None:
-    """Divides channels where they are made and multiplies them where they are taken."""
-    weight = consumer.weight.abs().amax((0, 2, 3))
+def _rescale(makers: Sequence[nn.Conv2d], takers: Sequence[nn.Conv2d], peak: Tensor) -> Tensor:
+    """Divides channels where they are made and multiplies them where they are taken.
+
+    Returns:
+        What each channel was divided by.
+    """
+    weight = torch.stack([conv.weight.abs().amax((0, 2, 3)) for conv in takers]).amax(0)
     factor = torch.sqrt(peak.clamp_min(_FLOOR * float(peak.max())) / weight.clamp_min(_FLOOR * float(weight.max())))
     factor /= factor.median()
-    assert producer.bias is not None
-    producer.weight /= factor[:, None, None, None]
-    producer.bias /= factor
-    consumer.weight *= factor[None, :, None, None]
+    for conv in makers:
+        assert conv.bias is not None
+        conv.weight /= factor[:, None, None, None]
+        conv.bias /= factor
+    for conv in takers:
+        conv.weight *= factor[None, :, None, None]
+    return factor

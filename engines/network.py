@@ -32,7 +32,7 @@ class NetworkConfig:
         size: height and width of the input in pixels, multiples of 16.
         stride_in_1x1: the strides of layer2.0 and layer3.0 sit in their first 1 x 1 convolution (Caffe style).
         hidden: width of the two hidden layers.
-        code: width of the code.
+        code: width of the code that the autoencoder was trained with.
         groups: groups of channels whose errors are normalised by context each on its own.
         context: share of the context-normalised error in the score; the rest is the relative error.
         layer_weights: what the maps of layer2 and layer3 count in the combined map.
@@ -133,23 +133,33 @@ class Autoencoder(nn.Module):
     """Reconstructs both feature maps through one code for each layer3 cell.
 
     The four layer2 vectors under a layer3 cell and its layer3 vector enter together and leave together. Written as
-    convolutions, it takes and gives the feature maps as they are: standardisation and batch norm are folded in.
+    convolutions, it takes and gives the feature maps as they are: standardisation and batch norm are folded in, and so
+    is the code, which nothing but a product leads to and from.
     """
 
-    def __init__(self, hidden: int, code: int) -> None:
+    def __init__(self, hidden: int) -> None:
         super().__init__()
         self.enter2 = nn.Conv2d(LAYER2_CHANNELS, hidden, 2, stride=2)
         self.enter3 = nn.Conv2d(LAYER3_CHANNELS, hidden, 1, bias=False)
-        self.encode = nn.Conv2d(hidden, code, 1)
-        self.decode = nn.Conv2d(code, hidden, 1)
-        self.exit2 = nn.ConvTranspose2d(hidden, LAYER2_CHANNELS, 2, stride=2)
+        self.code = nn.Conv2d(hidden, hidden, 1)
+        self.exit2 = nn.Conv2d(hidden, 4 * LAYER2_CHANNELS, 1)
         self.exit3 = nn.Conv2d(hidden, LAYER3_CHANNELS, 1)
 
     def forward(self, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the last hidden layer `[N, hidden, h, w]` and what it makes of layer2 and layer3."""
         hidden = torch.relu(self.enter2(layer2) + self.enter3(layer3))
-        hidden = torch.relu(self.decode(self.encode(hidden)))
-        return hidden, self.exit2(hidden), self.exit3(hidden)
+        hidden = torch.relu(self.code(hidden))
+        return hidden, spread(self.exit2(hidden)), self.exit3(hidden)
+
+
+def spread(places: Tensor) -> Tensor:
+    """Lays the four places under each cell out on the map: `[N, 4 * C, h, w]` to `[N, C, 2 * h, 2 * w]`.
+
+    With a 1 x 1 convolution before it this is a transposed convolution, which OpenVINO would compute in float32.
+    """
+    count, channels, rows, columns = places.shape
+    apart = places.reshape(count, 2, 2, channels // 4, rows, columns).permute(0, 3, 4, 1, 5, 2)
+    return apart.reshape(count, channels // 4, 2 * rows, 2 * columns)
 
 
 class LayerError(nn.Module):
@@ -219,7 +229,7 @@ class InspectionNetwork(nn.Module):
         self.config = config
         rows, columns = config.grid
         self.backbone = Backbone(config.stride_in_1x1)
-        self.autoencoder = Autoencoder(config.hidden, config.code)
+        self.autoencoder = Autoencoder(config.hidden)
         self.error2 = LayerError(LAYER2_CHANNELS, config.hidden, config.groups, (rows, columns), 2)
         self.error3 = LayerError(LAYER3_CHANNELS, config.hidden, config.groups, (rows // 2, columns // 2), 1)
         self.register_buffer("score_norms", torch.tensor([0.0, 1.0]).repeat(2, 2, 1))

@@ -49,12 +49,13 @@ def test_an_equalised_backbone_is_the_same_function(drawn: Path) -> None:
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
     @torch.no_grad()
-    def uneven(part: Backbone) -> float:
-        """How far the largest values of the channels behind a convolution lie apart, as the deviation of their log."""
-        peak = _peaks(part, frames)[part.get_submodule("layer2.1.conv1")]
+    def uneven(part: Backbone, name: str) -> float:
+        """How far the largest values of the channels behind a module lie apart, as the deviation of their log."""
+        peak = _peaks(part, frames)[part.get_submodule(name)]
         return float(torch.log(peak[peak > 0]).std())
 
-    assert uneven(own) < 0.8 * uneven(backbone)
+    for name in ("layer2.1.conv1", "layer2.1"):
+        assert uneven(own.backbone, name) < 0.8 * uneven(backbone, name), name
 
 
 def test_the_engine_runs_the_8_bit_model(drawn: Path, bundle_path: Path, tmp_path: Path) -> None:

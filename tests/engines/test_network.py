@@ -9,13 +9,24 @@ import torch
 from torch.nn import functional
 
 from engines.bundle import MODEL_F16, MODEL_F32, Bundle
-from engines.network import Autoencoder, Backbone, InspectionNetwork, NetworkConfig, double
+from engines.network import Autoencoder, Backbone, InspectionNetwork, NetworkConfig, double, spread
 
 
 def test_doubling_is_bilinear_interpolation() -> None:
     values = torch.rand(2, 7, 5)
     expected = functional.interpolate(values[:, None], scale_factor=2, mode="bilinear", align_corners=False)[:, 0]
     torch.testing.assert_close(double(double(values, 1), 2), expected)
+
+
+def test_spreading_behind_a_1x1_convolution_is_a_transposed_convolution() -> None:
+    whole = torch.nn.ConvTranspose2d(5, 3, 2, stride=2)
+    places = torch.nn.Conv2d(5, 12, 1)
+    with torch.no_grad():
+        places.weight.copy_(whole.weight.permute(2, 3, 1, 0).reshape(12, 5, 1, 1))
+        assert places.bias is not None and whole.bias is not None
+        places.bias.copy_(whole.bias.repeat(4))
+        cells = torch.rand(2, 5, 4, 6)
+        torch.testing.assert_close(spread(places(cells)), whole(cells))
 
 
 def test_the_score_is_the_mean_of_the_highest_cells_within_the_ring() -> None:
@@ -33,7 +44,7 @@ def test_the_head_costs_at_most_a_quarter_of_the_backbone(capsys: pytest.Capture
     layer2, layer3 = torch.zeros(1, 512, 28, 28), torch.zeros(1, 1024, 14, 14)
     for name, module, inputs in (
         ("backbone", Backbone(), (frames,)),
-        ("head", Autoencoder(config.hidden, config.code), (layer2, layer3)),
+        ("head", Autoencoder(config.hidden), (layer2, layer3)),
     ):
         with torch.utils.flop_counter.FlopCounterMode(display=False) as counter, torch.inference_mode():
             module(*inputs)
