@@ -11,12 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import cv2
-
 from bench.arithmetic import operations_per_picture, operations_per_second
 from bench.engine_bench import Choice, Report, bench_engines, choose_engines
 from bench.line_suite import TOO_MUCH, LineSettings, loaded_line
-from bench.pictures import load_pictures, stored_frames
+from bench.pictures import encode_picture, load_pictures, stored_frames
 from bench.results import Run
 from engines.bundle import MODEL_F32
 from engines.engine import EXACT
@@ -112,7 +110,7 @@ def measure_anomalib(python: Path, settings: LineSettings, pictures: Sequence[An
         files = []
         for number, picture in enumerate(pictures[:_MOST_FILES]):
             files.append(work / f"{number:03d}.png")
-            cv2.imwrite(str(files[-1]), picture)
+            files[-1].write_bytes(encode_picture(picture, "png"))
         request = {
             "files": [str(path) for path in files], "work": str(work / "work"), "out": str(work / "out.json"),
             "seconds": settings.seconds / _ROUNDS, "rounds": _ROUNDS,

@@ -70,6 +70,16 @@ def as_sent(pictures: Sequence[Image], size: tuple[int, int], decode: Decode) ->
     if decode == "memory":
         return [resize_frame(picture, size) for picture in pictures]
     if decode == "raw":
-        return list(pictures)
-    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if decode == "jpeg" else []
-    return [cv2.imencode(f".{decode}", picture, options)[1].tobytes() for picture in pictures]
+        return [_as_taken(picture) for picture in pictures]
+    return [encode_picture(picture, decode) for picture in pictures]
+
+
+def encode_picture(picture: Image, kind: Literal["jpeg", "png"]) -> bytes:
+    """Encodes a picture, a gray one as gray."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if kind == "jpeg" else []
+    return cv2.imencode(f".{kind}", _as_taken(picture), options)[1].tobytes()
+
+
+def _as_taken(picture: Image) -> Image:
+    """Returns a picture with three equal channels as the gray one that a monochrome camera gave."""
+    return np.ascontiguousarray(picture[..., 0]) if (picture == picture[..., :1]).all() else picture

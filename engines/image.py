@@ -1,4 +1,4 @@
-"""Pictures as every floor sees them: read whole, brought to BGR, and resized in one way only."""
+"""Pictures as every floor sees them: read whole, brought to 8 bits, and resized in one way only."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def read_image(path: Path) -> Image:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     try:
-        return decode_image(data)
+        return to_bgr(decode_image(data))
     except DataError as error:
         raise DataError(f"{path} {error}; replace or remove it") from error
 
 
 def decode_image(data: bytes) -> Image:
-    """Decodes the bytes of a picture file to uint8 BGR `[H, W, 3]`.
+    """Decodes the bytes of a picture file to uint8, BGR `[H, W, 3]` or gray `[H, W]`.
 
     Raises:
         DataError: the bytes are no picture, or only a part of one. The text lacks its subject.
@@ -50,7 +50,7 @@ def decode_image(data: bytes) -> Image:
         raise DataError("is not a picture that can be decoded") from error
     if image is None or image.size == 0:
         raise DataError("is not a picture that can be decoded")
-    return to_bgr(image)
+    return to_8_bits(image)
 
 
 def is_cut_short(data: bytes) -> bool:
@@ -69,8 +69,8 @@ def is_cut_short(data: bytes) -> bool:
     return False
 
 
-def to_bgr(image: npt.NDArray[np.generic]) -> Image:
-    """Converts a gray, gray-alpha, BGR or BGRA picture of 8 or 16 bits (or floats in 0..1) to uint8 BGR.
+def to_8_bits(image: npt.NDArray[np.generic]) -> Image:
+    """Converts a picture of 8 or 16 bits (or floats in 0..1) to uint8 without alpha: BGR, or gray `[H, W]`.
 
     16-bit values are divided by 257, so that full scale stays full scale whatever the picture holds.
 
@@ -87,25 +87,34 @@ def to_bgr(image: npt.NDArray[np.generic]) -> Image:
         raise DataError(f"has pixels of type {image.dtype}, of which nothing is known; save it as 8 or 16 bits")
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels in (1, 2):
-        gray = pixels if pixels.ndim == 2 else pixels[..., 0]
-        return np.asarray(cv2.cvtColor(np.ascontiguousarray(gray), cv2.COLOR_GRAY2BGR), np.uint8)
+        return np.ascontiguousarray(pixels if pixels.ndim == 2 else pixels[..., 0])
     if channels in (3, 4):
         return np.ascontiguousarray(pixels[..., :3])
     raise DataError(f"has {channels} channels; save it as gray or colour")
 
 
+def to_bgr(image: Image) -> Image:
+    """Gives a gray picture `[H, W]` three equal channels; one that has three is returned as it is."""
+    return image if image.ndim == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
+
+
 def resize_frame(image: Image, size: tuple[int, int], out: Image | None = None) -> Image:
-    """Resizes a BGR picture to the network's input by area averaging: the one step outside the graph.
+    """Resizes a picture to the network's input by area averaging: the one step outside the graph.
 
     Args:
-        image: uint8 `[H, W, 3]`.
+        image: uint8, BGR `[H, W, 3]` or gray `[H, W]`. A gray one is resized before it gets three channels, at a third
+            of the cost.
         size: height and width of the network's input.
         out: where to write the result, uint8 `[height, width, 3]`, contiguous.
     """
     height, width = size
-    if image.shape[:2] == (height, width):
-        if out is None:
-            return image
-        np.copyto(out, image)
+    same, gray = image.shape[:2] == (height, width), image.ndim == 2
+    small = (
+        image if same else cv2.resize(image, (width, height), dst=None if gray else out, interpolation=cv2.INTER_AREA)
+    )
+    if gray:
+        small = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR, dst=out)
+    elif same and out is not None:
+        np.copyto(out, small)
         return out
-    return np.asarray(cv2.resize(image, (width, height), dst=out, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(small, np.uint8)

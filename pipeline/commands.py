@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from engines.errors import ConfigError, TaktlineError
+from engines.image import to_bgr
 from engines.overlay import draw_overlay
 from pipeline.config import ControlSection, LineConfig, check_config, read_line_file
 from pipeline.control import Order, control_address, tell_line
@@ -278,7 +279,7 @@ def _save_overlay(folder: Path, decided: Decided, line: Line) -> None:
     if decided.sigma is None or decided.frame.image is None:
         return
     verdict, scale = decided.verdict, line.judge.scale
-    overlay = draw_overlay(decided.frame.image, decided.sigma, scale.threshold, scale.full_scale)
+    overlay = draw_overlay(to_bgr(decided.frame.image), decided.sigma, scale.threshold, scale.full_scale)
     part = (verdict.part or "part").replace("/", "_").rsplit(".", 1)[0]
     path = folder / f"{verdict.sequence:05d}_{verdict.verdict}_{part}.png"
     try:

@@ -18,7 +18,7 @@ class Frame:
     Attributes:
         camera: name of the camera.
         sequence: counts the camera's frames from 0, without gaps.
-        image: uint8 `[H, W, 3]` BGR, or None where there is none to inspect, or none yet.
+        image: uint8, BGR `[H, W, 3]` or gray `[H, W]`, or None where there is none to inspect, or none yet.
         encoded: the bytes of a picture file that is decoded only when its turn comes.
         captured_at: wall clock, nanoseconds since 1970 (UTC).
         captured: monotonic clock, nanoseconds.

@@ -247,7 +247,7 @@ def arrange(image: npt.NDArray[np.uint8], roi: tuple[int, int, int, int] | None,
     """Cuts a region out of a picture and turns it.
 
     Args:
-        image: uint8 `[H, W, 3]`.
+        image: uint8, BGR `[H, W, 3]` or gray `[H, W]`.
         roi: x, y, width and height in pixels of the picture; what lies outside of it is left out.
         rotate: degrees clockwise: 0, 90, 180 or 270.
     """

@@ -25,7 +25,7 @@ class Picture:
     """What a camera took.
 
     Attributes:
-        image: uint8 `[H, W, 3]` BGR, or None where there is none to inspect.
+        image: uint8, BGR `[H, W, 3]` or gray `[H, W]`, or None where there is none to inspect.
         captured_at: wall clock, nanoseconds since 1970 (UTC).
         captured: monotonic clock, nanoseconds.
         part: id of the part, where the camera knows one.

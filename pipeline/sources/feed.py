@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, Validat
 
 from engines.closing import Closing
 from engines.errors import ConfigError, DataError, TaktlineError
-from engines.image import Image, to_bgr
+from engines.image import Image, to_8_bits
 from pipeline.frames import Frame
 from pipeline.sources.source import Source
 
@@ -206,7 +206,7 @@ def _read_pixels(data: zmq.Frame, shape: tuple[int, ...]) -> Image:
     if len(data) != math.prod(shape):
         raise DataError(f"has {len(data)} bytes of pixels, and its shape {list(shape)} wants {math.prod(shape)}")
     pixels = np.frombuffer(data.buffer, np.uint8).reshape(shape)
-    return pixels if pixels.shape[2:] == (3,) else to_bgr(pixels)
+    return pixels if pixels.shape[2:] == (3,) else to_8_bits(pixels)
 
 
 def _free_path(path: Path) -> None:

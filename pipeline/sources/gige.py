@@ -30,7 +30,7 @@ _MOST_LOST = 1_000
 
 # GenICam names a Bayer pattern by its first row. Those above 8 bits lie in the lower bits of 16.
 _COLOURS = {
-    "Mono": cv2.COLOR_GRAY2BGR,
+    "Mono": None,
     "RGB": cv2.COLOR_RGB2BGR,
     "BGR": None,
     "BayerRG": cv2.COLOR_BayerRGGB2BGR,
@@ -161,7 +161,7 @@ class GigeDevice(Device):
         age = max(0, time.time_ns() - int(buffer.get_system_timestamp()))
         shape = buffer.get_image_height(), buffer.get_image_width()
         try:
-            image = to_bgr(np.frombuffer(buffer.get_data(), np.uint8), shape, self._format)
+            image = to_picture(np.frombuffer(buffer.get_data(), np.uint8), shape, self._format)
         except ValueError as error:
             return Picture.now(None, self._part(buffer, whole=False), f"the frame cannot be read ({error})")
         return Picture.now(image, self._part(buffer, whole=True), age=age)
@@ -193,7 +193,7 @@ def frames_lost(last: int, number: int) -> int:
     return lost if 0 < lost <= _MOST_LOST else 0
 
 
-def to_bgr(data: npt.NDArray[np.uint8], shape: tuple[int, int], pixel_format: str) -> Image:
+def to_picture(data: npt.NDArray[np.uint8], shape: tuple[int, int], pixel_format: str) -> Image:
     """Turns a camera's bytes into a picture.
 
     Args:
@@ -202,7 +202,7 @@ def to_bgr(data: npt.NDArray[np.uint8], shape: tuple[int, int], pixel_format: st
         pixel_format: GenICam's name, such as `Mono8` or `BayerRG12`; packed ones are not known.
 
     Returns:
-        uint8 `[height, width, 3]`.
+        uint8, BGR `[height, width, 3]`, or gray `[height, width]` from a monochrome camera.
 
     Raises:
         ValueError: there are too few bytes, or the format is not known.

@@ -63,7 +63,7 @@ def test_pictures_come_as_they_were_sent(address: str) -> None:
     assert [frame.sequence for frame in frames] == [0, 1, 2, 3]
     assert frames[2].image is None, "decoded only when its turn comes"
     frames[2].decode()
-    for frame, expected in zip(frames, (PICTURE, PICTURE[..., :1].repeat(3, 2), PICTURE, PICTURE), strict=True):
+    for frame, expected in zip(frames, (PICTURE, PICTURE[..., 0], PICTURE, PICTURE), strict=True):
         assert frame.image is not None
         assert np.array_equal(frame.image, expected)
     moments = [frame.captured for frame in frames]
