@@ -74,17 +74,24 @@ class ControlServer(Closing):
     Args:
         address: `ipc://` or a TCP address.
         obey: carries an order out and returns what to answer.
+        on_failure: told, from the server's thread, what ended it; no order is taken after that.
         access: who may give orders over TCP; the right to a socket file is its user's.
 
     Raises:
         ConfigError: the address is taken, cannot be bound, or would be open to everybody.
     """
 
-    def __init__(self, address: str, obey: Callable[[Order], Answer], access: Access = THIS_MACHINE) -> None:
+    def __init__(
+        self,
+        address: str,
+        obey: Callable[[Order], Answer],
+        on_failure: Callable[[str, Exception], None],
+        access: Access = THIS_MACHINE,
+    ) -> None:
         if address.startswith("ipc://"):
             _prepare(address)
             access = THIS_MACHINE
-        self._obey = obey
+        self._obey, self._on_failure = obey, on_failure
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 500)
@@ -100,7 +107,7 @@ class ControlServer(Closing):
         self.address = self._gate.address
         self._over = threading.Event()
         self._slow = ThreadPoolExecutor(1, "deploy")
-        self._thread = threading.Thread(target=self._serve, name="control")
+        self._thread = threading.Thread(target=self._run, name="control")
         self._thread.start()
 
     def close(self) -> None:
@@ -110,6 +117,14 @@ class ControlServer(Closing):
         self._gate.close()
         self._socket.close()
         self._context.term()
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:  # noqa: BLE001 - the thread's last stop: reported, never swallowed
+            self._on_failure("control", error)
+        finally:
+            self._slow.shutdown()
 
     def _serve(self) -> None:
         under_way: list[tuple[list[bytes], Future[Answer]]] = []
@@ -131,7 +146,6 @@ class ControlServer(Closing):
             for sender, answer in [item for item in under_way if item[1].done()]:
                 self._send(sender, answer.result())
             under_way = [item for item in under_way if not item[1].done()]
-        self._slow.shutdown()
 
     def _receive(self) -> tuple[list[bytes], bytes | None]:
         """Returns whom to answer, and an order's bytes: None where it is no single frame, or its sender is revoked."""

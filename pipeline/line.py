@@ -82,7 +82,8 @@ class Line(Closing):
                 address = control_address(config.line.name) if orders == "auto" else orders
                 clients = config.control.allowed_clients
                 secret = None if clients is None else config.publish.curve_secret
-                self.control = ControlServer(address, self._obey, Access(secret, clients, config.control.insecure))
+                access = Access(secret, clients, config.control.insecure)
+                self.control = ControlServer(address, self._obey, self._stage_failed, access)
         except BaseException:
             self._free()
             raise

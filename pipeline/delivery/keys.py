@@ -170,6 +170,9 @@ class AllowList:
 
     A folder that cannot be read lets nobody in. For one thread.
 
+    Attributes:
+        folder: where it is.
+
     Raises:
         ConfigError: the folder is not there at the start.
     """
@@ -180,7 +183,7 @@ class AllowList:
                 f"the folder of allowed clients {folder} is not there; make it, or let a first client in with: "
                 f"taktline keys allow KEY --allowed {folder}"
             )
-        self._folder = folder
+        self.folder = folder
         self._seen: tuple[tuple[str, int, int, int], ...] | None = None
         self._keys: frozenset[bytes] = frozenset()
 
@@ -190,15 +193,15 @@ class AllowList:
             seen = tuple(self._look())
         except OSError as error:
             if self._seen is not None:
-                log.error("the folder of allowed clients %s cannot be read (%s); nobody gets in", self._folder, error)
+                log.error("the folder of allowed clients %s cannot be read (%s); nobody gets in", self.folder, error)
             self._seen, self._keys = None, frozenset()
             return self._keys
         if seen != self._seen:
-            self._seen, self._keys = seen, frozenset(read_allowed(self._folder).values())
+            self._seen, self._keys = seen, frozenset(read_allowed(self.folder).values())
         return self._keys
 
     def _look(self) -> Iterator[tuple[str, int, int, int]]:
-        with os.scandir(self._folder) as entries:
+        with os.scandir(self.folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 # One that has just been revoked may be gone by now.
                 with suppress(FileNotFoundError):

@@ -157,7 +157,7 @@ def test_orders_are_not_taken_from_outside(bundle_path: Path, drawn: Path) -> No
 
 def test_a_deploy_under_way_holds_no_other_order_up() -> None:
     """The deploy ends only after another order was answered; where that waited for it, neither would be."""
-    go, done = threading.Event(), list[str]()
+    go, done, failures = threading.Event(), list[str](), list[Exception]()
 
     def obey(order: Order) -> dict[str, str]:
         if order.do == "deploy":
@@ -165,7 +165,7 @@ def test_a_deploy_under_way_holds_no_other_order_up() -> None:
         done.append(order.do)
         return {"did": order.do}
 
-    with ControlServer("tcp://127.0.0.1:*", obey) as server:
+    with ControlServer("tcp://127.0.0.1:*", obey, lambda name, error: failures.append(error)) as server:
         deploying = threading.Thread(target=tell_line, args=(server.address, Order(do="deploy", bundle="x")))
         deploying.start()
         assert tell_line(server.address, Order(do="trigger", camera="a"), 20_000) == {"did": "trigger"}
@@ -173,3 +173,4 @@ def test_a_deploy_under_way_holds_no_other_order_up() -> None:
         deploying.join(30)
         assert not deploying.is_alive()
     assert done == ["trigger", "deploy"]
+    assert not failures

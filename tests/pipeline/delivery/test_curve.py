@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +17,11 @@ import msgpack
 import pytest
 import zmq
 
-from engines.errors import ConfigError, TaktlineError
-from pipeline.config import check_config
+from engines.errors import ConfigError, LineDown, TaktlineError
+from pipeline.config import LineConfig, check_config
 from pipeline.control import ControlServer, Order, tell_line
 from pipeline.delivery.curve import Access, ClientKeys, is_local
-from pipeline.delivery.keys import KeyPair, allow, new_pair, revoke
+from pipeline.delivery.keys import AllowList, KeyPair, allow, new_pair, revoke
 from pipeline.delivery.publisher import PublisherSocket
 from pipeline.delivery.subscriber import VerdictSubscriber
 from pipeline.line import Line
@@ -198,6 +199,43 @@ def test_what_was_missed_is_told_to_no_stranger(house: House, tmp_path: Path) ->
             assert [archive.receive(30)[0].sequence for _ in range(301)] == list(range(301))
 
 
+def ended(name: str, error: Exception) -> None:
+    raise AssertionError(f"{name} ended") from error
+
+
+@pytest.mark.usefixtures("no_thread_left")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_who_takes_orders_with_keys_does_not_go_on_without_its_door(
+    house: House, bundle_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = house.allowed.with_name("orders")
+    shutil.copytree(house.allowed, orders)
+    keys = AllowList.keys
+
+    def broken(clients: AllowList) -> frozenset[bytes]:
+        if clients.folder == orders:
+            raise RuntimeError("the list of clients is broken")
+        return keys(clients)
+
+    values = {
+        "model": {"bundle": bundle_path, "engine": "torch", "precision": "f32", "max_batch": 1},
+        "camera": [{"name": "top", "source": f"replay:{drawn}", "fps": 0.2}],
+        "publish": {
+            "verdicts": "tcp://127.0.0.1:*",
+            "curve_secret": house.access.secret,
+            "allowed_clients": house.allowed,
+        },
+        "control": {"bind": "tcp://127.0.0.1:*", "allowed_clients": orders},
+    }
+    with Line(LineConfig.model_validate(values)) as line:
+        line.start()
+        assert not line.wait(1)
+        monkeypatch.setattr(AllowList, "keys", broken)
+        with pytest.raises(LineDown, match=r"'control' failed .*lets clients in has died"):
+            line.wait(60)
+        assert not line.status()["live"]
+
+
 @pytest.mark.usefixtures("no_thread_left")
 def test_orders_need_a_key(house: House) -> None:
     obeyed: list[Order] = []
@@ -206,7 +244,7 @@ def test_orders_need_a_key(house: House) -> None:
         obeyed.append(order)
         return {"status": {}}
 
-    with ControlServer("tcp://127.0.0.1:*", obey, house.access) as server:
+    with ControlServer("tcp://127.0.0.1:*", obey, ended, house.access) as server:
         office = house.clients["office"]
         assert tell_line(server.address, Order(do="pause"), curve=office) == {"status": {}}
         for keys in house.strangers():
@@ -297,7 +335,7 @@ def test_an_open_socket_is_refused_or_warned_about(caplog: pytest.LogCaptureFixt
     with pytest.raises(ConfigError, match=r"open to everybody.*insecure = true"):
         PublisherSocket("tcp://0.0.0.0:*")
     with pytest.raises(ConfigError, match=r"open to everybody.*under \[control\]"):
-        ControlServer("tcp://*:*", lambda order: {})
+        ControlServer("tcp://*:*", lambda order: {}, ended)
     with caplog.at_level(logging.WARNING), PublisherSocket("tcp://0.0.0.0:*", access=Access(insecure=True)):
         assert "open to everybody" in caplog.text
     caplog.clear()

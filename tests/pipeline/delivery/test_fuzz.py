@@ -95,7 +95,7 @@ class Server:
         self.obeyed: list[Order] = []
         publish = {"verdicts": "tcp://127.0.0.1:*", "replay": "tcp://127.0.0.1:*"}
         self.running = Running(publish, {"path": folder / "line.journal"})
-        self.control = ControlServer("tcp://127.0.0.1:*", self._obey)
+        self.control = ControlServer("tcp://127.0.0.1:*", self._obey, self._failed)
         assert self.running.delivery.replay is not None
         self.verdicts = self.running.delivery.socket.address
         self.replay = self.running.delivery.replay.address
@@ -105,6 +105,9 @@ class Server:
     def _obey(self, order: Order) -> dict[str, Any]:
         self.obeyed.append(order)
         return {"status": {}}
+
+    def _failed(self, name: str, error: Exception) -> None:
+        raise AssertionError(f"{name} ended") from error
 
     def works(self) -> None:
         """Verdicts come, orders are taken, and what was missed is answered."""
