@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
+from operator import methodcaller
 from typing import Any
 
 from engines.closing import Closing
@@ -88,21 +90,27 @@ class Remote(Closing):
 
 def _serve(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     made: Any = None
+
+    def begin() -> None:
+        nonlocal made
+        made = make(*arguments)
+
+    with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
+        try:
+            _answer(pipe, begin)
+            while made is not None:
+                method, given = pipe.recv()
+                _answer(pipe, methodcaller(method, *given), made)
+        finally:
+            if made is not None and hasattr(made, "close"):
+                made.close()
+
+
+def _answer(pipe: Connection, call: Callable[..., Any], *given: Any) -> None:
     try:
-        while True:
-            try:
-                if made is None:
-                    made, value = make(*arguments), None
-                else:
-                    method, given = pipe.recv()
-                    value = getattr(made, method)(*given)
-                pipe.send((True, value))
-            except (EOFError, BrokenPipeError, KeyboardInterrupt):
-                return
-            except TaktlineError as error:
-                pipe.send((False, error))
-            except Exception as error:  # noqa: BLE001 - raised again where it was asked for
-                pipe.send((False, TaktlineError(f"{type(error).__name__}: {error}")))
-    finally:
-        if hasattr(made, "close"):
-            made.close()
+        good, value = True, call(*given)
+    except TaktlineError as error:
+        good, value = False, error
+    except Exception as error:  # noqa: BLE001 - raised again where it was asked for
+        good, value = False, TaktlineError(f"{type(error).__name__}: {error}")
+    pipe.send((good, value))

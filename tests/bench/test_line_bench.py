@@ -150,6 +150,7 @@ def test_bench_soak(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: Ru
         (("--arrivals", "none.csv", "--rates", "5"), "has its own rate"),
         (("--rates", "5", "--find-limit"), "either --rates or --find-limit"),
         (("--rates", "fast"), "--rates is 'fast'"),
+        (("--rates", "2", "--data", "/nowhere"), "there is no folder /nowhere"),
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(
