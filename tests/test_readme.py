@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import check_config
+from pipeline.config.line_file import check_config
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

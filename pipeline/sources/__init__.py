@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engines.errors import ConfigError, DataError
-from pipeline.camera_config import CameraConfig
+from pipeline.config.camera import CameraConfig
 from pipeline.sources.camera import CameraSource
 from pipeline.sources.device import redact
 from pipeline.sources.feed import FeedSource

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from engines.errors import ConfigError
 from engines.image import Image
-from pipeline.camera_config import CameraConfig
-from pipeline.frames import Frame
+from pipeline.config.camera import CameraConfig
+from pipeline.flow.frame import Frame
 from pipeline.sources.device import CameraError, Device, Picture, VideoEnded, redact
 from pipeline.sources.gige import GigeDevice
 from pipeline.sources.source import Source

@@ -10,7 +10,7 @@ from pathlib import Path
 from calibration.dataset import list_images
 from engines.errors import DataError
 from engines.image import is_cut_short
-from pipeline.frames import Frame
+from pipeline.flow.frame import Frame
 from pipeline.sources.source import Pacer, Source
 
 _POLL_S = 0.1

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from engines.errors import TaktlineError
 from engines.image import Image
-from pipeline.camera_config import CameraConfig
+from pipeline.config.camera import CameraConfig
 from pipeline.sources.device import CameraError, Device, Picture
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from calibration.dataset import open_test_split
-from pipeline.frames import Frame
+from pipeline.flow.frame import Frame
 from pipeline.sources.source import Pacer, Source
 
 

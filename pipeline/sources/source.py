@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engines.errors import ConfigError
-from pipeline.frames import Frame
+from pipeline.flow.frame import Frame
 
 
 class Source(ABC):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engines.errors import TaktlineError, missing_package
-from pipeline.camera_config import CameraConfig
+from pipeline.config.camera import CameraConfig
 from pipeline.sources.device import CameraError, Device, Picture, VideoEnded
 
 _NETWORK = ("rtsp://", "rtsps://", "http://", "https://")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipeline.camera_config import CameraConfig
+from pipeline.config.camera import CameraConfig
 from pipeline.sources.device import CameraError, Device, Picture
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.agreement import Agreement, Pictures, check_agreement, list_engines
-from bench.tables import agreement_table
+from bench.measure.agreement import Agreement, Pictures, check_agreement, list_engines
 from calibration.dataset import open_test_split, read_frames
 from calibration.progress import silent
 from engines.bundle import open_bundle
 from engines.registry import ENGINES
+from taktline.cli.engine_tables import agreement_table
 from tests.conftest import RunTaktline
 
 _MOST = 160

@@ -10,19 +10,18 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from bench.arithmetic import operations_per_picture, operations_per_second
-from bench.engine_bench import measure_stretch, median_rate
-from bench.histogram import LatencyHistogram
-from bench.limit import find_limit, keeps
-from bench.line_bench import Arrived, Play, summarise
-from bench.load import Arrivals, make_schedule
-from bench.remote import Remote
-from bench.results import Run
-from bench.windows import Window, agree, take_turns
+from bench.load.schedule import Arrivals, make_schedule
+from bench.measure.arithmetic import operations_per_picture, operations_per_second
+from bench.measure.engine import measure_stretch, median_rate
+from bench.measure.limit import find_limit, keeps
+from bench.measure.line import Arrived, Play, summarise
+from bench.measure.remote import Remote
+from bench.report.histogram import LatencyHistogram
+from bench.report.results import Run
+from bench.report.windows import Window, agree, take_turns
 from engines.engine import Engine, Frames, Scores, Timing
 from engines.errors import DataError, TaktlineError
-from pipeline.frames import Reason
-from pipeline.verdicts import Latency, Outcome, Verdict
+from pipeline.protocol.verdict import Latency, Outcome, Reason, Verdict
 
 FRAMES = np.zeros((10, 32, 32, 3), np.uint8)
 

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from bench.capture import measure_capture
+from bench.measure.capture import measure_capture
 from engines.errors import TaktlineError
-from pipeline.camera_config import CameraConfig
+from pipeline.config.camera import CameraConfig
 from tests.conftest import RunTaktline
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.bench_tables import results_tables
-from bench.compare import Change, compare_results, differences, read_share
-from bench.histogram import LatencyHistogram
-from bench.machine import look_at_machine
-from bench.results import Results, Run, StoredWindow, read_results, write_results
-from bench.windows import Window
+from bench.measure.machine import look_at_machine
+from bench.report.compare import Change, compare_results, differences, read_share
+from bench.report.histogram import LatencyHistogram
+from bench.report.results import Results, Run, StoredWindow, read_results, write_results
+from bench.report.windows import Window
 from engines.errors import ConfigError, DataError
+from taktline.cli.bench_tables import results_tables
 from tests.conftest import RunTaktline
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.engine_bench import Choice, choose_engines
-from bench.line_suite import LineSettings
-from bench.machine import largest_cache, look_at_machine
-from bench.peers import bench_peers, check_anomalib
-from bench.pictures import as_sent, load_pictures, map_frames, stored_frames
-from bench.results import read_results
+from bench.load.pictures import as_sent, load_pictures, map_frames, stored_frames
+from bench.measure.engine import Choice, choose_engines
+from bench.measure.line_suite import LineSettings
+from bench.measure.machine import largest_cache, look_at_machine
+from bench.peers.peers import bench_peers, check_anomalib
+from bench.report.results import read_results
 from engines.bundle import Bundle, open_bundle
 from engines.errors import ConfigError, TaktlineError
 from engines.image import decode_image

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.line_bench import LineBench
-from bench.line_process import LineProcess
-from bench.load import make_schedule
-from bench.loader import Loader
-from bench.remote import Remote
-from bench.results import Results, Sample, read_results
-from bench.soak import judge_drift
+from bench.load.loader import Loader
+from bench.load.schedule import make_schedule
+from bench.measure.line import LineBench
+from bench.measure.line_process import LineProcess
+from bench.measure.remote import Remote
+from bench.measure.soak import judge_drift
+from bench.report.results import Results, Sample, read_results
 from engines.bundle import open_bundle
 from engines.errors import TaktlineError
 from tests.conftest import RunTaktline

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.load import make_schedule, read_schedule
+from bench.load.schedule import make_schedule, read_schedule
 from engines.errors import ConfigError, DataError
 
 

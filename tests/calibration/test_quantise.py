@@ -18,7 +18,7 @@ from engines.bundle import MODEL_INT8, open_bundle
 from engines.errors import ConfigError
 from engines.network import Backbone
 from engines.registry import open_engine
-from pipeline.metrics import auroc
+from taktline.cli.summary import auroc
 
 
 def test_drift_beyond_the_tolerance_is_refused_with_its_reason() -> None:

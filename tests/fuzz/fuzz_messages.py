@@ -23,9 +23,8 @@ with atheris.instrument_imports(include=["msgpack", "pipeline"]):
     import msgpack
 
     from engines.errors import TaktlineError
-    from pipeline import control, verdicts
-    from pipeline.delivery import replay
-from tests.pipeline.delivery.parts import decide
+    from pipeline.protocol import orders, replay, verdict
+from tests.pipeline.parts import decide
 
 # msgpack never uses this byte, so that it can stand between the parts of a message.
 _BETWEEN = b"\xc1"
@@ -36,14 +35,14 @@ def read(data: bytes) -> None:
     which, parts = data[:1], data[1:].split(_BETWEEN)
     try:
         if which < b"\x40":
-            verdict, _ = verdicts.unpack(parts)
-            assert verdicts.unpack(verdicts.pack(verdict, None))[0] == verdict
+            read_verdict, _ = verdict.unpack(parts)
+            assert verdict.unpack(verdict.pack(read_verdict, None))[0] == read_verdict
         elif which < b"\x80":
             replay.unpack_answer(parts)
         elif which < b"\xc0":
             replay.unpack_request(parts[0])
         else:
-            control.read_order(parts[0])
+            orders.read_order(parts[0])
     except TaktlineError:
         return
 
@@ -51,9 +50,9 @@ def read(data: bytes) -> None:
 def write_seeds(folder: Path) -> None:
     """Writes real messages for the search to begin with."""
     decided = decide("a", 0, "ng")
-    message = verdicts.pack(decided.verdict, decided.heatmap)
+    message = verdict.pack(decided.verdict, decided.heatmap)
     request = replay.ReplayRequest.model_validate({"id": 1, "do": "read", "camera": "a", "epoch": "0", "to": 9})
-    order = control.Order(do="threshold", threshold=2.5)
+    order = orders.Order(do="threshold", threshold=2.5)
     seeds = (
         b"\x00" + _BETWEEN.join(message),
         b"\x40" + _BETWEEN.join([*replay.pack_series(request, []), *message[1:]]),

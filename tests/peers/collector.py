@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import time
 
-from pipeline.delivery.subscriber import VerdictSubscriber
+from pipeline.client.subscriber import VerdictSubscriber
 
 
 def main(verdicts: str, replay: str, store: str, pause_s: str) -> None:

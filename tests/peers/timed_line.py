@@ -12,10 +12,10 @@ from pathlib import Path
 
 from engines.bundle import Bundle
 from engines.engine import Engine
-from pipeline.commands import stopped_by_signals
-from pipeline.config import read_line_file
-from pipeline.line import Line
-from tests.pipeline.test_takt import TimedEngine
+from pipeline.config.line_file import read_line_file
+from pipeline.line.line import Line
+from taktline.cli.line import stopped_by_signals
+from tests.pipeline.line.test_takt import TimedEngine
 
 
 class TimedLine(Line):

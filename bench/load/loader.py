@@ -1,0 +1,62 @@
+"""Loads a line from another process: every frame at its scheduled moment, whatever became of those before it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.load.pictures import Decode, as_sent, load_pictures
+from bench.load.schedule import Schedule
+from engines.closing import Closing
+from pipeline.client.feed_sender import FeedSender
+
+_PATIENCE_S = 60.0
+
+
+class Loader(Closing):
+    """Sends pictures to a line's feeds as a schedule says: an open loop, which waits for no verdict.
+
+    Args:
+        addresses: of the feeds, one for each camera.
+        data: whose test pictures are sent in turn; None for drawn parts.
+        size: of the network's input.
+        decode: the form they are sent in.
+    """
+
+    def __init__(self, addresses: Sequence[str], data: Path | None, size: tuple[int, int], decode: Decode) -> None:
+        self._pictures = as_sent(load_pictures(data), size, decode)
+        self._senders = [FeedSender(address) for address in addresses]
+        self._next = 0
+
+    def play(self, name: str, schedule: Schedule, start: int) -> list[int]:
+        """Sends a schedule's frames, each with its number as its part and its scheduled moment as its capture.
+
+        Args:
+            name: what the parts' names begin with.
+            schedule: when, and of which camera.
+            start: monotonic nanoseconds from which the schedule counts.
+
+        Returns:
+            How many nanoseconds after its moment each frame had been handed over.
+
+        Raises:
+            TaktlineError: the line takes no frames any more.
+        """
+        late = []
+        arrivals = zip(schedule.moments.tolist(), schedule.cameras.tolist(), strict=True)
+        for number, (moment, camera) in enumerate(arrivals):
+            due = start + moment
+            pause = due - time.monotonic_ns()
+            if pause > 0:
+                time.sleep(pause / 1e9)
+            picture = self._pictures[self._next % len(self._pictures)]
+            self._next += 1
+            self._senders[camera].send(picture, f"{name}.{number}", due, _PATIENCE_S)
+            late.append(time.monotonic_ns() - due)
+        return late
+
+    def close(self) -> None:
+        """Closes the connections."""
+        for sender in self._senders:
+            sender.close()

@@ -1,0 +1,85 @@
+"""The pictures that measurements run on: real ones, and so many that no cache holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from bench.measure.machine import largest_cache
+from calibration.dataset import open_test_split
+from calibration.parts import DEFECTS, draw_part
+from engines.engine import Frames
+from engines.image import Image, read_image, resize_frame
+
+Decode = Literal["memory", "raw", "jpeg", "png"]
+
+_DRAWN = 3
+_JPEG_QUALITY = 95
+
+
+def load_pictures(data: Path | None, most: int = 200) -> list[Image]:
+    """Reads a data set's test pictures as they are, or draws parts where there is none."""
+    if data is None:
+        rng = np.random.default_rng(0)
+        return [draw_part(rng, kind)[0] for kind in (None, *DEFECTS) for _ in range(_DRAWN)]
+    samples = open_test_split(data)
+    # Evenly from the whole split: it is sorted by the kind of defect.
+    chosen = np.unique(np.linspace(0, len(samples) - 1, min(most, len(samples))).astype(int))
+    return [read_image(samples[index].path) for index in chosen]
+
+
+@contextmanager
+def stored_frames(pictures: Sequence[Image], size: tuple[int, int]) -> Iterator[Path]:
+    """Stores pictures at the network's size in a temporary file that processes share, as `numpy.load` maps it.
+
+    They are repeated until they fill twice the largest cache: a frame that comes from a camera is in no cache either.
+    """
+    small = np.stack([resize_frame(picture, size) for picture in pictures])
+    # Neighbours of one kind would make batches of one kind.
+    small = small[np.random.default_rng(0).permutation(len(small))]
+    repeats = -(-2 * largest_cache() // small.nbytes)
+    with TemporaryDirectory(prefix="taktline-bench-") as folder:
+        path = Path(folder) / "frames.npy"
+        np.save(path, np.concatenate([small] * repeats))
+        yield path
+
+
+def map_frames(path: Path) -> Frames:
+    """Maps stored frames into memory, and brings them there."""
+    # Writable, though nobody writes: PyTorch warns of arrays that are not.
+    frames: Frames = np.load(path, mmap_mode="c")
+    frames.max()
+    return frames
+
+
+def as_sent(pictures: Sequence[Image], size: tuple[int, int], decode: Decode) -> list[Image | bytes]:
+    """Brings pictures into the form in which a line gets them.
+
+    Args:
+        pictures: uint8 BGR.
+        size: of the network's input.
+        decode: `memory` for pixels at the network's size, with nothing left to do; `raw` for pixels at the camera's
+            size, still to be resized; `jpeg` and `png` for files of that size, still to be decoded as well.
+    """
+    if decode == "memory":
+        return [resize_frame(picture, size) for picture in pictures]
+    if decode == "raw":
+        return [_as_taken(picture) for picture in pictures]
+    return [encode_picture(picture, decode) for picture in pictures]
+
+
+def encode_picture(picture: Image, kind: Literal["jpeg", "png"]) -> bytes:
+    """Encodes a picture, a gray one as gray."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if kind == "jpeg" else []
+    return cv2.imencode(f".{kind}", _as_taken(picture), options)[1].tobytes()
+
+
+def _as_taken(picture: Image) -> Image:
+    """Returns a picture with three equal channels as the gray one that a monochrome camera gave."""
+    return np.ascontiguousarray(picture[..., 0]) if (picture == picture[..., :1]).all() else picture

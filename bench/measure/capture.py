@@ -1,0 +1,129 @@
+"""How many pictures the cameras of a line can give on this machine: in threads, as a line does it, and in processes.
+
+Threads that waited for the interpreter's lock would fall behind processes, which share none.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from engines.errors import TaktlineError
+from pipeline.config.camera import CameraConfig
+from pipeline.flow.frame import Frame
+from pipeline.sources import open_source
+
+Way = Literal["threads", "processes"]
+
+_OPEN_S = 15.0
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What so many cameras gave in one way.
+
+    Attributes:
+        way: threads of one process, or a process for each camera.
+        cameras: how many there were.
+        pictures_per_s: of all of them together.
+        slowest_per_s: of the one that gave fewest.
+        cpu_ms: processor time for a picture, in milliseconds.
+    """
+
+    way: Way
+    cameras: int
+    pictures_per_s: float
+    slowest_per_s: float
+    cpu_ms: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain values."""
+        return asdict(self)
+
+
+def measure_capture(config: CameraConfig, cameras: int, seconds: float, rounds: int = 2) -> list[Captured]:
+    """Reads the same source so many times over at once, with nothing behind it.
+
+    Threads and processes take turns, and of each way its better round counts.
+
+    Args:
+        config: the source; a video file begins anew where it ends.
+        cameras: how many read it.
+        seconds: how long each round takes.
+        rounds: how often each way is measured.
+
+    Raises:
+        TaktlineError: the source gives nothing.
+    """
+    open_source(config)
+    ways: tuple[Way, Way] = ("threads", "processes")
+    found = [_measure(way, config, cameras, seconds) for _ in range(rounds) for way in ways]
+    return [max((item for item in found if item.way == way), key=lambda item: item.pictures_per_s) for way in ways]
+
+
+def _measure(way: Way, config: CameraConfig, cameras: int, seconds: float) -> Captured:
+    context = multiprocessing.get_context("spawn")
+    barrier: Any = threading.Barrier(cameras) if way == "threads" else context.Barrier(cameras)
+    answers: Any = queue.Queue() if way == "threads" else context.Queue()
+    worker: Any = threading.Thread if way == "threads" else context.Process
+    arguments = (config, seconds, barrier, answers, way == "processes")
+    workers = [worker(target=_read, args=arguments, daemon=True) for _ in range(cameras)]
+    before = _cpu_s()
+    for one in workers:
+        one.start()
+    try:
+        found = [answers.get(timeout=2 * _OPEN_S + seconds) for _ in workers]
+    except queue.Empty:
+        raise TaktlineError("the source gave no picture; is it there, and does it serve so many at once?") from None
+    for one in workers:
+        one.join()
+    if any(item is None for item in found):
+        raise TaktlineError("the source gave no picture; is it there, and does it serve so many at once?")
+    rates = [count / span for count, span, _ in found]
+    counts = sum(count for count, _, _ in found)
+    # Threads share one clock, so theirs is read around all of them, opening included.
+    cpu = _cpu_s() - before if way == "threads" else sum(cpu for _, _, cpu in found)
+    return Captured(way, cameras, sum(rates), min(rates), 1000 * cpu / max(1, counts))
+
+
+def _read(config: CameraConfig, seconds: float, barrier: Any, answers: Any, own_process: bool) -> None:
+    over = threading.Event()
+    silent = threading.Timer(_OPEN_S, over.set)
+    silent.start()
+    frames = _frames(config, over)
+    try:
+        if next(frames, None) is None:
+            answers.put(None)
+            return
+        silent.cancel()
+        barrier.wait(_OPEN_S)
+        start, cpu, count = time.monotonic(), _cpu_s(), 0
+        while (span := time.monotonic() - start) < seconds and next(frames, None) is not None:
+            count += 1
+        answers.put((count, span, _cpu_s() - cpu if own_process else 0.0))
+    except threading.BrokenBarrierError:
+        answers.put(None)
+    finally:
+        silent.cancel()
+        over.set()
+
+
+def _frames(config: CameraConfig, over: threading.Event) -> Iterator[Frame]:
+    """Yields a source's frames, and again from its start where it ends, unless it gives none at all."""
+    came = True
+    while came and not over.is_set():
+        came = False
+        for frame in open_source(config).frames(over):
+            came = True
+            yield frame
+
+
+def _cpu_s() -> float:
+    times = os.times()
+    return times.user + times.system

@@ -1,0 +1,192 @@
+"""Measures what journaling and publishing cost: nothing else of the line runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.errors import TaktlineError
+from pipeline.client.subscriber import VerdictSubscriber
+from pipeline.config.sections import JournalSection, PublishSection
+from pipeline.flow.channel import Channel
+from pipeline.flow.decided import Decided
+from pipeline.flow.frame import Frame
+from pipeline.protocol.verdict import Heatmap, Latency, Region, Verdict
+from pipeline.publish.delivery import Delivery
+from pipeline.publish.health import Tally
+
+_CAMERA = "bench"
+_QUEUE = 1024
+_TIMEOUT_S = 120
+_HEATMAP = (28, 28)
+_NG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What one way of delivering costs, the median of the runs.
+
+    Attributes:
+        journal: what verdicts survive: `process`, `power`, or `none` where there is no journal.
+        verdicts_per_s: as many as go through, at full load.
+        p50_ms: from a verdict's decision until another process has it, at the moderate rate.
+        p99_ms: the same.
+    """
+
+    journal: str
+    verdicts_per_s: float
+    p50_ms: float
+    p99_ms: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as plain values."""
+        return asdict(self)
+
+
+def measure_delivery(
+    folder: Path | None, rate: float, seconds: float, count: int, runs: int, durabilities: tuple[str, ...]
+) -> list[Delivered]:
+    """Measures delivery without a journal and with one.
+
+    Every tenth verdict is `ng` and carries a heatmap; a subscriber in another process receives them all. The process
+    that publishes stays on one core.
+
+    Args:
+        folder: where the journal lies, so that the disk is the one in question; None for a temporary folder.
+        rate: verdicts a second while latency is measured: one every so often, whether or not the last one is through.
+        seconds: how long latency is measured.
+        count: how many verdicts are sent to measure the throughput.
+        runs: how many runs the medians are of.
+        durabilities: of the journal: `process`, `power`.
+
+    Raises:
+        TaktlineError: not every verdict arrived.
+    """
+    results = []
+    for durability in ("none", *durabilities):
+        found = []
+        for _ in range(runs):
+            with _temporary(folder) as place:
+                throughput = _full_load(place, durability, count)
+            with _temporary(folder) as place:
+                latencies = _moderate_load(place, durability, rate, round(rate * seconds))
+            found.append((throughput, *np.quantile(latencies, (0.5, 0.99))))
+        results.append(Delivered(durability, *(float(value) for value in np.median(found, axis=0))))
+    return results
+
+
+def receive_for(address: str, count: int) -> None:
+    """Receives so many verdicts and prints when each came, in monotonic nanoseconds. The other process of the bench."""
+    times = np.empty(count, np.int64)
+    with VerdictSubscriber(address) as subscriber:
+        for index in range(count):
+            subscriber.receive(_TIMEOUT_S)
+            times[index] = time.monotonic_ns()
+    sys.stdout.buffer.write(times.tobytes())
+
+
+def _full_load(folder: Path, durability: str, count: int) -> float:
+    with _delivery(folder, durability, count) as (inbox, received):
+        batch = _verdicts(count)
+        started = time.monotonic_ns()
+        for decided in batch:
+            inbox.put(decided)
+        return count / (int(received()[-1]) - started) * 1e9
+
+
+def _moderate_load(folder: Path, durability: str, rate: float, count: int) -> npt.NDArray[np.float64]:
+    with _delivery(folder, durability, count) as (inbox, received):
+        batch = _verdicts(count)
+        due = time.monotonic_ns() + round(1e9 / rate) * np.arange(count)
+        for decided, moment in zip(batch, due, strict=True):
+            time.sleep(max(0.0, (int(moment) - time.monotonic_ns()) / 1e9))
+            decided.decided = time.monotonic_ns()
+            inbox.put(decided)
+        decided_at = np.array([decided.decided for decided in batch])
+        return np.asarray((received() - decided_at) / 1e6, np.float64)
+
+
+@contextmanager
+def _delivery(folder: Path, durability: str, count: int) -> Iterator[tuple[Channel[Decided], Any]]:
+    """Runs a line's delivery with a subscriber in another process; lends its inbox and the times of arrival."""
+    address = f"ipc://{folder / 'verdicts.sock'}"
+    journal = None
+    if durability != "none":
+        journal = JournalSection.model_validate({"path": folder / "bench.journal", "durability": durability})
+    command = [sys.executable, "-c", f"from bench.delivery import receive_for; receive_for({address!r}, {count})"]
+    inbox: Channel[Decided] = Channel(_QUEUE)
+    failures: list[Exception] = []
+    peer = subprocess.Popen(command, stdout=subprocess.PIPE)
+
+    def received() -> npt.NDArray[np.int64]:
+        inbox.close()
+        output, _ = peer.communicate(timeout=_TIMEOUT_S)
+        if failures or len(output) != 8 * count:
+            raise TaktlineError(f"{len(output) // 8} of {count} verdicts arrived; this is a defect")
+        return np.frombuffer(output, np.int64)
+
+    try:
+        with _one_core(), Delivery(PublishSection(verdicts=address), journal) as delivery:
+            delivery.socket.await_subscribers(1, _TIMEOUT_S, threading.Event())
+            stages = delivery.stages(inbox, None, Tally([_CAMERA]))
+            for stage in stages:
+                stage.start(lambda _name, error: failures.append(error))
+            try:
+                yield inbox, received
+            finally:
+                inbox.close()
+                for stage in stages:
+                    stage.join(_TIMEOUT_S)
+    finally:
+        peer.kill()
+        peer.communicate()
+
+
+def _verdicts(count: int) -> list[Decided]:
+    grid = np.random.default_rng(0).integers(0, 255, _HEATMAP, np.uint8)
+    heatmap, regions = Heatmap(grid, 0.0, 12.0), (Region(120, 80, 60, 40, 9.5),)
+    batch = []
+    for sequence in range(count):
+        bad = sequence % _NG_EVERY == 0
+        frame = Frame(_CAMERA, sequence, None, time.time_ns(), time.monotonic_ns())
+        verdict = Verdict(
+            line="bench", camera=_CAMERA, sequence=sequence, verdict="ng" if bad else "ok", reason=None, score=3.5,
+            threshold=2.0, regions=regions if bad else (), part=f"lot-17/{sequence:06d}.png",
+            captured_at=frame.captured_at, latency=Latency(9_000_000, 21_000_000, 300_000, 0), engine="openvino",
+            precision="bf16", exact=True, bundle="0123456789ab",
+        )  # fmt: skip
+        batch.append(Decided(frame, verdict, None, heatmap if bad else None, time.monotonic_ns()))
+    return batch
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Keeps this thread, and those that it starts, on one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def _temporary(folder: Path | None) -> Iterator[Path]:
+    try:
+        place = tempfile.TemporaryDirectory(prefix="taktline-bench-", dir=folder)
+    except OSError as error:
+        raise TaktlineError(f"the folder {folder} cannot be written: {error.strerror}; give another one") from error
+    with place as name:
+        yield Path(name)

@@ -1,0 +1,132 @@
+"""A line under steady load for a long time: what of it grows?"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.measure.engine import Report
+from bench.measure.line import Play
+from bench.measure.line_suite import LineSettings, loaded_line
+from bench.measure.machine import peak_memory_mb
+from bench.report.histogram import LatencyHistogram
+from bench.report.results import Run, Sample, StoredWindow
+from bench.report.windows import Window
+from engines.errors import ConfigError, TaktlineError, missing_package
+
+# Caches fill and allocators settle at first: what grows then is not a leak.
+_SETTLING_SHARE = 0.2
+_LEAST_SAMPLES = 10
+
+
+@dataclass(frozen=True)
+class SoakReport:
+    """What was measured, and what follows from it.
+
+    Attributes:
+        run: the figures of all frames together.
+        samples: how the line was, in their order.
+        figures: by name; see bench/README.md.
+    """
+
+    run: Run
+    samples: tuple[Sample, ...]
+    figures: dict[str, float]
+
+
+def soak_line(settings: LineSettings, rate: float, minutes: float, report: Report) -> SoakReport:
+    """Loads a line steadily and looks at its process again and again.
+
+    Args:
+        settings: what to measure; `seconds` is the time between two looks.
+        rate: frames a second.
+        minutes: how long.
+        report: told what is done.
+
+    Raises:
+        ConfigError: the time is too short to tell anything.
+        TaktlineError: the package `psutil` is not installed, or the line ended.
+    """
+    try:
+        import psutil
+    except ImportError as error:
+        raise TaktlineError(missing_package("psutil", "bench")) from error
+    if isinstance(settings.arrivals, Path) or minutes * 60 < settings.seconds:
+        raise ConfigError("a soak needs a rate, not a recorded schedule, and must be longer than one sample")
+    count = max(1, round(minutes * 60 / settings.seconds))
+    samples: list[Sample] = []
+    windows: list[Window] = []
+    verdicts: Counter[str] = Counter()
+    # Every stretch is another one: `seed` makes arrivals at random anew.
+    stretches = [replace(settings, warm_up=0.0, seed=settings.seed + number) for number in range(count)]
+    with loaded_line(settings) as (bench, line):
+        process = psutil.Process(line.pid)
+        began = time.monotonic()
+        for done, stretch in enumerate(stretches):
+            play = bench.play(stretch.schedule(rate))
+            window = _window(play, stretch.seconds)
+            windows.append(window)
+            verdicts.update(play.verdicts())
+            samples.append(_look(process, window, play.frames, (time.monotonic() - began) / 60))
+            report("soaking", done + 1, count)
+        peak = peak_memory_mb(line.pid)
+    latency = LatencyHistogram.merged(window.latency for window in windows)
+    run = Run(
+        name=f"soak at {rate:g}/s",
+        kind="line",
+        settings=settings.to_json() | {"rate": rate},
+        images_per_s=sum(window.images for window in windows) / sum(window.seconds for window in windows),
+        latency_ms=latency.percentiles(),
+        variation=latency.variation(),
+        verdicts=dict(verdicts),
+        peak_memory_mb=peak,
+        windows=tuple(StoredWindow.of(window) for window in windows),
+    )
+    return SoakReport(run, tuple(samples), judge_drift(samples))
+
+
+def judge_drift(samples: Sequence[Sample]) -> dict[str, float]:
+    """Returns what changed after the line had settled; empty where there are too few samples to tell.
+
+    Memory and handles are slopes of a line through the samples, an hour; latency is the ratio of the medians of p50
+    and p99 in the last third over those in the first.
+    """
+    settled = samples[int(_SETTLING_SHARE * len(samples)) :]
+    if len(settled) < _LEAST_SAMPLES:
+        return {}
+    hours = np.array([sample.minute for sample in settled]) / 60
+    slopes = {"memory_mb_per_h": "memory_mb", "handles_per_h": "handles", "threads_per_h": "threads"}
+    figures = {}
+    for name, field in slopes.items():
+        figures[name] = float(np.polyfit(hours, [float(getattr(sample, field)) for sample in settled], 1)[0])
+    third = len(settled) // 3
+    for name in ("p50", "p99"):
+        first, last = _median(settled[:third], name), _median(settled[-third:], name)
+        figures[f"{name}_last_over_first"] = last / first if first else 0.0
+    return figures
+
+
+def _median(samples: Sequence[Sample], name: str) -> float:
+    return float(np.median([sample.latency_ms[name] for sample in samples]))
+
+
+def _window(play: Play, seconds: float) -> Window:
+    inspected = [item for item in play.arrived if item.verdict.score is not None]
+    return Window(seconds, len(inspected), LatencyHistogram(play.latency(item) for item in inspected))
+
+
+def _look(process: Any, window: Window, frames: int, minute: float) -> Sample:
+    return Sample(
+        minute=minute,
+        memory_mb=process.memory_info().rss / 2**20,
+        handles=process.num_fds(),
+        threads=process.num_threads(),
+        latency_ms=window.latency.percentiles(),
+        uninspected=frames - window.images,
+    )

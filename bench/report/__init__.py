@@ -1,0 +1,1 @@
+"""Statistics, stored results and reports."""

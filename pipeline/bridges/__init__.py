@@ -1,0 +1,1 @@
+"""Bring verdicts to other systems."""

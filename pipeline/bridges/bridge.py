@@ -1,0 +1,201 @@
+"""A bridge: brings a line's verdicts somewhere else, each at least once, and remembers how far it has come."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engines.closing import Closing
+from engines.errors import ConfigError, TaktlineError
+from pipeline.client.subscriber import VerdictSubscriber
+from pipeline.protocol.verdict import Verdict, VersionError, WireError
+
+log = logging.getLogger(__name__)
+
+_STORE_VERSION = 1
+_MOST_STORED_BYTES = 4 << 20
+_TICK_S = 0.5
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+
+
+class Unreachable(TaktlineError):
+    """A destination does not take verdicts now; they are brought again.
+
+    Attributes:
+        retry_s: when it asked to be tried again, in seconds; None where it did not say.
+    """
+
+    def __init__(self, why: str, retry_s: float | None = None) -> None:
+        super().__init__(why)
+        self.retry_s = retry_s
+
+
+class Destination(Closing):
+    """Where a bridge brings verdicts.
+
+    Attributes:
+        together: the most verdicts it takes at once.
+    """
+
+    together = 100
+
+    @abstractmethod
+    def deliver(self, verdicts: Sequence[Verdict], stop: threading.Event) -> None:
+        """Brings verdicts there, in their order, and returns once all have arrived.
+
+        Raises:
+            Unreachable: not all have arrived, or `stop` was set meanwhile; all come again.
+        """
+
+    def tick(self, silent_s: float) -> None:
+        """Called about twice a second between deliveries, with how long the line has been silent."""
+
+    def mark(self) -> Any:
+        """Returns what it wants back as `resume` when the bridge starts again after the last delivery."""
+        return None
+
+    def resume(self, mark: Any) -> None:
+        """Called before the first delivery with what `mark` returned; None at the very first start."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How far a bridge has come.
+
+    Attributes:
+        position: the subscriber's, after the last verdict that has arrived.
+        mark: the destination's.
+    """
+
+    position: Any
+    mark: Any
+
+
+class PositionFile:
+    """The file in which a bridge remembers how far it has come."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> Stored | None:
+        """Returns what was stored last; None where nothing was.
+
+        Raises:
+            ConfigError: the file is none of a bridge, or cannot be read.
+        """
+        try:
+            if self._path.stat().st_size > _MOST_STORED_BYTES:
+                raise ValueError("it is too long")
+            values = json.loads(self._path.read_bytes())
+            if not isinstance(values, dict) or values.get("v") != _STORE_VERSION:
+                raise ValueError("it has another version")
+            return Stored(values["position"], values["mark"])
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"{self._path} cannot be read: {error.strerror or error}") from error
+        except (ValueError, KeyError) as error:
+            raise ConfigError(
+                f"{self._path} does not say how far a bridge has come ({error}); give another file with --position, or "
+                "remove it to begin anew"
+            ) from error
+
+    def write(self, stored: Stored) -> None:
+        """Stores it, so that after a crash either this or what was there before is found.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        values = {"v": _STORE_VERSION, "position": stored.position, "mark": stored.mark}
+        try:
+            handle, temporary = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
+            try:
+                with os.fdopen(handle, "w") as file:
+                    json.dump(values, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(temporary).replace(self._path)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise ConfigError(f"{self._path} cannot be written: {error.strerror or error}") from error
+
+
+class Bridge:
+    """Brings what a subscriber receives to a destination, and stores the position only once it has arrived.
+
+    A bridge or a destination that dies in between makes verdicts arrive twice, never not at all: as far as the
+    subscriber gets them, which takes a line with a journal and a replay.
+    """
+
+    def __init__(self, subscriber: VerdictSubscriber, destination: Destination, store: PositionFile) -> None:
+        self._subscriber, self._destination, self._store = subscriber, destination, store
+        self._heard = time.monotonic()
+        self.delivered = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Works until `stop` is set.
+
+        Raises:
+            VersionError: the line is of another schema version.
+            ConfigError: the position cannot be stored.
+        """
+        while not stop.is_set():
+            verdicts = self._collect(stop)
+            if verdicts:
+                if not self._deliver(verdicts, stop):
+                    return
+                self._store.write(Stored(self._subscriber.position, self._destination.mark()))
+                self.delivered += len(verdicts)
+            self._destination.tick(time.monotonic() - self._heard)
+
+    def _collect(self, stop: threading.Event) -> list[Verdict]:
+        """Waits a moment for a verdict, and takes with it what is there already."""
+        verdicts: list[Verdict] = []
+        while len(verdicts) < self._destination.together and not stop.is_set():
+            try:
+                verdicts.append(self._subscriber.receive(0 if verdicts else _TICK_S)[0])
+            except TimeoutError:
+                break
+            except VersionError:
+                raise
+            except WireError as error:
+                log.warning("a message is left out: %s", error)
+        if verdicts:
+            self._heard = time.monotonic()
+        return verdicts
+
+    def _deliver(self, verdicts: Sequence[Verdict], stop: threading.Event) -> bool:
+        pause = _FIRST_PAUSE_S
+        while not stop.is_set():
+            try:
+                self._destination.deliver(verdicts, stop)
+                return True
+            except Unreachable as error:
+                if stop.is_set():
+                    break
+                wait = min(max(pause, error.retry_s or 0.0), _LONGEST_PAUSE_S)
+                log.warning("%s; it is tried again in %.1f s", error, wait)
+                stop.wait(wait)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+        return False
+
+
+def verdict_json(verdict: Verdict) -> bytes:
+    """Returns a verdict as a bridge writes it: one JSON object, as the wire's body but for the heatmap."""
+    return json.dumps(verdict.to_json(), separators=(",", ":")).encode()
+
+
+def idempotency_key(verdict: Verdict) -> str:
+    """Returns what tells a verdict that comes again from another one."""
+    return f"{verdict.line}/{verdict.camera}/{verdict.epoch}/{verdict.sequence}"

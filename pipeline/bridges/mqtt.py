@@ -1,0 +1,275 @@
+"""Verdicts to an MQTT broker, with QoS 1, and a retained status of the line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import ssl
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from engines.errors import ConfigError, missing_package
+from pipeline.bridges.bridge import Destination, Unreachable, verdict_json
+from pipeline.protocol.verdict import Verdict
+from pipeline.security.curve import is_local
+from pipeline.security.keys import read_secret
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+    from paho.mqtt.properties import Properties
+    from paho.mqtt.reasoncodes import ReasonCode
+
+log = logging.getLogger(__name__)
+
+_KEEP_ALIVE_S = 20
+_RECONNECT_S = (1, 10)
+_HELLO_S = 15.0
+_GOODBYE_S = 2.0
+_ACK_S = 60.0
+_STATUS_EVERY_S = 5.0
+_MOST_TOPIC_BYTES = 65_535
+# paho's MQTT_ERR_NO_CONN
+_NO_CONNECTION = 4
+
+
+@dataclass(frozen=True)
+class MqttSettings:
+    """How a broker is reached and what it is told.
+
+    Attributes:
+        broker: `HOST` or `HOST:PORT`; the port is 1883, or 8883 with TLS.
+        topic: of a verdict; `{line}` and `{camera}` stand for their names.
+        status_topic: of the retained status; None for none.
+        user: who logs in; None for nobody.
+        password_file: whose first line is the password.
+        tls: whether the connection is encrypted and the broker's certificate checked.
+        ca: file with the authorities that are trusted; None for the system's.
+        certificate: the client's certificate file, where the broker wants one.
+        certificate_key: its key file.
+        client_id: how the broker knows the client; None for a name of its own.
+        protocol: the version of MQTT.
+        silent_after_s: after so long without a verdict the status says that the line is silent.
+    """
+
+    broker: str
+    topic: str = "taktline/{line}/{camera}"
+    status_topic: str | None = None
+    user: str | None = None
+    password_file: Path | None = None
+    tls: bool = False
+    ca: Path | None = None
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    client_id: str | None = None
+    protocol: Literal["5", "3.1.1"] = "5"
+    silent_after_s: float = 30.0
+
+
+class MqttBroker(Destination):
+    """Publishes each verdict as JSON and waits for the broker's acknowledgement.
+
+    The connection is made anew without end, by a thread of paho's, and what was not acknowledged is sent again.
+
+    Raises:
+        ConfigError: a setting is wrong, the broker refuses the user or shows a wrong certificate, or paho-mqtt is not
+            installed.
+    """
+
+    def __init__(self, settings: MqttSettings) -> None:
+        self._settings = settings
+        check_topic(settings.topic)
+        if settings.status_topic is not None:
+            check_topic(settings.status_topic)
+        self._acknowledged: dict[int, str | None] = {}
+        self._news = threading.Condition()
+        self._connected: bool | None = None
+        self._refusal: str | None = None
+        self._line: str | None = None
+        self._delivered, self._captured_at = 0, 0
+        self._state, self._told_at, self._told = "online", 0.0, (-1, "")
+        self._client = self._make_client()
+        try:
+            self._connect()
+        except BaseException:
+            self._client.loop_stop()
+            raise
+
+    def deliver(self, verdicts: Sequence[Verdict], stop: threading.Event) -> None:
+        """Publishes them and returns once all are acknowledged."""
+        with self._news:
+            self._acknowledged.clear()
+        waiting = set()
+        for verdict in verdicts:
+            topic = fill_topic(self._settings.topic, verdict)
+            info = self._client.publish(topic, verdict_json(verdict), qos=1)
+            # Without a connection paho keeps it, and sends it when there is one again.
+            if info.rc not in (0, _NO_CONNECTION):
+                raise Unreachable(f"the broker {self._settings.broker} takes no more now ({info.rc.name})")
+            waiting.add(info.mid)
+        quiet = time.monotonic() + _ACK_S
+        with self._news:
+            while not waiting <= self._acknowledged.keys():
+                if stop.is_set():
+                    raise Unreachable("the bridge was stopped")
+                if not self._connected:
+                    quiet = time.monotonic() + _ACK_S
+                elif time.monotonic() > quiet:
+                    raise Unreachable(f"the broker {self._settings.broker} acknowledges nothing")
+                self._news.wait(0.2)
+            refusals = {why for mid, why in self._acknowledged.items() if mid in waiting and why is not None}
+        if refusals:
+            raise Unreachable(f"the broker {self._settings.broker} refuses verdicts: {', '.join(sorted(refusals))}")
+        self._delivered += len(verdicts)
+        self._line, self._captured_at = verdicts[-1].line, verdicts[-1].captured_at
+
+    def tick(self, silent_s: float) -> None:
+        """Keeps the retained status up to date."""
+        state = "silent" if silent_s > self._settings.silent_after_s else "online"
+        news = (self._delivered, state)
+        due = state != self._state or time.monotonic() - self._told_at > _STATUS_EVERY_S
+        self._state = state
+        if self._connected and due and news != self._told:
+            self._tell(state)
+            self._told, self._told_at = news, time.monotonic()
+
+    def close(self) -> None:
+        """Says good-bye and closes the connection."""
+        if self._settings.status_topic is not None and self._connected:
+            info = self._client.publish(self._settings.status_topic, self._status("offline"), qos=1, retain=True)
+            deadline = time.monotonic() + _GOODBYE_S
+            with self._news:
+                while info.mid not in self._acknowledged and time.monotonic() < deadline:
+                    self._news.wait(0.1)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _make_client(self) -> Client:
+        try:
+            from paho.mqtt import client as paho
+            from paho.mqtt.enums import CallbackAPIVersion
+        except ImportError as error:
+            raise ConfigError(missing_package("paho-mqtt", "mqtt")) from error
+        settings = self._settings
+        newest = settings.protocol == "5"
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=settings.client_id or f"taktline-{uuid.uuid4().hex[:12]}",
+            clean_session=None if newest else True,
+            protocol=paho.MQTTv5 if newest else paho.MQTTv311,
+        )
+        client.on_connect, client.on_disconnect, client.on_publish = self._came, self._went, self._took
+        client.reconnect_delay_set(*_RECONNECT_S)
+        if settings.user is not None:
+            password = None if settings.password_file is None else read_secret(settings.password_file)
+            client.username_pw_set(settings.user, password)
+        elif settings.password_file is not None:
+            raise ConfigError("a password needs a user; give one with --user")
+        if settings.tls:
+            self._encrypt(client)
+        elif settings.user is not None and not is_local(f"tcp://{self._address()[0]}:0"):
+            log.warning("the password goes to %s for everybody to read; encrypt it with --tls", settings.broker)
+        if settings.status_topic is not None:
+            client.will_set(settings.status_topic, self._status("offline"), qos=1, retain=True)
+        return client
+
+    def _encrypt(self, client: Client) -> None:
+        settings = self._settings
+        files = [None if path is None else str(path) for path in (settings.ca, settings.certificate)]
+        key = None if settings.certificate_key is None else str(settings.certificate_key)
+        try:
+            client.tls_set(files[0], files[1], key)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"the certificates for the broker cannot be used ({error})") from error
+
+    def _connect(self) -> None:
+        """Connects; a broker that is not there yet is waited for in the background, one that refuses us is not."""
+        host, port = self._address()
+        try:
+            self._client.connect(host, port, _KEEP_ALIVE_S)
+        except ssl.SSLError as error:
+            raise ConfigError(f"no encrypted connection to the broker {self._settings.broker}: {error}") from error
+        except OSError as error:
+            log.warning("the broker %s is not there (%s); it is tried on", self._settings.broker, error)
+            self._client.loop_start()
+            return
+        self._client.loop_start()
+        deadline = time.monotonic() + _HELLO_S
+        with self._news:
+            while self._connected is None and self._refusal is None and time.monotonic() < deadline:
+                self._news.wait(0.1)
+        if self._refusal is not None:
+            raise ConfigError(f"the broker {self._settings.broker} does not let us in: {self._refusal}")
+
+    def _address(self) -> tuple[str, int]:
+        host, separator, port = self._settings.broker.rpartition(":")
+        if not separator:
+            host, port = self._settings.broker, "8883" if self._settings.tls else "1883"
+        if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+            raise ConfigError(f"'{self._settings.broker}' is no broker's address; give HOST or HOST:PORT")
+        return host, int(port)
+
+    def _tell(self, state: str) -> None:
+        if self._settings.status_topic is not None:
+            self._client.publish(self._settings.status_topic, self._status(state), qos=1, retain=True)
+
+    def _status(self, state: str) -> bytes:
+        values = {
+            "state": state,
+            "line": self._line,
+            "delivered": self._delivered,
+            "last_captured_at": self._captured_at or None,
+        }
+        return json.dumps(values).encode()
+
+    # Called by paho's thread.
+
+    def _came(
+        self, client: Client, data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        del client, data, flags, properties
+        with self._news:
+            if reason.is_failure:
+                self._refusal = str(reason)
+                log.error("the broker %s does not let us in: %s", self._settings.broker, reason)
+            else:
+                self._connected, self._refusal = True, None
+                self._tell(self._state)
+            self._news.notify_all()
+
+    def _went(
+        self, client: Client, data: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        del client, data, flags, properties
+        with self._news:
+            if self._connected and reason.is_failure:
+                log.warning("the broker %s has gone (%s); it is tried on", self._settings.broker, reason)
+            self._connected = False
+            self._news.notify_all()
+
+    def _took(self, client: Client, data: Any, mid: int, reason: ReasonCode, properties: Properties | None) -> None:
+        del client, data, properties
+        with self._news:
+            self._acknowledged[mid] = str(reason) if reason.is_failure else None
+            self._news.notify_all()
+
+
+def check_topic(topic: str) -> None:
+    """Refuses what no verdict can be published under.
+
+    Raises:
+        ConfigError: it is empty, too long, or has a wildcard.
+    """
+    if not topic or len(topic.encode()) > _MOST_TOPIC_BYTES // 2 or any(sign in topic for sign in "+#\0"):
+        raise ConfigError(f"'{topic[:80]}' is no topic to publish under; give one without + and #")
+
+
+def fill_topic(topic: str, verdict: Verdict) -> str:
+    """Puts the names of a verdict into a topic; what has a meaning in topics becomes '_'."""
+    for name, value in (("{line}", verdict.line), ("{camera}", verdict.camera)):
+        topic = topic.replace(name, "".join("_" if sign in "/+#\0" else sign for sign in value))
+    return topic

@@ -1,0 +1,82 @@
+"""Verdicts to a web server, one POST each."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from engines.errors import ConfigError, missing_package
+from pipeline.bridges.bridge import Destination, Unreachable, idempotency_key, verdict_json
+from pipeline.protocol.verdict import Verdict
+from pipeline.security.keys import read_secret
+
+_MOST_ANSWER_BYTES = 64 << 10
+_CONFLICT = 409
+
+
+class Webhook(Destination):
+    """POSTs each verdict as JSON, with the header `Idempotency-Key: LINE/CAMERA/EPOCH/SEQUENCE`.
+
+    Whatever is answered but 2xx, or 409 for one that the server has already, is tried again without end: a verdict that
+    a server refuses holds up those after it, and is not lost.
+
+    Args:
+        url: where to.
+        token_file: a file with a token that goes along as `Authorization: Bearer`.
+        timeout_s: how long an answer may take.
+
+    Raises:
+        ConfigError: the URL is none, the token cannot be read, or httpx is not installed.
+    """
+
+    together = 1
+
+    def __init__(self, url: str, token_file: Path | None = None, timeout_s: float = 10.0) -> None:
+        try:
+            import httpx
+        except ImportError as error:
+            raise ConfigError(missing_package("httpx", "webhook")) from error
+        self._httpx = httpx
+        try:
+            self._url = httpx.URL(url)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise ConfigError(f"'{url}' is no address to post to ({error}); give one like https://HOST/PATH") from error
+        if self._url.scheme not in ("http", "https") or not self._url.host:
+            raise ConfigError(f"'{url}' is no address to post to; give one like https://HOST/PATH")
+        headers = {"Content-Type": "application/json"}
+        if token_file is not None:
+            headers["Authorization"] = f"Bearer {read_secret(token_file)}"
+        self._client = httpx.Client(headers=headers, timeout=timeout_s)
+
+    def deliver(self, verdicts: Sequence[Verdict], stop: threading.Event) -> None:
+        """Posts them, one after the other."""
+        for verdict in verdicts:
+            if stop.is_set():
+                raise Unreachable("the bridge was stopped")
+            self._post(verdict)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._client.close()
+
+    def _post(self, verdict: Verdict) -> None:
+        headers = {"Idempotency-Key": idempotency_key(verdict)}
+        # A password in the URL must not get into the log.
+        where = f"{self._url.scheme}://{self._url.host}{self._url.path}"
+        try:
+            with self._client.stream("POST", self._url, content=verdict_json(verdict), headers=headers) as answer:
+                # Read, so that the connection can be used again; but no server makes us read for ever.
+                read = 0
+                for block in answer.iter_raw():
+                    read += len(block)
+                    if read > _MOST_ANSWER_BYTES:
+                        break
+        except self._httpx.HTTPError as error:
+            raise Unreachable(f"{where} does not answer ({type(error).__name__}: {error})") from error
+        if not answer.is_success and answer.status_code != _CONFLICT:
+            asked = answer.headers.get("Retry-After", "")
+            raise Unreachable(
+                f"{where} answered {answer.status_code} to {headers['Idempotency-Key']}",
+                float(asked) if asked.isdecimal() else None,
+            )

@@ -1,0 +1,1 @@
+"""What receives verdicts and gives orders."""

@@ -1,0 +1,63 @@
+"""How far a subscriber is with one camera."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from pipeline.protocol.replay import Received
+
+MOST_EARLIER = 8
+
+
+@dataclass
+class Range:
+    """Sequences to ask for."""
+
+    epoch: str
+    first: int
+    last: int
+
+
+@dataclass
+class Way:
+    """How far one camera is.
+
+    Attributes:
+        epoch: where it is; None where only a sequence is known, of whatever epoch is the newest.
+        next: the sequence that is due.
+        earlier: what would be due in epochs before.
+        plan: what to ask for, in this order, before anything else is handed over.
+        held: verdicts that came meanwhile, with the number of the survey that was asked for last.
+        unclear: whether a survey must say what comes next.
+        settled: the number of the survey that was used last.
+        heard: when its last verdict came.
+    """
+
+    epoch: str | None
+    next: int
+    heard: float
+    earlier: dict[str, int] = field(default_factory=dict)
+    plan: deque[Range] = field(default_factory=deque)
+    held: deque[tuple[Received, int]] = field(default_factory=deque)
+    unclear: bool = False
+    settled: int = 0
+
+    @property
+    def behind(self) -> bool:
+        """Whether verdicts must wait for others before them."""
+        return bool(self.plan or self.held or self.unclear)
+
+    def due(self, epoch: str) -> int | None:
+        """The sequence that is due in an epoch; None where nothing of it was seen."""
+        return self.next if epoch == self.epoch else self.earlier.get(epoch)
+
+    def move(self, epoch: str, due: int) -> None:
+        """Goes on to a sequence, of the same epoch or of another one."""
+        if self.epoch not in (None, "", epoch):
+            assert self.epoch is not None
+            self.earlier[self.epoch] = self.next
+            while len(self.earlier) > MOST_EARLIER:
+                del self.earlier[next(iter(self.earlier))]
+        self.earlier.pop(epoch, None)
+        self.epoch, self.next = epoch, due

@@ -1,0 +1,69 @@
+"""The two sockets of a subscriber."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import zmq
+
+from engines.errors import ConfigError
+from pipeline.protocol.sockets import notice_dead_peers
+from pipeline.protocol.topics import TOPIC
+from pipeline.security.curve import ClientKeys
+
+_MAX_MESSAGE_BYTES = 16 << 20
+_RECONNECT_MS, _MOST_RECONNECT_MS = 50, 1_000
+
+Socket = TypeVar("Socket", bound="zmq.Socket[Any]")
+
+
+def open_verdicts(
+    context: zmq.Context[Socket], address: str, cameras: Sequence[str], queue: int, curve: ClientKeys | None = None
+) -> Socket:
+    """Connects to where a line publishes.
+
+    Args:
+        context: of the process's own threads, or of asyncio.
+        address: the line's.
+        cameras: only these; all when empty.
+        queue: the most verdicts that wait in it.
+        curve: for a line that lets in only those whom it knows.
+
+    Raises:
+        ConfigError: the address is none.
+    """
+    socket = context.socket(zmq.SUB)
+    socket.setsockopt(zmq.RCVHWM, queue)
+    for topic in [f"{TOPIC}{camera}" for camera in cameras] or [TOPIC]:
+        socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+    return _connect(socket, address, curve)
+
+
+def open_replay(context: zmq.Context[Socket], address: str, curve: ClientKeys | None = None) -> Socket:
+    """Connects to where a line is asked for what was missed; while it is away nothing can be sent.
+
+    Raises:
+        ConfigError: the address is none.
+    """
+    socket = context.socket(zmq.DEALER)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    return _connect(socket, address, curve)
+
+
+def _connect(socket: Socket, address: str, curve: ClientKeys | None) -> Socket:
+    if curve is not None:
+        curve.apply(socket)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, _MAX_MESSAGE_BYTES)
+    notice_dead_peers(socket)
+    socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _MOST_RECONNECT_MS)
+    try:
+        socket.connect(address)
+    except zmq.ZMQError as error:
+        socket.close()
+        raise ConfigError(
+            f"'{address}' is no address to connect to ({error.strerror}); give one like tcp://127.0.0.1:5556"
+        ) from error
+    return socket

@@ -1,0 +1,1 @@
+"""The line file and its tables."""

@@ -1,0 +1,91 @@
+"""The settings of a camera."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.config.section import Section
+from pipeline.protocol.topics import Name
+
+Overload = Literal["drop_oldest", "block"]
+
+
+class CameraConfig(Section):
+    """`[[camera]]`: one source of frames.
+
+    Attributes:
+        name: what verdicts call it.
+        source: `replay:DIR`, `folder:DIR`, `usb:NUMBER`, `usb:/dev/v4l/by-id/...`, `gige:ID`, `rtsp://...`,
+            `http://...`, `file:VIDEO`, or `feed:ipc://PATH` for frames that another program sends.
+        fps: frames a second; None for as fast as the line takes them, or as the camera likes.
+        seed: order of a replay.
+        follow: whether a folder is watched for new pictures.
+        width: of the picture that a USB or GigE camera is asked for, in pixels.
+        height: the same.
+        exposure_us: of a USB or GigE camera, in microseconds; None to leave it as it is.
+        gain: of a GigE camera, in its own unit; None to leave it as it is.
+        pixel_format: of a GigE camera, by its GenICam name; None for the present one, or the first that can be read.
+        trigger: None for a camera that runs free; `software` for pictures that are asked for by message; the name of
+            a GigE camera's line, such as `Line0`, for those that a signal asks for.
+        part_from: where a GigE camera's pictures have their part id from: `frame-id`, or `chunk:NAME` for a chunk.
+        rotate: degrees clockwise by which pictures are turned.
+        roi: x, y, width and height of what is inspected, in pixels of the camera's picture.
+        silence_ms: a live camera that sends nothing for so long is opened anew; 0 for never, as a triggered one wants.
+        open_timeout_ms: how long opening it may take.
+        on_overload: what happens to a frame that the line has no time for: `drop_oldest`, or `block` to let the source
+            wait; None for what suits the source.
+    """
+
+    name: Name
+    source: str
+    fps: float | None = None
+    seed: int = 0
+    follow: bool = False
+    width: int | None = Field(default=None, ge=16, le=16384)
+    height: int | None = Field(default=None, ge=16, le=16384)
+    exposure_us: float | None = Field(default=None, gt=0)
+    gain: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    pixel_format: str | None = None
+    trigger: str | None = Field(default=None, pattern=r"^(software|[A-Z][A-Za-z0-9_]*)$")
+    part_from: str | None = Field(default=None, pattern=r"^(frame-id|chunk:[A-Za-z0-9_]+)$")
+    rotate: Literal[0, 90, 180, 270] = 0
+    roi: tuple[int, int, int, int] | None = None
+    silence_ms: float = Field(default=2000, ge=0, allow_inf_nan=False)
+    open_timeout_ms: float = Field(default=10_000, gt=0, allow_inf_nan=False)
+    on_overload: Overload | None = None
+
+    @property
+    def overload(self) -> Overload:
+        """What happens to a frame that the line has no time for: files wait, a camera does not."""
+        if self.on_overload is not None:
+            return self.on_overload
+        return "block" if self.source.startswith(("replay:", "folder:", "file:")) else "drop_oldest"
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> CameraConfig:
+        kind = self.source.partition(":")[0]
+        if kind != "gige":
+            for name in ("gain", "pixel_format", "part_from"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is for GigE cameras (gige:ID) only")
+            if self.trigger not in {None, "software"}:
+                raise ValueError(f"a trigger from {self.trigger} is for GigE cameras (gige:ID) only")
+        if self.trigger is not None and kind in {"replay", "folder", "file", "feed"}:
+            raise ValueError("trigger is for live cameras only")
+        return self
+
+    @field_validator("roi")
+    @classmethod
+    def _check_roi(cls, value: tuple[int, int, int, int] | None) -> tuple[int, int, int, int] | None:
+        if value is not None and (min(value[:2]) < 0 or min(value[2:]) < 16):
+            raise ValueError("must be x, y, width, height with x and y of 0 or more and sides of 16 or more")
+        return value
+
+    @field_validator("fps")
+    @classmethod
+    def _check_fps(cls, value: float | None) -> float | None:
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError("must be above 0 frames a second")
+        return value

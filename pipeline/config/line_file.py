@@ -1,0 +1,150 @@
+"""The line file: what a line is made of, read from TOML and checked before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from engines.errors import ConfigError
+from pipeline.config.camera import CameraConfig
+from pipeline.config.section import Section
+from pipeline.config.sections import (
+    ControlSection,
+    DecisionSection,
+    JournalSection,
+    LineSection,
+    MetricsSection,
+    ModelSection,
+    PublishSection,
+)
+
+
+class LineConfig(Section):
+    """A whole line."""
+
+    line: LineSection = LineSection()
+    model: ModelSection
+    camera: tuple[CameraConfig, ...] = Field(min_length=1)
+    decision: DecisionSection = DecisionSection()
+    publish: PublishSection = PublishSection()
+    journal: JournalSection | None = None
+    metrics: MetricsSection = MetricsSection()
+    control: ControlSection = ControlSection()
+
+    @field_validator("camera")
+    @classmethod
+    def _check_names(cls, value: tuple[CameraConfig, ...]) -> tuple[CameraConfig, ...]:
+        names = [camera.name for camera in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two cameras are called '{name}'")
+        return value
+
+
+def read_line_file(path: Path) -> LineConfig:
+    """Reads a line file; relative paths in it count from its folder.
+
+    Raises:
+        ConfigError: it cannot be read, is not TOML, or says something that cannot be.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"the line file {path} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the line file {path} is not TOML: {error}") from error
+    config = _anchor_keys(check_config(values, str(path)), path.parent)
+    bundle = path.parent / config.model.bundle
+    cameras = tuple(
+        camera.model_copy(update={"source": _anchor(camera.source, path.parent)}) for camera in config.camera
+    )
+    update: dict[str, Any] = {"model": config.model.model_copy(update={"bundle": bundle}), "camera": cameras}
+    if config.journal is not None:
+        update["journal"] = config.journal.model_copy(update={"path": path.parent / config.journal.path})
+    return config.model_copy(update=update)
+
+
+def check_config(values: dict[str, Any], where: str) -> LineConfig:
+    """Checks a line's settings.
+
+    Args:
+        values: as a line file holds them.
+        where: what to call them in an error.
+
+    Raises:
+        ConfigError: with the first thing that is wrong, and the nearest known name for an unknown key.
+    """
+    try:
+        config = LineConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(error)}") from error
+    if config.publish.replay is not None and config.journal is None:
+        raise ConfigError(f"{where}: 'publish.replay' answers from a journal; add a [journal] with its path")
+    return config
+
+
+def check_camera(values: dict[str, Any], where: str) -> CameraConfig:
+    """Checks one camera's settings, as `check_config` does.
+
+    Raises:
+        ConfigError: with the first thing that is wrong.
+    """
+    try:
+        return CameraConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(error)}") from error
+
+
+def _anchor(source: str, folder: Path) -> str:
+    kind, separator, rest = source.partition(":")
+    if kind in ("replay", "folder", "file") and separator:
+        return f"{kind}:{folder / rest}"
+    return source
+
+
+def _anchor_keys(config: LineConfig, folder: Path) -> LineConfig:
+    publish, control = config.publish, config.control
+    found = {
+        "curve_secret": publish.curve_secret and folder / publish.curve_secret,
+        "allowed_clients": publish.allowed_clients and folder / publish.allowed_clients,
+    }
+    orders = {"allowed_clients": control.allowed_clients and folder / control.allowed_clients}
+    return config.model_copy(
+        update={"publish": publish.model_copy(update=found), "control": control.model_copy(update=orders)}
+    )
+
+
+def _explain(error: ValidationError) -> str:
+    # An unknown name first: it is mostly why another one is missing.
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    location = [str(part + 1) if isinstance(part, int) else part for part in first["loc"]]
+    where = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(first["loc"][:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
+        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
+        return f"'{where}' is not a setting; {hint}"
+    if first["type"] == "missing":
+        return f"'{where}' is missing; add it"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    found = "" if isinstance(first["input"], dict) else f" (it is {first['input']!r})"
+    return f"'{where}' {message[0].lower()}{message[1:]}{found}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    sections: dict[str, type[Section]] = {
+        "line": LineSection,
+        "model": ModelSection,
+        "camera": CameraConfig,
+        "decision": DecisionSection,
+        "publish": PublishSection,
+        "journal": JournalSection,
+        "metrics": MetricsSection,
+        "control": ControlSection,
+    }
+    section = sections.get(str(location[0])) if location else LineConfig
+    return list((section or LineConfig).model_fields)

@@ -1,0 +1,136 @@
+"""The tables of the line file, but for its cameras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from engines.engine import Hint
+from pipeline.config.section import Section
+from pipeline.protocol.topics import Name
+
+
+class LineSection(Section):
+    """`[line]`: the line itself.
+
+    Attributes:
+        name: what verdicts call it.
+        takt_ms: how long after its capture a frame's verdict is of use; a frame that is not inspected by then is
+            answered `uninspected`, reason `late`. None for as long as it takes.
+    """
+
+    name: Name = "line"
+    takt_ms: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+
+class ModelSection(Section):
+    """`[model]`: what inspects the frames.
+
+    Attributes:
+        bundle: the model bundle.
+        engine: an engine's name, or `auto`.
+        precision: `auto` for the fastest with a second look in float32, or one of the engine's.
+        max_batch: the most frames in one batch.
+        fallback: an engine that goes on where that one fails and cannot be opened again, or None.
+        device: what the engine runs on; None for its preferred device.
+        hint: whether a single batch should be quick, or many together.
+    """
+
+    bundle: Path
+    engine: str = "auto"
+    precision: str = "auto"
+    max_batch: int = Field(default=8, ge=1, le=256)
+    fallback: str | None = None
+    device: str | None = None
+    hint: Hint = "latency"
+
+
+class DecisionSection(Section):
+    """`[decision]`: when a part is defective and what is told of where.
+
+    Attributes:
+        sigma: threshold in sigma units; None for the bundle's own.
+        heatmaps: which verdicts carry their heatmap.
+        min_region_px: regions that cover fewer pixels of the frame are left out.
+    """
+
+    sigma: float | None = Field(default=None, allow_inf_nan=False)
+    heatmaps: Literal["ng", "all", "none"] = "ng"
+    min_region_px: int = Field(default=0, ge=0)
+
+
+class PublishSection(Section):
+    """`[publish]`: where verdicts go.
+
+    Attributes:
+        verdicts: ZeroMQ address to bind.
+        replay: ZeroMQ address to bind where subscribers ask for what they missed; it needs a journal.
+        queue: the most verdicts that wait for one slow subscriber; those after them it has to ask for.
+        curve_secret: the line's secret key file, as `taktline keys new` makes it; None for no CURVE.
+        allowed_clients: the folder with the public keys of those who may subscribe.
+        insecure: whether others than this machine may subscribe without a key.
+        await_subscribers: how many subscribers to wait for before the first frame.
+        await_s: how long to wait for them, in seconds.
+    """
+
+    verdicts: str = "tcp://127.0.0.1:5556"
+    replay: str | None = None
+    queue: int = Field(default=100_000, ge=1)
+    curve_secret: Path | None = None
+    allowed_clients: Path | None = None
+    insecure: bool = False
+    await_subscribers: int = Field(default=0, ge=0)
+    await_s: float = Field(default=30.0, gt=0)
+
+    @field_validator("verdicts", "replay")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("tcp://", "ipc://")):
+            raise ValueError("must start with tcp:// or ipc://")
+        return value
+
+
+class JournalSection(Section):
+    """`[journal]`: where verdicts are kept.
+
+    Attributes:
+        path: the journal's file; pictures lie in a folder beside it.
+        keep_days: verdicts older than that are removed; None for never.
+        max_gib: where verdicts and pictures take more, the oldest are removed; None for no limit.
+        keep_images: of which frames the pictures are kept.
+        durability: what a verdict survives that was published: the death of the `process`, or a loss of `power`.
+    """
+
+    path: Path
+    keep_days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    keep_images: Literal["ng", "all", "none"] = "ng"
+    durability: Literal["process", "power"] = "process"
+
+
+class MetricsSection(Section):
+    """`[metrics]`: who may ask how the line is.
+
+    Attributes:
+        bind: `HOST:PORT` that answers `GET /live`, `/ready` and `/status`; None for none.
+    """
+
+    bind: str | None = Field(default=None, pattern=r"^[^:/]+:[0-9]{1,5}$")
+
+
+class ControlSection(Section):
+    """`[control]`: who may give the line orders, such as `taktline deploy`.
+
+    Attributes:
+        bind: ZeroMQ address; `auto` for a socket file found by the line's name; None for none, or for `auto` with
+            `taktline run`.
+        allowed_clients: the folder with the public keys of those who may give orders over TCP; the line's own key is
+            `curve_secret` of `[publish]`. None for no CURVE, which needs an address on this machine.
+        insecure: whether others than this machine may give orders without a key.
+    """
+
+    bind: str | None = None
+    allowed_clients: Path | None = None
+    insecure: bool = False

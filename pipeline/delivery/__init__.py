@@ -1,1 +1,0 @@
-"""Verdicts on their way out, and in again on the other side."""

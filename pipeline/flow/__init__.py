@@ -1,0 +1,1 @@
+"""What moves between the rooms of the pipeline, and the threads that move it."""

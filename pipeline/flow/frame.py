@@ -1,0 +1,57 @@
+"""A frame on its way through the line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engines.errors import DataError
+from engines.image import Image, decode_image
+
+
+@dataclass(slots=True)
+class Frame:
+    """One picture of one part, with the times at which it passed the stages.
+
+    Attributes:
+        camera: name of the camera.
+        sequence: counts the camera's frames from 0, without gaps.
+        image: uint8, BGR `[H, W, 3]` or gray `[H, W]`, or None where there is none to inspect, or none yet.
+        encoded: the bytes of a picture file that is decoded only when its turn comes.
+        captured_at: wall clock, nanoseconds since 1970 (UTC).
+        captured: monotonic clock, nanoseconds.
+        part: id of the part, where the source knows one.
+        label: ground truth of a replayed part, for display only.
+        fault: why there is no image.
+        batched: when its batch was closed, monotonic nanoseconds; 0 if it never was in one.
+        inferred: when its batch came back from the engine, monotonic nanoseconds; 0 if it never did.
+        deadline: by when it must be answered, monotonic nanoseconds; None for no such time.
+        answered: whether its verdict stands; the ledger alone sets it.
+    """
+
+    camera: str
+    sequence: int
+    image: Image | None
+    captured_at: int
+    captured: int
+    encoded: bytes | None = None
+    part: str | None = None
+    label: str | None = None
+    fault: str | None = None
+    batched: int = 0
+    inferred: int = 0
+    deadline: int | None = None
+    answered: bool = False
+
+    def decode(self) -> None:
+        """Decodes the picture where that was left for later.
+
+        Raises:
+            DataError: it is no picture, or only a part of one.
+        """
+        if self.encoded is None:
+            return
+        encoded, self.encoded = self.encoded, None
+        try:
+            self.image = decode_image(encoded)
+        except DataError as error:
+            raise DataError(f"{self.part or 'the picture'} {error}") from error

@@ -1,0 +1,1 @@
+"""The journal: every verdict is written before it is published."""

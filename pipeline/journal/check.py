@@ -1,0 +1,147 @@
+"""Checks that a journal holds what it promises."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engines.closing import Closing
+from pipeline.journal.file import open_reader
+from pipeline.journal.pictures import picture_folder
+from pipeline.journal.reader import JournalReader
+from pipeline.protocol.entry import Entry
+from pipeline.protocol.verdict import WireError, unpack
+
+_MOST_FAULTS = 100
+
+
+@dataclass
+class Verification:
+    """What checking a journal found.
+
+    Attributes:
+        verdicts: how many it holds.
+        pictures: how many pictures it refers to.
+        waited: how many of the verdicts were published before they could be journaled.
+        epochs: how many epochs it has.
+        faults: what is wrong, a sentence each; the first hundred.
+    """
+
+    verdicts: int = 0
+    pictures: int = 0
+    waited: int = 0
+    epochs: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults
+
+    def add(self, fault: str) -> None:
+        """Adds a fault, if there are not too many by now."""
+        if len(self.faults) < _MOST_FAULTS:
+            self.faults.append(fault)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as plain values."""
+        return {
+            "good": self.good,
+            "verdicts": self.verdicts,
+            "pictures": self.pictures,
+            "waited": self.waited,
+            "epochs": self.epochs,
+            "faults": self.faults,
+        }
+
+
+class JournalCheck(Closing):
+    """Checks a journal, also while a line writes it: as it stood in one moment.
+
+    Raises:
+        DataError: there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        JournalReader(path).close()
+        self._connection = open_reader(path)
+
+    def run(self) -> Verification:
+        """Checks SQLite's own structure, every camera's sequences, every message, and every picture's file."""
+        found = Verification()
+        try:
+            self._connection.execute("BEGIN")
+            found.faults += self._structure()
+            found.epochs = int(self._connection.execute("SELECT count(*) FROM epochs").fetchone()[0])
+            for fault in self._sequences():
+                found.add(fault)
+            self._messages(found)
+        except sqlite3.Error as error:
+            found.add(f"SQLite cannot read all of it ({error})")
+        return found
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._connection.close()
+
+    def _structure(self) -> list[str]:
+        rows = [row[0] for row in self._connection.execute("PRAGMA integrity_check(10)")]
+        return [] if rows == ["ok"] else [f"SQLite finds: {row}" for row in rows]
+
+    def _sequences(self) -> Iterator[str]:
+        gaps = self._connection.execute(
+            "SELECT camera, (SELECT id FROM epochs WHERE number = epoch), before, sequence FROM (SELECT camera, epoch, "
+            "sequence, lag(sequence) OVER (PARTITION BY camera, epoch ORDER BY sequence) AS before FROM verdicts) "
+            "WHERE before IS NOT NULL AND sequence <> before + 1"
+        )
+        for camera, epoch, before, after in gaps:
+            yield f"camera {camera}, epoch {epoch}: the sequences from {before + 1} to {after - 1} are missing"
+        heads = self._connection.execute(
+            "SELECT camera, sequence, (SELECT max(sequence) FROM verdicts WHERE verdicts.camera = heads.camera AND "
+            "verdicts.epoch = heads.epoch) AS newest FROM heads WHERE newest IS NOT NULL AND newest <> heads.sequence"
+        )
+        for camera, head, newest in heads:
+            yield f"camera {camera}: its newest sequence is {newest} and should be {head}"
+
+    def _messages(self, found: Verification) -> None:
+        root = picture_folder(self._path)
+        rows = self._connection.execute(
+            "SELECT verdicts.id, picture, epochs.id, camera, sequence, captured_at, verdict, body, heatmap "
+            "FROM verdicts LEFT JOIN epochs ON epochs.number = verdicts.epoch"
+        )
+        missing: list[tuple[int, str]] = []
+        for number, picture, *row in rows:
+            entry = Entry(*row)
+            found.verdicts += 1
+            fault = self._message_fault(entry, found)
+            if fault is not None:
+                found.add(f"camera {entry.camera}, sequence {entry.sequence}: {fault}")
+            if picture is not None:
+                found.pictures += 1
+                if not (root / picture).is_file():
+                    missing.append((number, picture))
+        self._connection.execute("COMMIT")
+        for number, picture in missing:
+            # One that the line removed since, being too old, is not missing.
+            still = self._connection.execute("SELECT 1 FROM verdicts WHERE id = ? AND picture = ?", (number, picture))
+            if still.fetchone() is not None:
+                found.add(f"the picture {picture} is missing")
+
+    @staticmethod
+    def _message_fault(entry: Entry, found: Verification) -> str | None:
+        try:
+            verdict, heatmap = unpack(entry.parts)
+        except WireError as error:
+            return str(error)
+        found.waited += int(not verdict.journaled)
+        said = (verdict.epoch, verdict.camera, verdict.sequence, verdict.captured_at, verdict.verdict)
+        held = (entry.epoch, entry.camera, entry.sequence, entry.captured_at, entry.verdict)
+        if said != held:
+            return f"the message says {said} and the journal {held}"
+        if (heatmap is None) != (entry.heatmap is None):
+            return "its heatmap is missing"
+        return None

@@ -1,0 +1,158 @@
+"""What a journal holds, as files for other programs: CSV, JSON Lines, Parquet, or its pictures as a zip."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engines.errors import ConfigError, TaktlineError, missing_package
+from pipeline.journal.pictures import heatmap_path
+from pipeline.journal.reader import Found
+
+_ROWS = 5_000
+COLUMNS = (
+    "captured_at", "line", "camera", "sequence", "verdict", "reason", "score", "threshold", "part", "regions",
+    "queue_ns", "infer_ns", "decide_ns", "publish_ns", "engine", "precision", "exact", "bundle", "epoch",
+    "journaled", "picture",
+)  # fmt: skip
+
+Row = dict[str, Any]
+
+
+def flat_row(found: Found) -> Row:
+    """Returns a verdict as one row of a table: times in UTC, regions as JSON."""
+    verdict, latency = found.verdict, found.verdict.latency
+    values = verdict.to_json() | {
+        "captured_at": _utc(verdict.captured_at),
+        "regions": json.dumps(verdict.to_json()["regions"]),
+        "queue_ns": latency.queue,
+        "infer_ns": latency.infer,
+        "decide_ns": latency.decide,
+        "publish_ns": latency.publish,
+        "picture": None if found.picture is None else str(found.picture),
+    }
+    return {name: values[name] for name in COLUMNS}
+
+
+def export(found: Iterable[Found], path: Path) -> int:
+    """Writes verdicts into a file whose name says of what kind: .csv, .jsonl, .parquet, or .zip for pictures.
+
+    Returns:
+        How many it wrote; of a zip, how many pictures.
+
+    Raises:
+        ConfigError: the name says nothing that is known.
+        TaktlineError: it cannot be written, or a package for it is missing.
+    """
+    kinds: dict[str, Callable[[Iterable[Found], Path], int]] = {
+        ".csv": _write_csv,
+        ".jsonl": _write_json_lines,
+        ".parquet": _write_parquet,
+        ".zip": _write_zip,
+    }
+    write = kinds.get(path.suffix.lower())
+    if write is None:
+        raise ConfigError(f"'{path.name}' is of no known kind; give a name that ends with {', '.join(kinds)}")
+    with _in_one_go(path) as new:
+        return write(found, new)
+
+
+def _write_csv(found: Iterable[Found], path: Path) -> int:
+    count = 0
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for one in found:
+            writer.writerow(flat_row(one))
+            count += 1
+    return count
+
+
+def _write_json_lines(found: Iterable[Found], path: Path) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for one in found:
+            picture = None if one.picture is None else str(one.picture)
+            file.write(json.dumps(one.verdict.to_json() | {"picture": picture}) + "\n")
+            count += 1
+    return count
+
+
+def _write_parquet(found: Iterable[Found], path: Path) -> int:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise TaktlineError(missing_package("pyarrow", "parquet")) from error
+    kinds = dict.fromkeys((name for name in COLUMNS if name.endswith("_ns")), pa.int64())
+    kinds |= {"captured_at": pa.timestamp("us", "UTC"), "sequence": pa.int64()}
+    kinds |= {"score": pa.float64(), "threshold": pa.float64(), "exact": pa.bool_(), "journaled": pa.bool_()}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
+    count = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for rows in _chunks(flat_row(one) for one in found):
+            for row in rows:
+                row["captured_at"] = datetime.fromisoformat(row["captured_at"])
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+            count += len(rows)
+    return count
+
+
+def _write_zip(found: Iterable[Found], path: Path) -> int:
+    """Pictures and heatmaps that are there, and a table of their verdicts."""
+    count = 0
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, COLUMNS)
+    writer.writeheader()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for one in found:
+            if one.picture is None:
+                continue
+            verdict = one.verdict
+            name = f"{verdict.camera}/{verdict.sequence:09d}_{verdict.epoch}_{verdict.verdict}"
+            try:
+                archive.write(one.picture, f"{name}.jpg")
+                if heatmap_path(one.picture).is_file():
+                    archive.write(heatmap_path(one.picture), f"{name}.heatmap.png")
+            except FileNotFoundError:
+                # It was too old, and removed meanwhile.
+                continue
+            writer.writerow(flat_row(one) | {"picture": f"{name}.jpg"})
+            count += 1
+        archive.writestr("verdicts.csv", table.getvalue())
+    return count
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    chunk: list[Row] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == _ROWS:
+            yield chunk
+            chunk = []
+    yield chunk
+
+
+def _utc(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat(timespec="microseconds")
+
+
+@contextmanager
+def _in_one_go(path: Path) -> Iterator[Path]:
+    """Lends a temporary name beside a file and renames it once all is written."""
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        yield new
+        new.replace(path)
+    except OSError as error:
+        raise TaktlineError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        new.unlink(missing_ok=True)

@@ -1,0 +1,204 @@
+"""Pictures of frames beside the journal, for whoever wants to see what a verdict was about."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.image import Image
+from pipeline.config.sections import JournalSection
+from pipeline.flow.decided import Decided
+from pipeline.flow.stage import Stage
+from pipeline.protocol.verdict import Verdict
+
+log = logging.getLogger(__name__)
+
+_WAITING = 16
+_JPEG_QUALITY = 95
+_RESERVED_SHARE, _MOST_RESERVED_BYTES = 0.05, 1 << 30
+_COMPLAIN_S = 60.0
+_TEMPORARY = ".new"
+
+Writing = Callable[[], AbstractContextManager[sqlite3.Connection]]
+
+
+def picture_folder(journal: Path) -> Path:
+    """Returns where the pictures of a journal lie."""
+    return journal.with_name(f"{journal.name}.pictures")
+
+
+def picture_path(epoch: str, camera: str, sequence: int) -> Path:
+    """Returns where in that folder the picture of a frame lies; no folder holds more than a thousand frames."""
+    return Path(f"camera-{camera}", epoch, f"{sequence // 1000:06d}", f"{sequence:09d}.jpg")
+
+
+def heatmap_path(picture: Path) -> Path:
+    """Returns where the heatmap of a picture lies."""
+    return picture.with_suffix(".heatmap.png")
+
+
+def remove_picture(path: Path) -> None:
+    """Removes a picture with its heatmap, and the folders that are empty then."""
+    for file in (path, heatmap_path(path)):
+        file.unlink(missing_ok=True)
+    with suppress(OSError):
+        path.parent.rmdir()
+        path.parent.parent.rmdir()
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    verdict: Verdict
+    image: Image
+    heatmap: npt.NDArray[np.uint8] | None
+
+
+class PictureKeeper(Stage):
+    """Writes pictures and heatmaps, and enters them into the journal once they lie there.
+
+    Verdicts do not wait for it: what it has no time for is dropped and counted, as is everything while the disk has
+    less than a twentieth of its room left (1 GiB at the most), which is for verdicts.
+
+    Args:
+        settings: of the journal.
+        writing: lends the journal's file.
+    """
+
+    restarts = 3
+
+    def __init__(self, settings: JournalSection, writing: Writing) -> None:
+        super().__init__("pictures")
+        self._root, self._which, self._writing = picture_folder(settings.path), settings.keep_images, writing
+        self._durable = settings.durability == "power"
+        self._wanted: queue.Queue[_Wanted | None] = queue.Queue(_WAITING + 1)
+        self._over = False
+        self._counting = threading.Lock()
+        self._kept = self._dropped = 0
+        self._bytes: int | None = None
+        self._complained = float("-inf")
+
+    def offer(self, decided: Decided) -> None:
+        """Hands over a frame with its verdict; never waits."""
+        verdict, image = decided.verdict, decided.frame.image
+        if self._which == "none" or image is None or (self._which == "ng" and verdict.verdict != "ng"):
+            return
+        heatmap = None if decided.heatmap is None else decided.heatmap.grid
+        if not verdict.journaled:
+            self._drop(verdict, "its verdict is not in the journal yet")
+        elif self._wanted.qsize() >= _WAITING:
+            self._drop(verdict, "the disk is too slow for so many")
+        else:
+            self._wanted.put_nowait(_Wanted(verdict, image, heatmap))
+
+    def work(self) -> None:
+        """Writes pictures until no more come."""
+        shutil.rmtree(self._root / _TEMPORARY, ignore_errors=True)
+        while True:
+            wanted = self._wanted.get()
+            if wanted is None:
+                return
+            try:
+                self._write(wanted)
+            except (OSError, sqlite3.Error) as error:
+                self._drop(wanted.verdict, str(error))
+
+    def end(self) -> None:
+        """Ends it when those that wait are written."""
+        if not self._over:
+            self._over = True
+            self._wanted.put(None)
+
+    def finish(self) -> None:
+        """Nothing is fed from here."""
+
+    def status(self) -> dict[str, Any]:
+        """Returns what it did so far."""
+        with self._counting:
+            return {"kept": self._kept, "dropped": self._dropped}
+
+    def room(self, connection: sqlite3.Connection) -> int:
+        """Returns the bytes that all pictures of the journal take."""
+        if self._bytes is None:
+            with self._counting:
+                found = connection.execute("SELECT sum(picture_bytes) FROM verdicts WHERE picture IS NOT NULL")
+                self._bytes = int(found.fetchone()[0] or 0)
+        return self._bytes
+
+    def removed(self, size: int) -> None:
+        """Says that pictures of so many bytes are gone."""
+        with self._counting:
+            self._bytes = None if self._bytes is None else self._bytes - size
+
+    def _write(self, wanted: _Wanted) -> None:
+        verdict = wanted.verdict
+        if not self._has_room():
+            self._drop(verdict, "the disk is nearly full")
+            return
+        relative = picture_path(verdict.epoch, verdict.camera, verdict.sequence)
+        path = self._root / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = 0
+        if wanted.heatmap is not None:
+            size += self._put(heatmap_path(path), cv2.imencode(".png", wanted.heatmap)[1].tobytes())
+        size += self._put(
+            path, cv2.imencode(".jpg", wanted.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
+        )
+        try:
+            with self._writing() as connection:
+                found = connection.execute(
+                    "UPDATE verdicts SET picture = ?, picture_bytes = ? WHERE camera = ? AND sequence = ? "
+                    "AND epoch = (SELECT number FROM epochs WHERE id = ?)",
+                    (str(relative), size, verdict.camera, verdict.sequence, verdict.epoch),
+                ).rowcount
+        except sqlite3.Error:
+            remove_picture(path)
+            raise
+        if not found:
+            # Its verdict was too old to be kept.
+            remove_picture(path)
+            return
+        with self._counting:
+            self._kept += 1
+            self._bytes = None if self._bytes is None else self._bytes + size
+
+    def _put(self, path: Path, data: bytes) -> int:
+        """Writes a file in one go."""
+        new = self._root / _TEMPORARY
+        new.mkdir(exist_ok=True)
+        with (new / path.name).open("wb") as file:
+            file.write(data)
+            if self._durable:
+                file.flush()
+                os.fsync(file.fileno())
+        (new / path.name).replace(path)
+        return len(data)
+
+    def _has_room(self) -> bool:
+        self._root.mkdir(exist_ok=True)
+        disk = os.statvfs(self._root)
+        reserved = min(_MOST_RESERVED_BYTES, int(_RESERVED_SHARE * disk.f_blocks * disk.f_frsize))
+        return disk.f_bavail * disk.f_frsize > reserved
+
+    def _drop(self, verdict: Verdict, why: str) -> None:
+        with self._counting:
+            self._dropped += 1
+            now = time.monotonic()
+            if now - self._complained < _COMPLAIN_S:
+                return
+            self._complained = now
+        log.warning("the picture of %s frame %d is not kept (%s); so far %d were not",
+                    verdict.camera, verdict.sequence, why, self._dropped)  # fmt: skip

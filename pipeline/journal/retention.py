@@ -1,0 +1,136 @@
+"""Keeps the journal within its limits, and its log short, a little at a time."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.config.sections import JournalSection
+from pipeline.flow.stage import Stage
+from pipeline.journal.file import transaction
+from pipeline.journal.pictures import PictureKeeper, Writing, picture_folder, picture_path, remove_picture
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.25
+_STEP = 64
+_STEPS = 40
+_LEAST_PAUSE_S, _PAUSES_PER_STEP = 0.002, 4.0
+_LOG_BYTES = 16 << 20
+_OLDEST = """SELECT verdicts.id, epochs.id, camera, sequence, captured_at, picture_bytes
+FROM verdicts JOIN epochs ON epochs.number = verdicts.epoch {where} ORDER BY verdicts.id LIMIT ?"""
+
+_Row = tuple[int, str, str, int, int, int | None]
+
+
+class Retention(Stage):
+    """Removes what is too old or too much, and copies SQLite's log into its file, while verdicts go on.
+
+    Of what is too much the oldest goes first: pictures while they take more than half of the room, else verdicts.
+    A step removes 64 of them and takes a few milliseconds.
+
+    Args:
+        settings: of the journal.
+        writing: lends the journal's file.
+        pictures: is told of those that are gone.
+    """
+
+    restarts = 3
+
+    def __init__(self, settings: JournalSection, writing: Writing, pictures: PictureKeeper) -> None:
+        super().__init__("retention")
+        self._path, self._writing, self._pictures = settings.path, writing, pictures
+        self._age_ns = None if settings.keep_days is None else int(settings.keep_days * 86_400e9)
+        self._most_bytes = None if settings.max_gib is None else int(settings.max_gib * 2**30)
+        self._over = threading.Event()
+
+    def work(self) -> None:
+        """Looks now and then until it is ended."""
+        while not self._over.wait(_TICK_S):
+            try:
+                self._copy_log()
+                self._tidy()
+            except (sqlite3.Error, OSError) as error:
+                # The journal itself says loudly what is wrong with it.
+                log.debug("the journal %s cannot be kept: %s", self._path, error)
+
+    def end(self) -> None:
+        """Ends it."""
+        self._over.set()
+
+    def finish(self) -> None:
+        """Nothing is fed from here."""
+
+    def _copy_log(self) -> None:
+        if Path(f"{self._path}-wal").stat().st_size < _LOG_BYTES:
+            return
+        # On a connection of its own: verdicts are written meanwhile.
+        address = f"{self._path.absolute().as_uri()}?mode=rw"
+        connection = sqlite3.connect(address, timeout=0.0, isolation_level=None, uri=True)
+        try:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        finally:
+            connection.close()
+
+    def _tidy(self) -> None:
+        for _ in range(_STEPS):
+            started = time.monotonic()
+            if not (self._expire() or self._shrink()):
+                return
+            took = time.monotonic() - started
+            if self._over.wait(max(_LEAST_PAUSE_S, _PAUSES_PER_STEP * took)):
+                return
+
+    def _expire(self) -> bool:
+        """Removes some verdicts that are too old and tells whether there were any."""
+        if self._age_ns is None:
+            return False
+        oldest = time.time_ns() - self._age_ns
+        rows = self._oldest()
+        old = [row for row in rows if row[4] < oldest]
+        # Rows lie in the order of their verdicts: after one that stays nothing is taken, so that no gap opens.
+        kept = next((row[0] for row in rows if row[4] >= oldest), None)
+        return self._remove([row for row in old if kept is None or row[0] < kept])
+
+    def _shrink(self) -> bool:
+        """Removes some of the oldest where they take too much room and tells whether they did."""
+        if self._most_bytes is None:
+            return False
+        with self._writing() as connection:
+            pages, free, size = (
+                int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+            pictures = self._pictures.room(connection)
+        if (pages - free) * size + pictures <= self._most_bytes:
+            return False
+        if pictures > self._most_bytes // 2:
+            return self._remove_pictures(self._oldest("WHERE picture IS NOT NULL"))
+        return self._remove(self._oldest())
+
+    def _oldest(self, where: str = "") -> list[_Row]:
+        with self._writing() as connection:
+            return connection.execute(_OLDEST.format(where=where), (_STEP,)).fetchall()
+
+    def _remove(self, rows: Sequence[_Row]) -> bool:
+        self._remove_pictures(rows)
+        if rows:
+            with self._writing() as connection, transaction(connection):
+                connection.execute("DELETE FROM verdicts WHERE id <= ?", (rows[-1][0],))
+        return bool(rows)
+
+    def _remove_pictures(self, rows: Sequence[_Row]) -> bool:
+        """Removes pictures; the journal forgets them first, so that it never refers to one that is gone."""
+        shown = [(row[0],) for row in rows if row[5] is not None]
+        if shown:
+            with self._writing() as connection, transaction(connection):
+                connection.executemany("UPDATE verdicts SET picture = NULL, picture_bytes = NULL WHERE id = ?", shown)
+            self._pictures.removed(sum(row[5] or 0 for row in rows))
+        root = picture_folder(self._path)
+        for _, epoch, camera, sequence, _, _ in rows if root.is_dir() else ():
+            remove_picture(root / picture_path(epoch, camera, sequence))
+        return bool(rows)

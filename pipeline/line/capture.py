@@ -1,0 +1,51 @@
+"""The first stage: one thread a source."""
+
+from __future__ import annotations
+
+import threading
+
+from pipeline.flow.stage import Stage
+from pipeline.line.fair_queue import Intake
+from pipeline.line.ledger import Ledger
+from pipeline.publish.health import Tally
+from pipeline.sources.source import Source
+
+
+class Capture(Stage):
+    """Enters one source's frames into the ledger and puts them where the batcher finds them.
+
+    Args:
+        first: the sequence of the source's first frame, which goes on where an earlier run stopped.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        intake: Intake,
+        ledger: Ledger,
+        tally: Tally,
+        stop: threading.Event,
+        paused: threading.Event,
+        first: int = 0,
+    ) -> None:
+        super().__init__(f"capture {source.camera}")
+        self._source, self._intake, self._ledger, self._tally = source, intake, ledger, tally
+        self._stop, self._paused, self._first = stop, paused, first
+
+    def work(self) -> None:
+        """Takes frames until the source has no more, or is to stop."""
+        for frame in self._source.frames(self._stop):
+            frame.sequence += self._first
+            self._tally.came(frame.camera)
+            self._ledger.open(frame)
+            if self._paused.is_set():
+                self._ledger.give_up(frame, "dropped")
+                continue
+            dropped = self._intake.put(frame)
+            if dropped is not None:
+                self._ledger.give_up(dropped, "dropped")
+
+    def finish(self) -> None:
+        """Says that this source is done."""
+        self._intake.close(self._source.camera)
+        self._ledger.close_camera(self._source.camera)

@@ -1,0 +1,51 @@
+"""The stage behind the engine: every frame of every batch gets its verdict."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from engines.errors import EngineError
+from pipeline.flow.channel import Channel
+from pipeline.flow.stage import Stage
+from pipeline.line.inference import ScoredBatch
+from pipeline.line.ledger import Ledger
+from pipeline.line.service_time import Pace
+
+log = logging.getLogger(__name__)
+
+
+class Decision(Stage):
+    """Judges every frame of every batch and enters the answers into the ledger."""
+
+    restarts = 3
+
+    def __init__(self, inbox: Channel[ScoredBatch], ledger: Ledger, pace: Pace) -> None:
+        super().__init__("decision")
+        self._inbox, self._ledger, self._pace = inbox, ledger, pace
+
+    def work(self) -> None:
+        """Judges batches until there are no more."""
+        while True:
+            scored = self._inbox.get()
+            try:
+                self._decide(scored)
+            finally:
+                # Those that have their answer by now keep it.
+                for frame in scored.batch.frames:
+                    self._ledger.give_up(frame, "engine_error")
+
+    def _decide(self, scored: ScoredBatch) -> None:
+        frames = scored.batch.frames
+        try:
+            scores = scored.scores.result()
+        except EngineError as error:
+            log.error("a batch of %d frames was not inspected: %s", len(frames), error)
+            return
+        for row, frame in enumerate(frames):
+            if not frame.answered:
+                self._ledger.answer(scored.judge.inspected(frame, scores, row))
+        self._pace.note(len(frames), time.monotonic_ns() - frames[0].batched)
+
+    def finish(self) -> None:
+        """Nothing is fed from here: the ledger ends when every frame is answered."""

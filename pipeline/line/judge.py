@@ -1,0 +1,109 @@
+"""Turns scores into verdicts: the threshold, and the regions where the defect seems to be. No threads."""
+
+from __future__ import annotations
+
+import time
+
+import cv2
+import numpy as np
+
+from engines.bundle import Bundle
+from engines.engine import EXACT, Engine, Scores
+from pipeline.config.sections import DecisionSection
+from pipeline.flow.decided import Decided, SigmaMap
+from pipeline.flow.frame import Frame
+from pipeline.protocol.verdict import Heatmap, Latency, Outcome, Reason, Region, Verdict
+
+
+class Judge:
+    """Applies a bundle's threshold and heatmap scale to scores."""
+
+    def __init__(self, bundle: Bundle, engine: Engine, settings: DecisionSection, line: str) -> None:
+        self._bundle, self._settings, self._line = bundle, settings, line
+        self._engine = engine
+        manifest = bundle.manifest
+        self.threshold = manifest.threshold.value if settings.sigma is None else settings.sigma
+        self.scale = manifest.heatmap
+
+    def inspected(self, frame: Frame, scores: Scores, row: int) -> Decided:
+        """Judges a frame that has a score: a row of a batch's."""
+        score, sigma = float(scores.score[row]), scores.heatmap[row]
+        precision = EXACT if scores.twice[row] else self._engine.precision
+        exact = bool(scores.exact[row])
+        if not np.isfinite(score):
+            return self.uninspected(frame, "engine_error")
+        outcome: Outcome = "ng" if score > self.threshold else "ok"
+        regions: tuple[Region, ...] = ()
+        image = frame.image
+        if outcome == "ng" and image is not None:
+            height, width = image.shape[:2]
+            regions = find_regions(sigma, self.scale.threshold, (height, width), self._settings.min_region_px)
+        wanted = self._settings.heatmaps == "all" or (self._settings.heatmaps == "ng" and outcome == "ng")
+        heatmap = Heatmap.from_sigma(sigma, 0.0, self.scale.full_scale) if wanted else None
+        return self._decide(frame, outcome, None, score, regions, sigma, heatmap, precision, exact)
+
+    def uninspected(self, frame: Frame, reason: Reason) -> Decided:
+        """Answers for a frame that could not be inspected."""
+        return self._decide(frame, "uninspected", reason, None, (), None, None, self._engine.precision, False)
+
+    def _decide(
+        self,
+        frame: Frame,
+        outcome: Outcome,
+        reason: Reason | None,
+        score: float | None,
+        regions: tuple[Region, ...],
+        sigma: SigmaMap | None,
+        heatmap: Heatmap | None,
+        precision: str,
+        exact: bool,
+    ) -> Decided:
+        now = time.monotonic_ns()
+        batched = frame.batched or now
+        inferred = frame.inferred or batched
+        verdict = Verdict(
+            line=self._line,
+            camera=frame.camera,
+            sequence=frame.sequence,
+            verdict=outcome,
+            reason=reason,
+            score=score,
+            threshold=self.threshold,
+            regions=regions,
+            part=frame.part,
+            captured_at=frame.captured_at,
+            latency=Latency(batched - frame.captured, inferred - batched, now - inferred, 0),
+            engine=self._engine.name,
+            precision=precision,
+            exact=exact,
+            bundle=self._bundle.short_id,
+        )
+        return Decided(frame, verdict, sigma, heatmap, now)
+
+
+def find_regions(
+    sigma: SigmaMap, threshold: float, frame: tuple[int, int], min_region_px: int = 0
+) -> tuple[Region, ...]:
+    """Finds the connected areas of a heatmap above a threshold.
+
+    Args:
+        sigma: heatmap in sigma units, `[h, w]`.
+        threshold: in sigma.
+        frame: height and width of the frame in pixels.
+        min_region_px: areas that cover fewer pixels of the frame are left out.
+
+    Returns:
+        The regions in pixels of the frame, the highest peak first.
+    """
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((sigma > threshold).astype(np.uint8), connectivity=8)
+    down, across = frame[0] / sigma.shape[0], frame[1] / sigma.shape[1]
+    regions = []
+    for index in range(1, count):
+        left, top, width, height, area = (int(value) for value in stats[index])
+        if area * down * across < min_region_px:
+            continue
+        x, y = int(left * across), int(top * down)
+        right, bottom = round((left + width) * across), round((top + height) * down)
+        peak = float(sigma[labels == index].max())
+        regions.append(Region(x, y, max(1, right - x), max(1, bottom - y), peak))
+    return tuple(sorted(regions, key=lambda region: -region.peak))

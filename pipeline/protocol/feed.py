@@ -1,0 +1,44 @@
+"""The messages of a feed: frames that another program of this machine hands over."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgpack
+import zmq
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+
+from engines.errors import DataError
+
+FEED_VERSION = 1
+# Messages that wait at either end of the connection: enough for a hiccup, and little memory.
+FEED_HIGH_WATER_MARK = 16
+_MOST_HEADER_BYTES = 4096
+
+Side = Annotated[StrictInt, Field(ge=1, le=65536)]
+
+
+class FeedHeader(BaseModel):
+    """The first part of a message; the second holds the picture."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    v: Literal[1]
+    part: Annotated[StrictStr, Field(max_length=256)] | None = None
+    captured: Annotated[StrictInt, Field(ge=0)] | None = None
+    shape: tuple[Side, Side] | tuple[Side, Side, Literal[1, 3]] | None = None
+
+
+def read_header(message: list[zmq.Frame]) -> FeedHeader:
+    if len(message) != 2:
+        raise DataError(f"has {len(message)} parts; a frame has a header and a picture")
+    if len(message[0]) > _MOST_HEADER_BYTES:
+        raise DataError(f"has a header of {len(message[0])} bytes, which is too long")
+    try:
+        values = msgpack.unpackb(message[0].bytes, strict_map_key=True, max_map_len=8, max_array_len=3)
+        return FeedHeader.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(f"has a header whose '{'.'.join(map(str, first['loc']))}' is wrong ({first['msg']})") from error
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise DataError("has a header that is not msgpack") from error

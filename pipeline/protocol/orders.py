@@ -1,0 +1,68 @@
+"""Orders to a running line, and their answers."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import msgpack
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engines.errors import TaktlineError
+from pipeline.protocol.verdict import first_mistake
+
+CONTROL_VERSION = 1
+MOST_ORDER_BYTES = 64 << 10
+
+
+class Order(BaseModel):
+    """What a line is told.
+
+    Attributes:
+        v: version of the order.
+        do: what to do.
+        bundle: for `deploy`: the folder of the new bundle.
+        threshold: for `threshold`: in sigma.
+        camera: for `trigger`: the camera that is to take a picture.
+        part: for `trigger`: id of the part, which its verdict will carry.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    v: Literal[1] = 1
+    do: Literal["deploy", "threshold", "pause", "resume", "status", "trigger"]
+    bundle: str | None = None
+    threshold: float | None = Field(default=None, allow_inf_nan=False)
+    camera: str | None = None
+    part: str | None = Field(default=None, max_length=256)
+
+
+Answer = dict[str, Any]
+
+
+def control_address(line: str) -> str:
+    """Returns where a line of this name takes orders: a socket file that only its user may open."""
+    own = os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(own) / "taktline" if own else Path(tempfile.gettempdir()) / f"taktline-{os.getuid()}"
+    return f"ipc://{folder / line}.control"
+
+
+def read_order(message: bytes | None) -> Order:
+    """Reads an order as it came from outside.
+
+    Raises:
+        TaktlineError: it is none.
+    """
+    try:
+        if message is None:
+            raise ValueError("it is not one frame from somebody who may give it")
+        values = msgpack.unpackb(
+            message, strict_map_key=True, max_map_len=16, max_str_len=4096, max_array_len=0, max_bin_len=0,
+            max_ext_len=0,
+        )  # fmt: skip
+        return Order.model_validate(values)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        why = first_mistake(error) if isinstance(error, ValidationError) else str(error)
+        raise TaktlineError(f"this is no order ({why}); use the Taktline that runs the line") from error

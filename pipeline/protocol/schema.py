@@ -1,0 +1,54 @@
+"""The JSON Schema of a verdict's body, made from the verdict itself.
+
+`python -m pipeline.protocol.schema` writes it anew into `verdict.schema.json`, which lies beside this file for those
+who write a client in another language.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from pipeline.protocol.verdict import WIRE_VERSION, HeatmapScale, Latency, Region, Verdict
+
+SCHEMA_FILE = Path(__file__).with_name("verdict.schema.json")
+
+
+def verdict_schema() -> dict[str, Any]:
+    """Returns the schema. It holds for the body on the wire, and for the JSON that bridges write."""
+    body, scale = TypeAdapter(Verdict).json_schema(), TypeAdapter(HeatmapScale).json_schema()
+    parts = {Region: body["$defs"]["Region"], Latency: body["$defs"]["Latency"], HeatmapScale: scale}
+    version = {"const": WIRE_VERSION, "description": "version of this schema"}
+    for kind, schema in {**parts, Verdict: body}.items():
+        _describe(schema, kind)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"The body of a Taktline verdict, version {WIRE_VERSION}",
+        "description": body["description"],
+        "type": "object",
+        "properties": {"v": version, **body["properties"], "heatmap": {"$ref": "#/$defs/HeatmapScale"}},
+        # Everything but the heatmap is always there, also what a reader could do without.
+        "required": ["v", *body["properties"]],
+        "additionalProperties": False,
+        "$defs": {**body["$defs"], "HeatmapScale": scale},
+    }
+
+
+def _describe(schema: dict[str, Any], kind: type) -> None:
+    """Puts the words of a docstring where schemas have them: a summary, and a line for each property."""
+    text = inspect.getdoc(kind) or ""
+    schema["description"] = text.partition("\n")[0]
+    schema.pop("title", None)
+    for name, words in re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text.partition("Attributes:")[2], re.MULTILINE):
+        schema["properties"][name].pop("title", None)
+        schema["properties"][name].pop("default", None)
+        schema["properties"][name]["description"] = " ".join(words.split())
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(json.dumps(verdict_schema(), indent=2) + "\n", encoding="utf-8")

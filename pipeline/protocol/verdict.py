@@ -1,0 +1,255 @@
+"""The verdict: what the line says of one frame, and how it stands on the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from engines.errors import TaktlineError
+from pipeline.protocol.topics import TOPIC
+
+WIRE_VERSION = 2
+
+Outcome = Literal["ok", "ng", "uninspected"]
+Reason = Literal["dropped", "late", "corrupt", "engine_error"]
+HeatmapGrid = npt.NDArray[np.uint8]
+
+# What a reader checks of a body that came from outside; whoever makes a verdict here is not slowed down by it.
+Number = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Sigma = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(strict=True, max_length=64)]
+Part = Annotated[str, Field(strict=True, max_length=4096)]
+_CHECKED = ConfigDict(extra="forbid")
+
+
+class WireError(TaktlineError):
+    """A message is no verdict that this version can read."""
+
+
+class VersionError(WireError):
+    """A message is of another schema version: whoever sends it is another Taktline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A connected area of the heatmap above its threshold, in pixels of the frame.
+
+    Attributes:
+        x: left edge.
+        y: upper edge.
+        w: width.
+        h: height.
+        peak: the highest value in it, in sigma.
+    """
+
+    x: Number
+    y: Number
+    w: Count
+    h: Count
+    peak: Sigma
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Where a frame's time went, in nanoseconds.
+
+    Attributes:
+        queue: from capture (before the picture is decoded) until its batch was closed.
+        infer: until the engine gave its score.
+        decide: until the verdict stood.
+        publish: until it was handed to the journal, or to the socket where there is none.
+    """
+
+    queue: Number
+    infer: Number
+    decide: Number
+    publish: Number
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
+
+    @property
+    def total(self) -> int:
+        """From capture to the socket."""
+        return self.queue + self.infer + self.decide + self.publish
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the line says of one frame. Fields as in the wire's body; scores and thresholds in sigma units.
+
+    Attributes:
+        line: name of the line.
+        camera: name of the camera.
+        sequence: number of the frame, per camera, without gaps.
+        verdict: `ok`, `ng` or `uninspected`.
+        reason: why a frame is uninspected, else None.
+        score: None where the frame was not inspected.
+        threshold: above it a part is `ng`.
+        regions: where the defect seems to be, the strongest first.
+        part: id of the part, where the source knows one.
+        captured_at: wall clock, nanoseconds since 1970 (UTC).
+        latency: where the time went.
+        engine: name of the engine.
+        precision: precision it computes in.
+        exact: whether float32 gives this verdict for sure: it was computed in it, or lies far from the threshold.
+        bundle: first 12 digits of the bundle's sha256.
+        epoch: within one epoch a camera's sequence numbers one frame only; another one follows where the line cannot
+            promise that, as with a new journal.
+        journaled: whether it was in the journal before it was published.
+    """
+
+    line: Text
+    camera: Text
+    sequence: Count
+    verdict: Outcome
+    reason: Reason | None
+    score: Sigma | None
+    threshold: Sigma
+    regions: tuple[Region, ...]
+    part: Part | None
+    captured_at: Count
+    latency: Latency
+    engine: Text
+    precision: Text
+    exact: Flag
+    bundle: Text
+    epoch: Text = ""
+    journaled: Flag = False
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the verdict as plain values, as on the wire but for the heatmap."""
+        values: dict[str, Any] = {"v": WIRE_VERSION}
+        # `asdict` would copy everything again, at four times the cost.
+        for name in _FIELDS:
+            values[name] = getattr(self, name)
+        values["regions"] = [
+            {"x": region.x, "y": region.y, "w": region.w, "h": region.h, "peak": region.peak} for region in self.regions
+        ]
+        latency = self.latency
+        values["latency"] = {
+            "queue": latency.queue,
+            "infer": latency.infer,
+            "decide": latency.decide,
+            "publish": latency.publish,
+        }
+        return values
+
+
+_FIELDS = tuple(field.name for field in fields(Verdict))
+
+
+@dataclass(frozen=True, slots=True)
+class Heatmap:
+    """A heatmap as it is sent: bytes on a fixed scale.
+
+    Attributes:
+        grid: uint8 `[h, w]`; 0 stands for `low` sigma or less, 255 for `high` or more.
+        low: see `grid`.
+        high: see `grid`.
+    """
+
+    grid: HeatmapGrid
+    low: float
+    high: float
+
+    @classmethod
+    def from_sigma(cls, sigma: npt.NDArray[np.float32], low: float, high: float) -> Heatmap:
+        """Brings a heatmap in sigma units to bytes on the scale from `low` to `high`."""
+        grid = np.rint(np.clip((sigma - low) / (high - low), 0.0, 1.0) * 255.0)
+        return cls(grid.astype(np.uint8), low, high)
+
+
+@dataclass(frozen=True, slots=True)
+class HeatmapScale:
+    """What a body says of the heatmap that follows it.
+
+    Attributes:
+        h: rows of the grid.
+        w: columns of the grid.
+        low: what byte 0 stands for, in sigma.
+        high: what byte 255 stands for, in sigma.
+    """
+
+    h: Annotated[int, Field(strict=True, ge=1, le=4096)]
+    w: Annotated[int, Field(strict=True, ge=1, le=4096)]
+    low: Sigma
+    high: Sigma
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
+
+
+_VERDICT, _SCALE = TypeAdapter(Verdict), TypeAdapter(dict[str, HeatmapScale])
+
+
+def pack(verdict: Verdict, heatmap: Heatmap | None) -> list[bytes]:
+    """Returns a verdict as ZeroMQ message parts: topic, body and, if there is one, the heatmap's bytes."""
+    body = verdict.to_json()
+    if heatmap is not None:
+        height, width = heatmap.grid.shape
+        body["heatmap"] = {"h": height, "w": width, "low": heatmap.low, "high": heatmap.high}
+    parts = [f"{TOPIC}{verdict.camera}".encode(), msgpack.packb(body)]
+    if heatmap is not None:
+        parts.append(heatmap.grid.tobytes())
+    return parts
+
+
+def unpack(parts: list[bytes]) -> tuple[Verdict, Heatmap | None]:
+    """Reads a verdict from ZeroMQ message parts.
+
+    Raises:
+        WireError: it is no verdict, or one of another version.
+    """
+    if len(parts) not in (2, 3):
+        raise WireError(f"a message of {len(parts)} parts is no verdict; is this the address of a Taktline line?")
+    try:
+        body = msgpack.unpackb(
+            parts[1],
+            strict_map_key=True,
+            max_map_len=64,
+            max_array_len=4096,
+            max_str_len=4096,
+            max_bin_len=0,
+            max_ext_len=0,
+        )
+    except (ValueError, msgpack.UnpackException) as error:
+        raise WireError("a message's body is not msgpack; is this the address of a Taktline line?") from error
+    version = body.get("v") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or type(version) is not int:
+        raise WireError("a message's body is no verdict; is this the address of a Taktline line?")
+    if version != WIRE_VERSION:
+        raise VersionError(
+            f"a message has schema version {version} and this Taktline reads version {WIRE_VERSION}; use "
+            "the same version on both sides"
+        )
+    scale = body.pop("heatmap", None)
+    body.pop("v")
+    try:
+        verdict = _VERDICT.validate_python(body)
+        if (scale is None) != (len(parts) == 2):
+            raise WireError("a message has a heatmap without its scale, or the scale without the heatmap")
+        if scale is None:
+            return verdict, None
+        checked = _SCALE.validate_python({"heatmap": scale})["heatmap"]
+        grid = np.frombuffer(parts[2], np.uint8).reshape(checked.h, checked.w)
+        return verdict, Heatmap(grid, checked.low, checked.high)
+    except ValueError as error:
+        why = first_mistake(error) if isinstance(error, ValidationError) else str(error)
+        raise WireError(f"a message is not a whole verdict ({why}); use the same Taktline on both sides") from error
+
+
+def first_mistake(error: ValidationError) -> str:
+    """Returns the first thing that is wrong with a message, and where."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])

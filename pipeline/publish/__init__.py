@@ -1,0 +1,1 @@
+"""What a line offers on its sockets: verdicts, replay, orders, health."""

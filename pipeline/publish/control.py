@@ -1,0 +1,148 @@
+"""Orders to a running line: another bundle or threshold, a pause, a picture. From elsewhere only with a key."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import msgpack
+import zmq
+
+from engines.closing import Closing
+from engines.errors import ConfigError, TaktlineError
+from pipeline.protocol.orders import MOST_ORDER_BYTES, Answer, Order, read_order
+from pipeline.protocol.sockets import has_listener, notice_dead_peers
+from pipeline.security.curve import THIS_MACHINE, Access, Gate
+
+log = logging.getLogger(__name__)
+
+_MOST_UNDER_WAY = 8
+_POLL_MS = 100
+_MOST_WAITING = 16
+
+
+class ControlServer(Closing):
+    """Takes orders and answers each.
+
+    A new bundle or threshold takes its time; other orders, a trigger above all, do not wait for it.
+
+    Args:
+        address: `ipc://` or a TCP address.
+        obey: carries an order out and returns what to answer.
+        on_failure: told, from the server's thread, what ended it; no order is taken after that.
+        access: who may give orders over TCP; the right to a socket file is its user's.
+
+    Raises:
+        ConfigError: the address is taken, cannot be bound, or would be open to everybody.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        obey: Callable[[Order], Answer],
+        on_failure: Callable[[str, Exception], None],
+        access: Access = THIS_MACHINE,
+    ) -> None:
+        if address.startswith("ipc://"):
+            _prepare(address)
+            access = THIS_MACHINE
+        self._obey, self._on_failure = obey, on_failure
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.LINGER, 500)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_ORDER_BYTES)
+        self._socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)
+        notice_dead_peers(self._socket)
+        try:
+            self._gate = Gate(self._socket, address, access, "the socket for orders", "[control]")
+        except BaseException:
+            self._socket.close()
+            self._context.term()
+            raise
+        self.address = self._gate.address
+        self._over = threading.Event()
+        self._slow = ThreadPoolExecutor(1, "deploy")
+        self._thread = threading.Thread(target=self._run, name="control")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Takes no more orders; those that are being carried out are finished."""
+        self._over.set()
+        self._thread.join()
+        self._gate.close()
+        self._socket.close()
+        self._context.term()
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:  # noqa: BLE001 - the thread's last stop: reported, never swallowed
+            self._on_failure("control", error)
+        finally:
+            self._slow.shutdown()
+
+    def _serve(self) -> None:
+        under_way: list[tuple[list[bytes], Future[Answer]]] = []
+        while not self._over.is_set() or under_way:
+            self._gate.mind()
+            if self._socket.poll(_POLL_MS) and not self._over.is_set():
+                sender, message = self._receive()
+                try:
+                    order = read_order(message)
+                except TaktlineError as error:
+                    self._send(sender, {"ok": False, "error": str(error)})
+                    continue
+                if order.do not in {"deploy", "threshold"}:
+                    self._send(sender, self._carry_out(order))
+                elif len(under_way) >= _MOST_UNDER_WAY:
+                    self._send(sender, {"ok": False, "error": "other orders are being carried out; try again"})
+                else:
+                    under_way.append((sender, self._slow.submit(self._carry_out, order)))
+            for sender, answer in [item for item in under_way if item[1].done()]:
+                self._send(sender, answer.result())
+            under_way = [item for item in under_way if not item[1].done()]
+
+    def _receive(self) -> tuple[list[bytes], bytes | None]:
+        """Returns whom to answer, and an order's bytes: None where it is no single frame, or its sender is revoked."""
+        frames = [self._socket.recv(copy=False)]
+        while frames[-1].more:
+            frame = self._socket.recv(copy=False)
+            # What is too long is read to its end, and not kept.
+            frames = [*frames[:3], frame]
+        # REQ puts an empty frame between; DEALER need not.
+        head = 2 if len(frames) > 2 and not len(frames[1]) else 1
+        sender = [frame.bytes for frame in frames[:head]]
+        message = frames[head] if len(frames) == head + 1 else None
+        if message is None or len(message) > MOST_ORDER_BYTES or not self._gate.admits(message):
+            return sender, None
+        return sender, message.bytes
+
+    def _send(self, sender: list[bytes], answer: Answer) -> None:
+        self._socket.send_multipart([*sender, msgpack.packb(answer)])
+
+    def _carry_out(self, order: Order) -> Answer:
+        try:
+            return {"ok": True} | self._obey(order)
+        except TaktlineError as error:
+            log.warning("the order %s was not carried out: %s", order.do, error)
+            return {"ok": False, "error": str(error)}
+        except Exception as error:
+            # Whatever is wrong with a new bundle must not end the thread: the line goes on as it was.
+            log.exception("the order %s failed", order.do)
+            return {"ok": False, "error": f"{type(error).__name__}: {error}"}
+
+
+def _prepare(address: str) -> None:
+    """Makes the socket file's folder, and refuses a name that a running line has: binding would take it over."""
+    path = Path(address.removeprefix("ipc://"))
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path.parent} cannot be made ({error.strerror or error}); set XDG_RUNTIME_DIR") from error
+    if not has_listener(path):
+        path.unlink(missing_ok=True)
+        return
+    raise ConfigError(f"a line of this name is running ({address}); give this one another name under [line]")

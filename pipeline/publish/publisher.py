@@ -1,0 +1,176 @@
+"""The last stage: verdicts go out over ZeroMQ PUB/SUB."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+
+import zmq
+
+from engines.closing import Closing
+from engines.errors import TaktlineError
+from pipeline.flow.channel import Channel, ChannelClosed
+from pipeline.flow.decided import Decided
+from pipeline.flow.stage import Stage
+from pipeline.journal.store import Journal, new_epoch
+from pipeline.protocol.sockets import HIGH_WATER_MARK, notice_dead_peers
+from pipeline.protocol.verdict import pack
+from pipeline.publish.health import Tally
+from pipeline.security.curve import THIS_MACHINE, Access, Gate
+
+log = logging.getLogger(__name__)
+
+LINGER_MS = 2_000
+_POLL_MS = 100
+_MOST_BYTES = 4 << 10
+_MOST_WAITING, _MOST_SUBSCRIPTIONS = 100, 10_000
+_TOGETHER = 256
+_TEND_S = 0.5
+
+
+class PublisherSocket(Closing):
+    """A bound socket that verdicts are published on.
+
+    It is an XPUB: a PUB that also sees who subscribes, so that a line can wait for its listeners. PUB/SUB alone
+    loses what a subscriber was not there for, or too slow for.
+
+    Args:
+        address: where to bind it.
+        queue: the most verdicts that wait for one slow subscriber.
+        access: who may come in.
+
+    Raises:
+        ConfigError: the address cannot be bound, or would be open to everybody.
+    """
+
+    def __init__(self, address: str, queue: int = HIGH_WATER_MARK, access: Access = THIS_MACHINE) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.XPUB)
+        self._socket.setsockopt(zmq.SNDHWM, queue)
+        self._socket.setsockopt(zmq.LINGER, LINGER_MS)
+        self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+        notice_dead_peers(self._socket)
+        # What comes in are subscriptions: short, and few enough to be read between two verdicts.
+        self._socket.setsockopt(zmq.MAXMSGSIZE, _MOST_BYTES)
+        self._socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)
+        self._subscriptions = 0
+        try:
+            self._gate = Gate(self._socket, address, access, "the publisher of verdicts")
+        except BaseException:
+            self._socket.close()
+            self._context.term()
+            raise
+
+    @property
+    def address(self) -> str:
+        """The bound address, with the port that was chosen where 0 was asked for."""
+        return self._gate.address
+
+    def await_subscribers(self, count: int, timeout: float, stop: threading.Event) -> None:
+        """Waits until so many subscribers are there, or `stop` is set.
+
+        Raises:
+            TaktlineError: they did not come in time.
+        """
+        deadline = time.monotonic() + timeout
+        while self._subscriptions < count and not stop.is_set():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TaktlineError(
+                    f"{self._subscriptions} of {count} subscribers came to {self.address} within "
+                    f"{timeout:g} s; start them, or wait for fewer"
+                )
+            self._gate.mind()
+            if self._socket.poll(min(int(left * 1000) + 1, _POLL_MS)):
+                self._note_subscriptions()
+
+    def send(self, parts: list[bytes]) -> None:
+        """Sends a message; never waits for a subscriber."""
+        self._gate.mind()
+        self._socket.send_multipart(parts)
+        self._note_subscriptions()
+
+    def close(self) -> None:
+        """Closes the socket once what was sent is out, or after two seconds."""
+        self._gate.close()
+        self._socket.close()
+        self._context.term()
+
+    def _note_subscriptions(self) -> None:
+        for _ in range(10 * _MOST_WAITING):
+            if not self._socket.poll(0):
+                break
+            message = self._socket.recv()
+            if message[:1] == b"\x01":
+                self._subscriptions += 1
+            elif message[:1] == b"\x00":
+                self._subscriptions = max(0, self._subscriptions - 1)
+        if self._subscriptions > _MOST_SUBSCRIPTIONS:
+            log.warning("more than %d subscriptions: all connections are closed", _MOST_SUBSCRIPTIONS)
+            self._subscriptions = 0
+            self._gate.close_connections()
+
+
+class Publisher(Stage):
+    """Publishes verdicts, and hands them on to whoever watches within the process.
+
+    Where the line has a journal, a verdict is in it before it is published: those that wait together are entered
+    together.
+    """
+
+    def __init__(
+        self,
+        socket: PublisherSocket,
+        inbox: Channel[Decided],
+        outbox: Channel[Decided] | None,
+        tally: Tally,
+        journal: Journal | None = None,
+    ) -> None:
+        super().__init__("publisher")
+        self._socket, self._inbox, self._outbox, self._tally = socket, inbox, outbox, tally
+        self._journal, self._epoch = journal, new_epoch()
+
+    def work(self) -> None:
+        """Publishes until there are no more verdicts."""
+        while True:
+            try:
+                batch = self._inbox.get_many(_TOGETHER, self._patience())
+            except TimeoutError:
+                assert self._journal is not None
+                self._journal.tend()
+                continue
+            messages = self._pack(batch) if self._journal is None else self._journal.enter(batch)
+            for decided, message in zip(batch, messages, strict=True):
+                self._socket.send(message)
+                self._tally.answered(decided.verdict)
+            for decided in batch:
+                self._hand_on(decided)
+
+    def finish(self) -> None:
+        """Ends what is handed on, and the journal."""
+        if self._journal is not None:
+            self._journal.finish()
+        if self._outbox is not None:
+            self._outbox.close()
+
+    def _patience(self) -> float | None:
+        return _TEND_S if self._journal is not None and self._journal.restless else None
+
+    def _pack(self, batch: list[Decided]) -> list[list[bytes]]:
+        messages = []
+        for decided in batch:
+            latency = dataclasses.replace(decided.verdict.latency, publish=time.monotonic_ns() - decided.decided)
+            decided.verdict = dataclasses.replace(decided.verdict, latency=latency, epoch=self._epoch)
+            messages.append(pack(decided.verdict, decided.heatmap))
+        return messages
+
+    def _hand_on(self, decided: Decided) -> None:
+        if self._outbox is None:
+            return
+        try:
+            self._outbox.put(decided)
+        except ChannelClosed:
+            # Whoever watched has gone; the verdicts still go out.
+            self._outbox = None

@@ -1,0 +1,232 @@
+"""Answers subscribers that missed something, from the journal and without holding a verdict up."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import replace
+
+import zmq
+
+from engines.closing import Closing
+from engines.errors import DataError
+from pipeline.flow.stage import Stage
+from pipeline.journal.reader import JournalReader
+from pipeline.journal.store import Journal
+from pipeline.protocol.entry import Entry
+from pipeline.protocol.replay import (
+    MOST_REQUEST_BYTES,
+    PAGE,
+    ReplayRequest,
+    Series,
+    pack_page,
+    pack_refusal,
+    pack_series,
+    unpack_request,
+)
+from pipeline.protocol.sockets import notice_dead_peers
+from pipeline.protocol.verdict import WireError
+from pipeline.security.curve import THIS_MACHINE, Access, Gate
+
+_POLL_MS = 100
+_HIGH_WATER_MARK = 64
+_MOST_PARTS = 4
+_PAGE_BYTES = 1 << 20
+_CLIENT_RATE, _RATE, _BURST_S = 50.0, 200.0, 0.5
+_MOST_CLIENTS = 1024
+_RETRY_S = 0.1
+
+
+class ReplaySocket(Closing):
+    """A bound ROUTER socket. A question is one frame, after an empty one where it comes from a REQ socket.
+
+    Args:
+        address: where to bind it.
+        access: who may come in.
+
+    Raises:
+        ConfigError: the address cannot be bound, or would be open to everybody.
+    """
+
+    def __init__(self, address: str, access: Access = THIS_MACHINE) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.SNDHWM, _HIGH_WATER_MARK)
+        self._socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_MARK)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        notice_dead_peers(self._socket)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_REQUEST_BYTES)
+        try:
+            self._gate = Gate(self._socket, address, access, "the replay")
+        except BaseException:
+            self._socket.close()
+            self._context.term()
+            raise
+
+    @property
+    def address(self) -> str:
+        """The bound address, with the port that was chosen where 0 was asked for."""
+        return self._gate.address
+
+    def receive(self) -> list[bytes] | None:
+        """Waits a moment for a message and returns its parts, but for what is beyond the longest question."""
+        self._gate.mind()
+        if not self._socket.poll(_POLL_MS):
+            return None
+        parts = [self._socket.recv()]
+        while self._socket.getsockopt(zmq.RCVMORE):
+            part = self._socket.recv()
+            if len(parts) < _MOST_PARTS:
+                parts.append(part)
+        return parts
+
+    def send(self, parts: list[bytes]) -> None:
+        """Sends an answer; a client that takes none is not waited for."""
+        with suppress(zmq.Again):
+            self._socket.send_multipart(parts, zmq.NOBLOCK)
+
+    def close(self) -> None:
+        """Closes the socket."""
+        self._gate.close()
+        self._socket.close()
+        self._context.term()
+
+
+class ReplayServer(Stage):
+    """Answers questions one after the other: a page of at most 200 verdicts or 1 MiB each, 50 a second and client.
+
+    It reads the journal through a connection of its own, and what waits for the disk from memory.
+    """
+
+    restarts = 3
+
+    def __init__(self, socket: ReplaySocket, journal: Journal) -> None:
+        super().__init__("replay")
+        self._socket, self._journal = socket, journal
+        self._reader: tuple[int, JournalReader] | None = None
+        self._all = _Allowance(_RATE)
+        self._each: OrderedDict[bytes, _Allowance] = OrderedDict()
+        self._over = False
+
+    def work(self) -> None:
+        """Answers until it is ended."""
+        try:
+            while not self._over:
+                parts = self._socket.receive()
+                if parts is not None:
+                    # A REQ socket puts an empty frame before its question and wants it back.
+                    envelope = 2 if len(parts) == 3 and not parts[1] else 1
+                    self._socket.send([*parts[:envelope], *self._answer(parts[0], parts[envelope:])])
+        finally:
+            self._forget_reader()
+
+    def end(self) -> None:
+        """Ends it."""
+        self._over = True
+
+    def finish(self) -> None:
+        """Nothing is fed from here."""
+
+    def _answer(self, client: bytes, question: list[bytes]) -> list[bytes]:
+        if not self._may_ask(client):
+            return pack_refusal(0, "too many questions at once", _RETRY_S)
+        if len(question) != 1:
+            return pack_refusal(0, "a question is one frame")
+        try:
+            request = unpack_request(question[0])
+        except WireError as error:
+            return pack_refusal(0, str(error))
+        try:
+            if request.do == "series":
+                return pack_series(request, self._series(request))
+            return self._page(request)
+        except (sqlite3.Error, DataError, OSError) as error:
+            self._forget_reader()
+            return pack_refusal(request.id, f"the journal cannot be read now ({error})", 10 * _RETRY_S)
+
+    def _series(self, request: ReplayRequest) -> list[Series]:
+        # What waits first: it may be in the file a moment later, but not the other way about.
+        cameras = self._journal.waiting_cameras()
+        waiting = {
+            camera: self._journal.waiting(camera)
+            for camera in sorted(cameras if not request.cameras else cameras & set(request.cameras))
+        }
+        reader = self._open_reader(bool(waiting))
+        found = [] if reader is None else reader.series(request.cameras)
+        for entries in waiting.values():
+            for entry in entries:
+                _extend(found, entry)
+        return found
+
+    def _page(self, request: ReplayRequest) -> list[bytes]:
+        first, last = request.first, request.last
+        waiting = [
+            entry
+            for entry in self._journal.waiting(request.camera)
+            if entry.epoch == request.epoch and first <= entry.sequence <= last
+        ]
+        reader = self._open_reader(bool(waiting))
+        stored = [] if reader is None else reader.read(request.camera, request.epoch, first, last, PAGE)
+        newest = stored[-1].sequence if stored else -1
+        entries = stored + [entry for entry in waiting if entry.sequence > newest][: PAGE - len(stored)]
+        size, count = 0, 0
+        for entry in entries:
+            size += entry.size
+            if count and size > _PAGE_BYTES:
+                break
+            count += 1
+        more = count < len(entries) or len(entries) == PAGE
+        return pack_page(request, entries[:count], more)
+
+    def _open_reader(self, may_lack: bool) -> JournalReader | None:
+        """Opens the journal where it is not open; one that cannot be read may lack where memory has the rest."""
+        generation = self._journal.generation
+        if self._reader is not None and self._reader[0] != generation:
+            self._forget_reader()
+        if self._reader is None:
+            try:
+                self._reader = generation, JournalReader(self._journal.path)
+            except (DataError, sqlite3.Error):
+                if may_lack:
+                    return None
+                raise
+        return self._reader[1]
+
+    def _forget_reader(self) -> None:
+        if self._reader is not None:
+            with suppress(sqlite3.Error):
+                self._reader[1].close()
+        self._reader = None
+
+    def _may_ask(self, client: bytes) -> bool:
+        allowance = self._each.setdefault(client, _Allowance(_CLIENT_RATE))
+        self._each.move_to_end(client)
+        if len(self._each) > _MOST_CLIENTS:
+            self._each.popitem(last=False)
+        now = time.monotonic()
+        return allowance.take(now) and self._all.take(now)
+
+
+class _Allowance:
+    """So many questions a second, and half a second's worth at once."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate, self._left, self._at = rate, _BURST_S * rate, 0.0
+
+    def take(self, now: float) -> bool:
+        self._left = min(_BURST_S * self._rate, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+def _extend(series: list[Series], entry: Entry) -> None:
+    for index, one in enumerate(series):
+        if (one.camera, one.epoch) == (entry.camera, entry.epoch):
+            series[index] = replace(one, first=min(one.first, entry.sequence), last=max(one.last, entry.sequence))
+            return
+    series.append(Series(entry.camera, entry.epoch, entry.sequence, entry.sequence))

@@ -1,0 +1,1 @@
+"""CURVE and keys."""

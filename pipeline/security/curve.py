@@ -1,0 +1,260 @@
+"""CURVE on ZeroMQ's sockets: who they are, whom they let in, and that they are not bound for everybody."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zmq
+from zmq.utils import z85
+
+from engines.closing import Closing
+from engines.errors import ConfigError, TaktlineError
+from pipeline.security.keys import AllowList, KeyPair, read_pair, read_public
+
+log = logging.getLogger(__name__)
+
+REVOKED_WITHIN_S = 0.5
+_DOMAIN = b"taktline"
+_DOOR = "inproc://zeromq.zap.01"
+_POLL_MS = 100
+_REBIND_S = 1.0
+_HANDSHAKE_MS = 3_000
+_TELL_EVERY_S = 30.0
+
+Socket = zmq.Socket[Any]
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may reach a socket that a line binds.
+
+    Attributes:
+        secret: the line's secret key file; None for no CURVE.
+        allowed: the folder with the public keys of those who may come in.
+        insecure: whether the socket may be bound for everybody.
+    """
+
+    secret: Path | None = None
+    allowed: Path | None = None
+    insecure: bool = False
+
+
+THIS_MACHINE = Access()
+
+
+@dataclass(frozen=True)
+class ClientKeys:
+    """What a client needs to come in: its own pair, and the public key of the line it means."""
+
+    pair: KeyPair
+    server: bytes
+
+    @classmethod
+    def read(cls, secret: Path, server: str) -> ClientKeys:
+        """Reads the client's secret key file, and the line's public key from its file or its 40 characters.
+
+        Raises:
+            ConfigError: one of them cannot be used.
+        """
+        return cls(read_pair(secret), read_public(server))
+
+    def apply(self, socket: Socket) -> None:
+        """Prepares a socket before it is connected."""
+        socket.curve_publickey, socket.curve_secretkey = self.pair.public, self.pair.secret
+        socket.curve_serverkey = self.server
+
+
+class Gate(Closing):
+    """Binds a socket and minds who comes in. All but `close` is for the thread that uses the socket.
+
+    With CURVE, ZeroMQ asks a thread of the gate for each client that knocks. A client whose key is taken off the list
+    is let in no more, and its standing connection ends: `mind` then closes all of the socket's connections and binds
+    it anew, and those that are still allowed come back by themselves. It must be called every now and then, and
+    before anything is sent.
+
+    Args:
+        socket: not bound yet, and the only one of its context that is bound through a gate.
+        address: where to bind it.
+        access: who may come in.
+        what: what the socket is, for errors.
+        setting: where the line file says who may come in.
+
+    Raises:
+        ConfigError: it would be open to everybody, a key cannot be used, or the address cannot be bound.
+    """
+
+    def __init__(self, socket: Socket, address: str, access: Access, what: str, setting: str = "[publish]") -> None:
+        self._socket, self._what = socket, what
+        self._door: _Door | None = None
+        self._bound, self._told = True, False
+        if access.secret is not None or access.allowed is not None:
+            if access.allowed is None:
+                raise ConfigError(f"'allowed_clients' is missing under {setting}: the folder of those who may come in")
+            if access.secret is None:
+                raise ConfigError(f"'curve_secret' is missing under [publish]: the line's key for {what}")
+            pair, clients = read_pair(access.secret), AllowList(access.allowed)
+            socket.curve_server = True
+            socket.curve_publickey, socket.curve_secretkey = pair.public, pair.secret
+            socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
+            # Without it whoever knocks while the door is closed would be let in.
+            socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+            # Whoever is refused hears nothing, and knocks again after that time.
+            socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+            self._door = _Door(socket.context, clients)
+        elif not is_local(address):
+            if not access.insecure:
+                raise ConfigError(
+                    f"{what} on {address} would be open to everybody who reaches this machine; bind 127.0.0.1 or "
+                    f"ipc://, or set curve_secret under [publish] and allowed_clients under {setting} (make keys with: "
+                    f"taktline keys new NAME), or accept it with insecure = true under {setting}"
+                )
+            log.warning("%s on %s is open to everybody who reaches this machine: insecure = true", what, address)
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            self.close()
+            why = "is in use by another program" if error.errno == zmq.EADDRINUSE else f"is refused ({error.strerror})"
+            raise ConfigError(f"the address {address} {why}; give another one for {what}") from error
+        self.address = bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+
+    def mind(self) -> None:
+        """Ends the connections of clients whose keys were revoked; costs next to nothing where there are none.
+
+        Raises:
+            TaktlineError: the gate's thread has died.
+        """
+        if self._door is not None and self._door.anybody_revoked():
+            log.warning("a client of %s was revoked: all connections are closed, the others come back", self._what)
+            self.close_connections()
+        elif not self._bound:
+            self._bind_again()
+
+    def admits(self, frame: zmq.Frame) -> bool:
+        """Tells whether whoever sent a message may still come in. The message is read with `copy=False`."""
+        return self._door is None or str(frame.get("User-Id")).encode() in self._door.allowed
+
+    def close_connections(self) -> None:
+        """Closes all connections and binds anew."""
+        if self._bound:
+            # What ZeroMQ accepted through an address it closes with it.
+            self._socket.unbind(self.address)
+            self._bound = False
+        self._bind_again()
+
+    def close(self) -> None:
+        """Lets nobody in any more; must come before the context ends."""
+        if self._door is not None:
+            self._door.close()
+
+    def _bind_again(self) -> None:
+        deadline = time.monotonic() + _REBIND_S
+        if self.address.startswith("ipc://"):
+            # The old listener removes its socket file as it closes, and must not remove the new one.
+            file = Path(self.address.removeprefix("ipc://"))
+            while file.exists() and time.monotonic() < deadline:
+                time.sleep(0.002)
+        while not self._bound:
+            try:
+                self._socket.bind(self.address)
+                self._bound, self._told = True, False
+            except zmq.ZMQError as error:
+                # The old listener closes in a thread of ZeroMQ's.
+                if time.monotonic() < deadline and not self._told:
+                    time.sleep(0.002)
+                    continue
+                if not self._told:
+                    log.error("%s cannot be bound anew (%s); it is tried on", self.address, error.strerror)
+                self._told = True
+                return
+
+
+class _Door(Closing):
+    """Answers ZeroMQ for each client that wants in (ZAP, RFC 27), in a thread of its own.
+
+    The folder of clients is read in this thread only: where it lies on a disk that hangs, the line goes on.
+
+    Attributes:
+        allowed: the public keys of those who may come in, as they were half a second ago at the most.
+    """
+
+    def __init__(self, context: zmq.Context[Any], clients: AllowList) -> None:
+        self._clients = clients
+        self.allowed = clients.keys()
+        self._inside: set[bytes] = set()
+        self._revoked, self._over = threading.Event(), threading.Event()
+        self._refused, self._tell_at = 0, 0.0
+        self._socket = context.socket(zmq.REP)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.bind(_DOOR)
+        self._thread = threading.Thread(target=self._serve, name="door")
+        self._thread.start()
+
+    def anybody_revoked(self) -> bool:
+        """Tells, once, whether somebody was let in who no longer may.
+
+        Raises:
+            TaktlineError: the thread has died.
+        """
+        if self._revoked.is_set():
+            self._revoked.clear()
+            return True
+        if not self._thread.is_alive() and not self._over.is_set():
+            raise TaktlineError("the thread that lets clients in has died; start the line anew")
+        return False
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._over.set()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        look_at = 0.0
+        with self._socket:
+            while not self._over.is_set():
+                asked = self._socket.poll(_POLL_MS)
+                if asked or time.monotonic() >= look_at:
+                    self._look()
+                    look_at = time.monotonic() + REVOKED_WITHIN_S
+                if asked:
+                    self._socket.send_multipart(self._answer(self._socket.recv_multipart()))
+
+    def _look(self) -> None:
+        self.allowed = self._clients.keys()
+        gone = self._inside - self.allowed
+        if gone:
+            self._inside -= gone
+            self._revoked.set()
+
+    def _answer(self, question: list[bytes]) -> list[bytes]:
+        version, request, _, address, _, mechanism, *credentials = question
+        key = z85.encode(credentials[0]) if mechanism == b"CURVE" else b""
+        if key in self.allowed:
+            self._inside.add(key)
+            return [version, request, b"200", b"OK", key, b""]
+        self._tell(address.decode(errors="replace"), key.decode())
+        # 300 and not 400: libzmq's clients give up for good at 400, and could not come back once they are allowed.
+        return [version, request, b"300", b"not allowed", b"", b""]
+
+    def _tell(self, address: str, key: str) -> None:
+        """Who is refused knocks again at once, and must not fill the log."""
+        self._refused += 1
+        if time.monotonic() >= self._tell_at:
+            self._tell_at = time.monotonic() + _TELL_EVERY_S
+            log.warning("%s knocked with the key %s, which is not allowed (%d times)", address, key, self._refused)
+
+
+def is_local(address: str) -> bool:
+    """Tells whether a ZeroMQ address can be reached from this machine only."""
+    if address.startswith(("ipc://", "inproc://")):
+        return True
+    host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

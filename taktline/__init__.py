@@ -1,0 +1,1 @@
+"""Taktline: real-time visual inspection for production lines."""

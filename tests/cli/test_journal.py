@@ -1,0 +1,136 @@
+"""The command line's way into a journal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from engines.errors import TaktlineError
+from pipeline.journal.export import COLUMNS, export
+from pipeline.journal.reader import JournalReader, Selection
+from pipeline.protocol.verdict import Verdict
+from tests.conftest import RunTaktline
+from tests.pipeline.parts import PICTURE, Running, held
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty verdicts of two cameras, a day apart; every tenth is ng."""
+    path = tmp_path_factory.mktemp("journals") / "line.journal"
+    publish = {"verdicts": "tcp://127.0.0.1:*"}
+    with Running(publish, {"path": path, "keep_images": "ng"}, ("top", "side")) as running:
+        running.publish(20, "top", captured_at=1_740_787_200 * SECOND)
+        running.publish(20, "side", captured_at=1_740_873_600 * SECOND)
+    return path
+
+
+def verdicts(journal: Path) -> list[Verdict]:
+    return [found.verdict for found in held(journal)]
+
+
+def test_query_selects_and_prints(journal: Path, taktline: RunTaktline) -> None:
+    done = taktline("journal", "query", journal, "--json", "--camera", "side", "--verdict", "ng", "--limit", 1)
+    assert done.returncode == 0, done.stderr
+    (found,) = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (found["camera"], found["sequence"], found["verdict"], found["v"]) == ("side", 10, "ng", 2)
+    assert Path(found["picture"]).is_file()
+    done = taktline("journal", "query", journal, "--from", "2025-03-01T12:00Z", "--to", "2025-03-03T00:00+00:00")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 20
+    assert "side" in done.stdout
+    assert "top" not in done.stdout
+
+
+def test_verify_says_whether_it_is_whole(journal: Path, taktline: RunTaktline, tmp_path: Path) -> None:
+    done = taktline("journal", "verify", journal)
+    assert done.returncode == 0, done.stderr
+    assert "whole" in done.stdout
+    damaged = tmp_path / "line.journal"
+    damaged.write_bytes(journal.read_bytes())
+    done = taktline("journal", "verify", damaged, "--json")
+    assert done.returncode == 1
+    assert len(json.loads(done.stdout)["faults"]) == 4
+    assert "is missing" in json.loads(done.stdout)["faults"][0]
+
+
+def test_csv_and_json_lines_hold_every_verdict(journal: Path, tmp_path: Path, taktline: RunTaktline) -> None:
+    expected = verdicts(journal)
+    done = taktline("journal", "export", journal, tmp_path / "all.csv", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["verdicts"] == 40
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "all.csv").read_text())))
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["camera"], int(row["sequence"]), row["verdict"]) for row in rows] == [
+        (verdict.camera, verdict.sequence, verdict.verdict) for verdict in expected
+    ]
+    assert rows[0]["captured_at"] == "2025-03-01T00:00:00.000000+00:00"
+    assert taktline("journal", "export", journal, tmp_path / "ng.jsonl", "--verdict", "ng").returncode == 0
+    lines = [json.loads(line) for line in (tmp_path / "ng.jsonl").read_text().splitlines()]
+    assert [{key: line[key] for key in line if key != "picture"} for line in lines] == [
+        json.loads(json.dumps(verdict.to_json())) for verdict in expected if verdict.verdict == "ng"
+    ]
+
+
+def test_parquet_keeps_the_kinds_of_values(journal: Path, tmp_path: Path) -> None:
+    with JournalReader(journal) as reader:
+        assert export(reader.find(Selection()), tmp_path / "all.parquet") == 40
+    table = pyarrow.parquet.read_table(tmp_path / "all.parquet")
+    assert table.column_names == list(COLUMNS)
+    assert str(table.schema.field("captured_at").type) == "timestamp[us, tz=UTC]"
+    assert table.column("sequence").to_pylist() == [verdict.sequence for verdict in verdicts(journal)]
+    assert table.column("journaled").to_pylist() == [True] * 40
+
+
+def test_a_zip_holds_pictures_heatmaps_and_their_table(journal: Path, tmp_path: Path, taktline: RunTaktline) -> None:
+    done = taktline("journal", "export", journal, tmp_path / "ng.zip")
+    assert done.returncode == 0, done.stderr
+    assert "4 pictures" in done.stdout
+    with zipfile.ZipFile(tmp_path / "ng.zip") as archive:
+        rows = list(csv.DictReader(io.StringIO(archive.read("verdicts.csv").decode())))
+        assert [(row["camera"], row["sequence"]) for row in rows] == [
+            ("top", "0"), ("top", "10"), ("side", "0"), ("side", "10"),
+        ]  # fmt: skip
+        assert len(archive.namelist()) == 9
+        for row in rows:
+            image = cv2.imdecode(np.frombuffer(archive.read(row["picture"]), np.uint8), cv2.IMREAD_COLOR)
+            assert image is not None
+            assert image.shape == PICTURE.shape
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["query", "nowhere.journal"], "there is no journal"),
+        (["query", __file__], "cannot be read as a journal"),
+        (["query", "JOURNAL", "--verdict", "bad"], "'bad' is no verdict"),
+        (["query", "JOURNAL", "--from", "yesterday"], "'yesterday' is no date"),
+        (["export", "JOURNAL", "out.xlsx"], "is of no known kind"),
+        (["export", "JOURNAL", "/proc/out.csv"], "cannot be written"),
+        (["verify", "nowhere.journal"], "there is no journal"),
+    ],
+)
+def test_a_mistake_is_told_in_a_sentence(
+    arguments: list[str], message: str, journal: Path, taktline: RunTaktline
+) -> None:
+    done = taktline("journal", *[str(journal) if word == "JOURNAL" else word for word in arguments])
+    assert done.returncode == 2
+    assert message in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_package_names_its_extra(journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with JournalReader(journal) as reader, pytest.raises(TaktlineError, match=r"taktline\[parquet\]"):
+        export(reader.find(Selection()), tmp_path / "all.parquet")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,322 @@
+"""A fault run: a line with real cameras, and everything that can happen to it, at random. Prints what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import itertools
+import json
+import logging
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+import psutil
+
+from calibration.parts import DEFECTS
+from engines.bundle import Bundle, open_bundle, update_manifest
+from engines.closing import Closing
+from engines.engine import Engine, Frames, Scores
+from engines.errors import EngineError, TaktlineError
+from pipeline.client.orders import tell_line
+from pipeline.config.line_file import LineConfig, check_config
+from pipeline.line.line import Line
+from pipeline.protocol.orders import Order
+
+PEERS = Path(__file__).resolve().parents[2] / "peers"
+ROOT = PEERS.parent.parent
+FAKE_GIGE = "arv-fake-gv-camera-0.8"
+
+
+class Stumbling(Engine):
+    """A real engine whose next batches fail when it is told so."""
+
+    def __init__(self, inner: Engine, faults: list[int]) -> None:
+        super().__init__(inner.size, inner.precision, inner.max_batch, inner.place)
+        self.name, self.jobs = inner.name, inner.jobs
+        self._inner, self._faults = inner, faults
+
+    def look_near(self, threshold: float) -> None:
+        self._inner.look_near(threshold)
+
+    def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
+        if self._faults:
+            self._faults.pop()
+            raise EngineError("the card fell off the bus")
+        return self._inner.submit(frames, until)
+
+    def _close(self) -> None:
+        self._inner.close()
+
+
+class SoakLine(Line):
+    """A line whose engines stumble."""
+
+    def __init__(self, config: LineConfig) -> None:
+        self.faults: list[int] = []
+        super().__init__(config, watched=True)
+
+    def _open_engine(self, bundle: Bundle, name: str) -> Engine:
+        return Stumbling(super()._open_engine(bundle, name), self.faults)
+
+
+class Peer(Closing):
+    """A process that serves a camera, or watches the line."""
+
+    def __init__(self, *command: object, ready: bool = False, out: Path | None = None) -> None:
+        self._command, self._ready, self._out = list(map(str, command)), ready, out
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        if self._out is not None:
+            with self._out.open("ab") as out:
+                self.process = subprocess.Popen(self._command, stdout=out, cwd=ROOT)
+            return
+        self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, cwd=ROOT)
+        assert self.process.stdout is not None
+        if self._ready:
+            assert self.process.stdout.readline() == b"ready\n"
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
+
+
+class Faults:
+    """What can happen to the line; each is over, and mended, when it returns."""
+
+    def __init__(self, line: SoakLine, peers: dict[str, Peer], folder: Path, parts: list[Path], rng: random.Random,
+                 bundles: list[Path], broken: Path) -> None:  # fmt: skip
+        self._line, self._peers, self._folder, self._parts = line, peers, folder, parts
+        self.rng = rng
+        self._bundles, self._broken = itertools.cycle(bundles), broken
+        self._number = itertools.count()
+        self.all: list[Callable[[], None]] = [
+            self.camera_dies, self.camera_freezes, self.pictures_corrupt, self.overload, self.engine_fails,
+            self.bundle_swapped, self.subscriber_stops,
+        ]  # fmt: skip
+        if "gige" in peers:
+            self.all.append(self.gige_dies)
+
+    def camera_dies(self) -> None:
+        self._die("net")
+
+    def gige_dies(self) -> None:
+        self._die("gige")
+
+    def camera_freezes(self) -> None:
+        self._peers["net"].signal(signal.SIGSTOP)
+        self._pause(0.5, 2.5)
+        self._peers["net"].signal(signal.SIGCONT)
+
+    def pictures_corrupt(self) -> None:
+        """Writes good pictures, some slowly and in halves, and some that stay broken."""
+        for _ in range(4):
+            whole = self.rng.choice(self._parts).read_bytes()
+            half = len(whole) // 2
+            path = self._folder / f"{next(self._number):05d}.png"
+            kind = self.rng.choice(["whole", "halves", "garbage"])
+            with path.open("wb") as file:
+                if kind == "garbage":
+                    file.write(self.rng.randbytes(2000) + b"IEND\xaeB`\x82")
+                    continue
+                file.write(whole[:half])
+                file.flush()
+                if kind == "halves":
+                    self._pause(0.2, 0.7)
+                file.write(whole[half:])
+
+    def overload(self) -> None:
+        flood = self._peers["flood"]
+        flood.start()
+        self._pause(2, 4)
+        flood.close()
+
+    def engine_fails(self) -> None:
+        self._line.faults.extend(range(self.rng.randint(1, 5)))
+        self._pause(0.2, 1)
+
+    def bundle_swapped(self) -> None:
+        assert self._line.control is not None
+        address = self._line.control.address
+        tell_line(address, Order(do="deploy", bundle=str(next(self._bundles))))
+        try:
+            tell_line(address, Order(do="deploy", bundle=str(self._broken)))
+        except TaktlineError:
+            return
+        raise AssertionError("a broken bundle was taken")
+
+    def subscriber_stops(self) -> None:
+        self._peers["watch"].signal(signal.SIGSTOP)
+        self._pause(0.5, 3)
+        self._peers["watch"].signal(signal.SIGCONT)
+
+    def _die(self, name: str) -> None:
+        self._peers[name].close()
+        self._pause(0.2, 1.5)
+        self._peers[name].start()
+
+    def _pause(self, least: float, most: float) -> None:
+        time.sleep(self.rng.uniform(least, most))
+
+
+def soak(bundle: Path, drawn: Path, work: Path, minutes: float, seed: int) -> dict[str, object]:
+    """Runs the line under faults and returns what came of it."""
+    folder = work / "pictures"
+    folder.mkdir()
+    other = Path(shutil.copytree(bundle, work / "other"))
+    update_manifest(open_bundle(other), {"category": "another flange"})
+    broken = Path(shutil.copytree(bundle, work / "broken"))
+    with (broken / "model.onnx").open("ab") as file:
+        file.write(b"!")
+    ports = [free_port() for _ in range(3)]
+    server = PEERS / "mjpeg_server.py"
+    peers = {
+        "net": Peer(sys.executable, server, ports[0], 1_000_000, ready=True),
+        "flood": Peer(sys.executable, server, ports[1], 1_000_000, "flood", ready=True),
+        "watch": Peer(sys.executable, "-m", "taktline", "watch", f"tcp://127.0.0.1:{ports[2]}", "--json",
+                      out=work / "watched.jsonl"),
+    }  # fmt: skip
+    cameras = [
+        {"name": "net", "source": f"http://127.0.0.1:{ports[0]}/", "silence_ms": 700},
+        {"name": "flood", "source": f"http://127.0.0.1:{ports[1]}/", "silence_ms": 700},
+        {"name": "files", "source": f"folder:{folder}", "follow": True},
+    ]
+    if shutil.which(FAKE_GIGE) is not None:
+        peers["gige"] = Peer(FAKE_GIGE, "-i", "127.0.0.1", "-s", "SOAK")
+        cameras.append({"name": "gige", "source": "gige:127.0.0.1", "silence_ms": 700, "fps": 5})
+    values = {
+        "line": {"name": "soak", "takt_ms": 500},
+        "model": {"bundle": str(bundle), "max_batch": 4},
+        "camera": cameras,
+        "publish": {"verdicts": f"tcp://127.0.0.1:{ports[2]}", "await_subscribers": 1},
+        "control": {"bind": "tcp://127.0.0.1:*"},
+    }
+    parts = sorted(path for kind in ("good", *DEFECTS) for path in (drawn / "test" / kind).glob("*.png"))
+    rng = random.Random(seed)
+    before: dict[str, object] = {}
+    found: dict[str, object] = {}
+    for name, peer in peers.items():
+        if name != "flood":
+            peer.start()
+    try:
+        # The first line loads what stays for the life of the process.
+        for whole in (False, True):
+            before = leftovers()
+            with SoakLine(check_config(values, "soak")) as line:
+                faults = Faults(line, peers, folder, parts, rng, [other, bundle], broken)
+                found = run(line, faults, minutes if whole else 0.05)
+        after = leftovers()
+    finally:
+        for peer in peers.values():
+            peer.close()
+    seen = [json.loads(text) for text in (work / "watched.jsonl").read_text().splitlines()]
+    return found | {"before": before, "after": after, "watched": len(seen)}
+
+
+def run(line: SoakLine, faults: Faults, minutes: float) -> dict[str, object]:
+    """Throws each fault once, then any at random, and reads what the line answers."""
+    answers: dict[str, list[int]] = {camera.name: [] for camera in line.config.camera}
+    reasons: Counter[str] = Counter()
+    slow: list[float] = []
+
+    def read() -> None:
+        for decided in line.decided():
+            verdict = decided.verdict
+            answers[verdict.camera].append(verdict.sequence)
+            reasons[verdict.reason or "inspected"] += 1
+            slow.append(verdict.latency.total / 1e6)
+            del slow[:-10_000]
+
+    line.start()
+    reader = threading.Thread(target=read)
+    reader.start()
+    thrown: Counter[str] = Counter()
+    for fault in faults.all:
+        fault()
+        thrown[fault.__name__] += 1
+    memory = [settled_memory()]
+    until = time.monotonic() + 60 * minutes
+    while time.monotonic() < until:
+        fault = faults.rng.choice(faults.all)
+        fault()
+        thrown[fault.__name__] += 1
+        time.sleep(faults.rng.uniform(0.1, 0.8))
+    memory.append(settled_memory())
+    line.stop()
+    ended = line.wait(60)
+    reader.join()
+    delivered = {source.camera: source._sequence for source in line._sources}
+    return {
+        "ended": ended,
+        "delivered": delivered,
+        "answered": {name: len(numbers) for name, numbers in answers.items()},
+        "in_order": all(numbers == list(range(len(numbers))) for numbers in answers.values()),
+        "by_reason": dict(reasons),
+        "slowest_ms": max(slow),
+        "thrown": dict(thrown),
+        "memory": memory,
+    }
+
+
+def settled_memory() -> int:
+    """Returns the resident bytes once the line is quiet and freed memory is given back."""
+    time.sleep(2)
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return int(psutil.Process().memory_info().rss)
+
+
+def leftovers() -> dict[str, object]:
+    """Returns what a closed line must not leave behind, once an opening that was under way has timed out."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until and any(thread.name.startswith("read ") for thread in threading.enumerate()):
+        time.sleep(0.1)
+    gc.collect()
+    process = psutil.Process()
+    return {
+        "threads": sorted(thread.name for thread in threading.enumerate()),
+        "handles": process.num_fds(),
+        "sockets": len(process.net_connections("all")),
+        "children": len(process.children(recursive=True)),
+    }
+
+
+def free_port() -> int:
+    """Returns a TCP port that is free on this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    """Runs from the command line and prints JSON."""
+    parser = argparse.ArgumentParser()
+    for name in ("bundle", "drawn", "work"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--minutes", type=float, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    found = soak(arguments.bundle, arguments.drawn, arguments.work, arguments.minutes, arguments.seed)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

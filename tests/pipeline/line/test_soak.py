@@ -1,0 +1,43 @@
+"""Everything at once, for minutes: dying, frozen and flooding cameras, broken pictures, a failing engine, swaps."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_a_line_outlives_every_fault(
+    bundle_path: Path, drawn: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    minutes, seed = request.config.getoption("--soak-minutes"), request.config.getoption("--soak-seed")
+    options = [f"--minutes={minutes}", f"--seed={seed}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.pipeline.line.soak", bundle_path, drawn, tmp_path, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=60 * minutes + 600,
+    )
+    print(done.stderr[-20_000:])
+    assert done.returncode == 0
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(json.dumps(found, indent=1))
+    assert found["ended"]
+    assert found["answered"] == found["delivered"]
+    assert found["in_order"]
+    assert sum(found["by_reason"].values()) == sum(found["delivered"].values())
+    assert min(found["delivered"].values()) > 0
+    assert {"inspected", "dropped", "corrupt", "engine_error"} <= set(found["by_reason"])
+    start, end = found["memory"]
+    assert end < 1.05 * start
+    assert found["after"] == found["before"]
+    assert found["watched"] > 0

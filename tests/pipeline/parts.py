@@ -1,0 +1,113 @@
+"""A line's delivery without the line: verdicts go in by hand, and out through real sockets and files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from pipeline.config.sections import JournalSection, PublishSection
+from pipeline.flow.channel import Channel
+from pipeline.flow.decided import Decided
+from pipeline.flow.frame import Frame
+from pipeline.flow.stage import Stage
+from pipeline.journal.check import JournalCheck, Verification
+from pipeline.journal.reader import Found, JournalReader, Selection
+from pipeline.protocol.verdict import Heatmap, Latency, Outcome, Region, Verdict
+from pipeline.publish.delivery import Delivery
+from pipeline.publish.health import Tally
+
+PICTURE = np.tile(np.arange(48, dtype=np.uint8)[:, None, None], (1, 64, 3))
+
+
+def decide(camera: str, sequence: int, outcome: Outcome = "ok", captured_at: int | None = None) -> Decided:
+    """A frame with its verdict; one that is `ng` has a heatmap."""
+    bad = outcome == "ng"
+    heatmap = Heatmap(np.full((28, 28), sequence % 256, np.uint8), 0.0, 12.0) if bad else None
+    verdict = Verdict(
+        line="test", camera=camera, sequence=sequence, verdict=outcome, reason=None, score=9.5 if bad else 1.0,
+        threshold=2.0, regions=(Region(1, 2, 3, 4, 9.5),) if bad else (), part=f"{sequence}.png",
+        captured_at=captured_at or time.time_ns(), latency=Latency(1, 2, 3, 0), engine="none", precision="f32",
+        exact=True, bundle="0123456789ab",
+    )  # fmt: skip
+    now = time.monotonic_ns()
+    return Decided(Frame(camera, sequence, PICTURE, verdict.captured_at, now), verdict, None, heatmap, now)
+
+
+class Running:
+    """A delivery that runs; leaving it ends it in order."""
+
+    def __init__(
+        self, publish: dict[str, Any], journal: dict[str, Any] | None, cameras: Sequence[str] = ("a",)
+    ) -> None:
+        section = None if journal is None else JournalSection.model_validate(journal)
+        self.delivery = Delivery(PublishSection.model_validate(publish), section)
+        self.next = {camera: self.delivery.first(camera) for camera in cameras}
+        self._inbox: Channel[Decided] = Channel(1000)
+        self._published: Channel[Decided] = Channel(100_000)
+        self.failures: list[tuple[str, Exception]] = []
+        self._stages: list[Stage] = self.delivery.stages(self._inbox, self._published, Tally(cameras))
+        self.delivery.start(self._failed)
+        for stage in self._stages:
+            stage.start(self._failed)
+
+    def publish(
+        self, count: int, camera: str = "a", ng_every: int = 10, captured_at: int | None = None
+    ) -> list[Verdict]:
+        """Publishes so many verdicts of a camera and returns them once they are out."""
+        for _ in range(count):
+            sequence = self.next[camera]
+            self.next[camera] += 1
+            outcome: Outcome = "ng" if sequence % ng_every == 0 else "ok"
+            self._inbox.put(decide(camera, sequence, outcome, captured_at))
+        return [self._published.get(30).verdict for _ in range(count)]
+
+    def status(self) -> dict[str, Any]:
+        found = self.delivery.status()
+        assert found is not None
+        return found
+
+    def end(self) -> None:
+        self._inbox.close()
+        for stage in self._stages:
+            assert stage.join(30)
+        self.delivery.close()
+        assert not self.failures
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def _failed(self, name: str, error: Exception) -> None:
+        self.failures.append((name, error))
+
+
+def until(condition: Any, seconds: float = 60) -> None:
+    """Waits until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def verify(path: Path) -> Verification:
+    with JournalCheck(path) as check:
+        return check.run()
+
+
+def held(path: Path, selection: Selection | None = None) -> list[Found]:
+    """All that a journal holds."""
+    with JournalReader(path) as reader:
+        return list(reader.find(selection or Selection()))
+
+
+def sequences(found: Iterator[Verdict] | Sequence[Verdict], camera: str = "a") -> list[int]:
+    return [verdict.sequence for verdict in found if verdict.camera == camera]

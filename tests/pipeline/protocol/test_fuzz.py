@@ -1,0 +1,339 @@
+"""Nonsense at every socket that reads: nothing crashes, nothing grows, nothing stalls."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import psutil
+import pytest
+import zmq
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from engines.errors import TaktlineError
+from pipeline.client.orders import tell_line
+from pipeline.client.subscriber import VerdictSubscriber
+from pipeline.protocol.orders import Order, read_order
+from pipeline.protocol.replay import ReplayRequest, unpack_answer, unpack_request
+from pipeline.protocol.verdict import WireError, pack, unpack
+from pipeline.publish.control import ControlServer
+from pipeline.publish.publisher import PublisherSocket
+from tests.pipeline.parts import Running, decide, until
+from tests.pipeline.security.test_curve import House
+
+# The same examples every time, and none kept in a folder.
+bounded = settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+_GROWTH = 64 << 20
+_DECIDED = decide("a", 0, "ng")
+_VERDICT = pack(_DECIDED.verdict, _DECIDED.heatmap)
+_QUESTION = ReplayRequest.model_validate({"id": 1, "do": "read", "camera": "a", "epoch": "0", "to": 9}).pack()
+_ANSWER = msgpack.packb({"v": 1, "id": 1, "ok": True, "count": 1, "more": False})
+_ORDER = msgpack.packb(Order(do="status").model_dump())
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=30) | st.binary(),
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(max_size=9) | st.integers(0, 9), inner),
+    max_leaves=30,
+)
+# Lengths that are promised and not kept, and nesting without end.
+liars = st.sampled_from(
+    [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff",
+     b"\xc9\xff\xff\xff\xff\x00", b"\x91" * 1000, b"\x81\xa1a" * 700, b"\x81" * 1000, b"\xc1",
+     b"\xd6\xff\x00\x00\x00\x00"]
+)  # fmt: skip
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    """A real message with some bytes changed, lost or doubled."""
+    data = bytearray(whole)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data)))
+        kind = draw(st.integers(0, 2))
+        if kind == 0 and at < len(data):
+            data[at] = draw(st.integers(0, 255))
+        elif kind == 1:
+            del data[at : at + draw(st.integers(1, 9))]
+        else:
+            data[at:at] = data[at : at + draw(st.integers(1, 9))]
+    return bytes(data)
+
+
+@st.composite
+def altered(draw: st.DrawFn, whole: bytes) -> bytes:
+    """A real map with other values under some of its keys."""
+    body = msgpack.unpackb(whole)
+    changed = draw(st.dictionaries(st.sampled_from(sorted(body)) | st.text(max_size=5), values, min_size=1, max_size=3))
+    return bytes(msgpack.packb(body | changed))
+
+
+def messages(whole: bytes) -> st.SearchStrategy[bytes]:
+    return st.one_of(st.binary(max_size=300), values.map(msgpack.packb), liars, damaged(whole), altered(whole))
+
+
+def multiparts(whole: bytes) -> st.SearchStrategy[list[bytes]]:
+    return st.lists(messages(whole), max_size=5)
+
+
+class Server:
+    """All that a line binds, and somebody who receives its verdicts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.obeyed: list[Order] = []
+        publish = {"verdicts": "tcp://127.0.0.1:*", "replay": "tcp://127.0.0.1:*"}
+        self.running = Running(publish, {"path": folder / "line.journal"})
+        self.control = ControlServer("tcp://127.0.0.1:*", self._obey, self._failed)
+        assert self.running.delivery.replay is not None
+        self.verdicts = self.running.delivery.socket.address
+        self.replay = self.running.delivery.replay.address
+        self.subscriber = VerdictSubscriber(self.verdicts, replay=self.replay, since={})
+        self.received = 0
+
+    def _obey(self, order: Order) -> dict[str, Any]:
+        self.obeyed.append(order)
+        return {"status": {}}
+
+    def _failed(self, name: str, error: Exception) -> None:
+        raise AssertionError(f"{name} ended") from error
+
+    def works(self) -> None:
+        """Verdicts come, orders are taken, and what was missed is answered."""
+        self.running.publish(20)
+        for _ in range(20):
+            assert self.subscriber.receive(60)[0].sequence == self.received
+            self.received += 1
+        assert tell_line(self.control.address, Order(do="status"), 60_000) == {"status": {}}
+        with VerdictSubscriber(self.verdicts, replay=self.replay, since={"a": self.received - 6}) as late:
+            missed = [late.receive(60)[0].sequence for _ in range(5)]
+        assert missed == list(range(self.received - 5, self.received))
+
+    def close(self) -> None:
+        self.subscriber.close()
+        self.control.close()
+        self.running.end()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    found = Server(tmp_path_factory.mktemp("fuzz"))
+    found.works()
+    yield found
+    found.close()
+
+
+@contextmanager
+def raw_socket(kind: int, address: str) -> Iterator[zmq.Socket[bytes]]:
+    context = zmq.Context()
+    sender = context.socket(kind)
+    sender.setsockopt(zmq.LINGER, 0)
+    sender.setsockopt(zmq.SNDTIMEO, 30_000)
+    sender.connect(address)
+    try:
+        yield sender
+    finally:
+        sender.close()
+        context.term()
+
+
+def drain(sender: zmq.Socket[bytes], wait_ms: int = 0) -> list[list[bytes]]:
+    came = []
+    while sender.poll(wait_ms):
+        came.append(sender.recv_multipart())
+    return came
+
+
+@bounded
+@given(multiparts(_VERDICT[1]))
+def test_a_reader_of_verdicts_raises_one_error_only(parts: list[bytes]) -> None:
+    try:
+        verdict, _ = unpack(parts)
+    except WireError:
+        return
+    assert unpack(pack(verdict, None))[0] == verdict
+
+
+@bounded
+@given(st.lists(messages(_ANSWER) | messages(_VERDICT[1]), max_size=5), messages(_QUESTION), messages(_ORDER))
+def test_other_readers_do_too(answer: list[bytes], question: bytes, order: bytes) -> None:
+    readers: list[Callable[[], Any]] = [
+        lambda: unpack_answer(answer),
+        lambda: unpack_request(question),
+        lambda: read_order(order),
+    ]
+    for read in readers:
+        try:
+            read()
+        except TaktlineError:
+            continue
+
+
+def test_orders(server: Server) -> None:
+    """With and without the envelope that the socket wants, and in more parts than one."""
+    with raw_socket(zmq.DEALER, server.control.address) as sender:
+
+        @bounded
+        @given(multiparts(_ORDER), st.booleans())
+        def throw(parts: list[bytes], envelope: bool) -> None:
+            sender.send_multipart([b"", *parts] if envelope else parts or [b""])
+            drain(sender)
+
+        throw()
+        sender.send_multipart([b"", b"over"])
+        until(lambda: any(b"this is no order" in parts[-1] for parts in drain(sender, 100)))
+    server.works()
+
+
+def test_questions(server: Server) -> None:
+    with raw_socket(zmq.DEALER, server.replay) as sender:
+
+        @bounded
+        @given(multiparts(_QUESTION), st.booleans())
+        def throw(parts: list[bytes], envelope: bool) -> None:
+            sender.send_multipart([b"", *parts] if envelope else parts or [b""])
+            drain(sender)
+
+        throw()
+        sender.send(b"over")
+        until(lambda: bool(drain(sender, 100)))
+    server.works()
+
+
+def test_subscriptions(server: Server) -> None:
+    with raw_socket(zmq.XSUB, server.verdicts) as sender:
+
+        @bounded
+        @given(st.lists(st.binary(max_size=300) | damaged(b"\x01verdict.a") | liars, max_size=5))
+        def throw(parts: list[bytes]) -> None:
+            sender.send_multipart(parts or [b""])
+            drain(sender)
+
+        throw()
+        server.works()
+
+
+def test_a_subscriber_is_sent_nonsense() -> None:
+    """By what says it is a line's publisher."""
+    context = zmq.Context()
+    publisher = context.socket(zmq.XPUB)
+    publisher.setsockopt(zmq.LINGER, 0)
+    port = publisher.bind_to_random_port("tcp://127.0.0.1")
+    with VerdictSubscriber(f"tcp://127.0.0.1:{port}") as subscriber:
+        assert publisher.poll(30_000)
+        publisher.recv()
+
+        def receive() -> bool:
+            """Whether something came at all."""
+            try:
+                subscriber.receive(0.01)
+            except WireError:
+                return True
+            except TimeoutError:
+                return False
+            return True
+
+        @bounded
+        @given(multiparts(_VERDICT[1]))
+        def throw(parts: list[bytes]) -> None:
+            publisher.send_multipart([b"verdict.a", *parts])
+            receive()
+
+        throw()
+        while receive():
+            pass
+        publisher.send_multipart(_VERDICT)
+        assert subscriber.receive(30)[0] == _DECIDED.verdict
+    publisher.close()
+    context.term()
+
+
+@pytest.mark.parametrize("which", ["verdicts", "replay", "control"])
+def test_bytes_that_are_not_even_zeromq(server: Server, which: str) -> None:
+    address = server.control.address if which == "control" else getattr(server, which)
+    port = int(address.rpartition(":")[2])
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01NULL" + bytes(48)
+
+    @settings(bounded, max_examples=60)
+    @given(st.binary(max_size=600), st.integers(0, len(greeting)))
+    def throw(data: bytes, of_greeting: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            try:
+                connection.sendall(greeting[:of_greeting] + data)
+            except OSError:
+                # It hung up on us: so it should.
+                return
+
+    throw()
+    server.works()
+
+
+def test_bytes_at_a_door_with_keys(tmp_path: Path) -> None:
+    house = House(tmp_path / "keys")
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01CURVE" + bytes(47) + b"\x04\xc8\x05HELLO\x01\x00"
+    with PublisherSocket("tcp://127.0.0.1:*", access=house.access) as door:
+        port = int(door.address.rpartition(":")[2])
+
+        @settings(bounded, max_examples=60)
+        @given(st.binary(max_size=600), st.integers(0, len(greeting)))
+        def throw(data: bytes, of_greeting: int) -> None:
+            with socket.create_connection(("127.0.0.1", port), 10) as connection:
+                try:
+                    connection.sendall(greeting[:of_greeting] + data)
+                except OSError:
+                    return
+
+        throw()
+        with VerdictSubscriber(door.address, curve=house.clients["office"]) as office:
+            door.await_subscribers(1, 60, threading.Event())
+            door.send(_VERDICT)
+            assert office.receive(60)[0] == _DECIDED.verdict
+
+
+def test_nothing_grows(server: Server) -> None:
+    """Much of what is too large, too deep or too often: memory, files and threads are afterwards what they were."""
+    process = psutil.Process(os.getpid())
+    large, deep = bytes(1 << 20), b"\x91" * 60_000
+
+    def burst() -> None:
+        doors = server.control.address, server.replay
+        with raw_socket(zmq.DEALER, doors[0]) as orders, raw_socket(zmq.DEALER, doors[1]) as questions:
+            for _ in range(100):
+                for sender in (orders, questions):
+                    sender.send_multipart([b"", deep])
+                    sender.send_multipart([b""] * 300)
+                    sender.send_multipart([b"", large])
+                    drain(sender)
+        with raw_socket(zmq.XSUB, server.verdicts) as topics:
+            for number in range(30_000):
+                topics.send(b"\x01verdict." + number.to_bytes(4, "big") * 10)
+                if number % 1000 == 0:
+                    server.running.publish(1)
+                    assert server.subscriber.receive(60)[0].sequence == server.received
+                    server.received += 1
+                    drain(topics)
+                    assert server.running.delivery.socket._subscriptions < 11_000
+        server.works()
+
+    burst()
+    memory, files, threads = process.memory_info().rss, process.num_fds(), process.num_threads()
+    for _ in range(3):
+        burst()
+    until(lambda: process.num_fds() <= files + 3)
+    until(lambda: process.num_threads() <= threads)
+    assert process.memory_info().rss - memory < _GROWTH
+    time.sleep(0.1)
+    server.works()

@@ -1,0 +1,97 @@
+"""The verdict on the wire, and regions found in a heatmap."""
+
+from __future__ import annotations
+
+import msgpack
+import numpy as np
+import pytest
+
+from pipeline.line.judge import find_regions
+from pipeline.protocol.verdict import Heatmap, Latency, Region, Verdict, WireError, pack, unpack
+from taktline.cli.summary import RunSummary, auroc
+
+VERDICT = Verdict(
+    line="press 4", camera="top", sequence=7, verdict="ng", reason=None, score=5.25, threshold=2.0,
+    regions=(Region(1, 2, 30, 40, 9.5),), part="A/17", captured_at=1_700_000_000_123_456_789,
+    latency=Latency(1, 2, 3, 4), engine="openvino", precision="bf16", exact=False, bundle="0123456789ab",
+)  # fmt: skip
+
+
+def test_a_verdict_survives_the_wire() -> None:
+    grid = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    parts = pack(VERDICT, Heatmap(grid, 0.0, 12.0))
+    assert parts[0] == b"verdict.top"
+    found, heatmap = unpack(parts)
+    assert found == VERDICT
+    assert heatmap is not None
+    np.testing.assert_array_equal(heatmap.grid, grid)
+    assert unpack(pack(VERDICT, None)) == (VERDICT, None)
+
+
+def test_the_body_has_the_contracts_fields() -> None:
+    body = msgpack.unpackb(pack(VERDICT, None)[1])
+    assert set(body) == {
+        "v", "line", "camera", "sequence", "verdict", "reason", "score", "threshold", "regions", "part", "captured_at",
+        "latency", "engine", "precision", "exact", "bundle", "epoch", "journaled",
+    }  # fmt: skip
+    assert body["latency"] == {"queue": 1, "infer": 2, "decide": 3, "publish": 4}
+    assert body["regions"] == [{"x": 1, "y": 2, "w": 30, "h": 40, "peak": 9.5}]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [b"verdict.top"],
+        [b"verdict.top", b"\xc1"],
+        [b"verdict.top", msgpack.packb([1])],
+        [b"verdict.top", msgpack.packb({"v": 1})],
+        [b"verdict.top", msgpack.packb({"v": 2})],
+        [b"verdict.top", msgpack.packb({"v": 2, "x": "y" * 10_000})],
+        [b"verdict.top", b"\x91" * 2000],
+        [*pack(VERDICT, Heatmap(np.zeros((2, 2), np.uint8), 0, 1))[:2], b"123"],
+    ],
+)
+def test_what_is_no_verdict_is_refused(parts: list[bytes]) -> None:
+    with pytest.raises(WireError):
+        unpack(parts)
+
+
+def test_the_heatmap_scale_is_fixed() -> None:
+    sigma = np.array([[-3.0, 0.0, 6.0, 12.0, 50.0]], np.float32)
+    assert Heatmap.from_sigma(sigma, 0.0, 12.0).grid.tolist() == [[0, 0, 128, 255, 255]]
+
+
+def test_regions_lie_where_the_heatmap_is_hot() -> None:
+    sigma = np.zeros((28, 28), np.float32)
+    sigma[2:4, 5:8] = 7.0
+    sigma[3, 6] = 9.0
+    sigma[20, 20] = 11.0
+    regions = find_regions(sigma, 5.0, (560, 280))
+    assert regions == (Region(200, 400, 10, 20, 11.0), Region(50, 40, 30, 40, 9.0))
+    assert find_regions(sigma, 5.0, (560, 280), min_region_px=500) == (Region(50, 40, 30, 40, 9.0),)
+    assert find_regions(sigma, 20.0, (560, 280)) == ()
+
+
+def test_auroc_counts_ties_as_one_half() -> None:
+    defective = np.array([True, False, True, False])
+    assert auroc(np.array([3.0, 1.0, 2.0, 2.0]), defective) == 3.5 / 4
+    assert auroc(np.array([1.0, 2.0, 3.0, 4.0]), np.ones(4, np.bool_)) is None
+
+
+def test_auroc_equals_scikit_learns() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    scores, defective = rng.integers(0, 30, 500).astype(np.float64), rng.random(500) < 0.3
+    assert auroc(scores, defective) == pytest.approx(roc_auc_score(defective, scores))
+
+
+def test_a_summary_counts_every_verdict_once() -> None:
+    summary = RunSummary()
+    summary.add(VERDICT, "scratch")
+    summary.add(VERDICT, "good")
+    values = summary.to_json()
+    assert values["verdicts"] == {"ok": 0, "ng": 2, "uninspected": 0}
+    assert values["against_labels"]["confusion"] == {"tp": 1, "fp": 1, "fn": 0, "tn": 0}
+    assert values["against_labels"]["precision"] == 0.5

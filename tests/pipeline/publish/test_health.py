@@ -1,0 +1,108 @@
+"""How a running line is, asked over HTTP and by the command."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from engines.errors import ConfigError, LineDown
+from pipeline.config.line_file import check_config
+from pipeline.line.line import Line
+from tests.conftest import RunTaktline
+from tests.pipeline.line.test_line import config, line_with
+
+
+def ask(url: str) -> tuple[int, dict[str, object]]:
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return answer.status, json.loads(answer.read())
+    except HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+@pytest.mark.usefixtures("no_thread_left")
+def test_a_line_says_when_it_is_ready_and_what_it_did(
+    drawn: Path, bundle_path: Path, endpoint: str, tmp_path: Path, taktline: RunTaktline
+) -> None:
+    settings = config(
+        bundle_path, f"replay:{drawn}", endpoint, metrics={"bind": "127.0.0.1:0"}, publish={"verdicts": endpoint},
+        journal={"path": tmp_path / "line.journal"},
+    )  # fmt: skip
+    with Line(settings, watched=True) as line:
+        assert line.health is not None
+        url = line.health.address
+        code, body = ask(f"{url}/ready")
+        assert (code, body["why_not"]) == (503, ["the line has not started yet"])
+        assert ask(f"{url}/live") == (200, {"live": True})
+        line.start()
+        assert len(list(line.decided())) == 18
+        assert ask(f"{url}/ready") == (200, {"ready": True, "why_not": []})
+        code, status = ask(f"{url}/status")
+        assert code == 200
+        camera = status["cameras"]["top"]  # type: ignore[index]
+        assert camera["frames"] == 18
+        assert sum(camera["verdicts"].values()) == 18
+        assert set(camera["verdicts"]) <= {"ok", "ng"}
+        assert status["bundle"] == line.bundle.short_id
+        journal = status["journal"]
+        assert (journal["journaled"], journal["unjournaled"], journal["trouble"]) == (18, 0, None)  # type: ignore[index]
+        assert ask(f"{url}/nothing")[0] == 404
+        done = taktline("status", url)
+        assert done.returncode == 0, done.stderr
+        assert "ready" in done.stdout
+        assert "top" in done.stdout
+        assert "journal: 18 verdicts" in done.stdout
+    gone = taktline("status", url)
+    assert gone.returncode == 2
+    assert "no line answers" in gone.stderr
+    assert taktline("status", "nonsense").returncode == 2
+
+
+def test_a_camera_that_is_missing_makes_the_line_not_ready(
+    bundle_path: Path, endpoint: str, taktline: RunTaktline
+) -> None:
+    nobody = endpoint.replace("tcp://", "http://")
+    values = {
+        "model": {"bundle": str(bundle_path), "precision": "f32", "max_batch": 1},
+        "camera": [{"name": "top", "source": f"{nobody}/stream"}],
+        "publish": {"verdicts": "tcp://127.0.0.1:*"},
+        "metrics": {"bind": "127.0.0.1:0"},
+    }
+    with Line(check_config(values, "test")) as line:
+        line.start()
+        deadline = time.monotonic() + 20
+        while "cannot be opened" not in str(line.status()["why_not"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert line.health is not None
+        assert ask(f"{line.health.address}/live")[0] == 200
+        assert ask(f"{line.health.address}/ready")[0] == 503
+        done = taktline("status", line.health.address)
+        assert done.returncode == 1
+        assert "cannot be opened" in done.stdout.replace("\n", " ")
+
+
+def test_a_line_that_went_down_says_so(drawn: Path, bundle_path: Path, endpoint: str) -> None:
+    settings = config(
+        bundle_path, f"replay:{drawn}", endpoint, metrics={"bind": "127.0.0.1:0"}, publish={"verdicts": endpoint}
+    )
+    with line_with(ZeroDivisionError, settings, stays=True) as line:
+        line.start()
+        with pytest.raises(LineDown):
+            line.wait(30)
+        assert line.health is not None
+        assert ask(f"{line.health.address}/live") == (503, {"live": False})
+
+
+def test_an_address_that_cannot_be_bound_is_told(drawn: Path, bundle_path: Path, endpoint: str) -> None:
+    taken = endpoint.removeprefix("tcp://")
+    settings = config(bundle_path, f"replay:{drawn}", endpoint, metrics={"bind": taken})
+    with pytest.raises(ConfigError, match="cannot be bound"):
+        Line(settings)
+    with pytest.raises(ConfigError, match="metrics"):
+        config(bundle_path, f"replay:{drawn}", endpoint, metrics={"bind": "anywhere"})
