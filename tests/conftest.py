@@ -15,6 +15,7 @@ from calibration.autoencoder import TrainingSettings
 from calibration.calibrate import CalibrationSettings, calibrate
 from calibration.parts import write_dataset
 from engines.bundle import Bundle, open_bundle
+from engines.network import NetworkConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -50,6 +51,15 @@ def bundle_path(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle calibrated briefly on the drawn parts."""
     path = tmp_path_factory.mktemp("bundles") / "flange"
     calibrate(drawn, path, CalibrationSettings("untrained", training=TrainingSettings(steps=120)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_bundle_path(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for 64 x 64 pixels, for tests that ask what happens to frames and not how well they are judged."""
+    path = tmp_path_factory.mktemp("bundles") / "small"
+    network = NetworkConfig(size=(64, 64), hidden=64, code=64)
+    calibrate(drawn, path, CalibrationSettings("untrained", network=network, training=TrainingSettings(steps=40)))
     return path
 
 

@@ -1,4 +1,4 @@
-"""A disk that can be filled."""
+"""What tests of the pipeline share: a small bundle, and a disk that can be filled."""
 
 from __future__ import annotations
 
@@ -47,3 +47,9 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     disk = SmallDisk(tmp_path / "disk")
     yield disk
     disk.close()
+
+
+@pytest.fixture(scope="session")
+def bundle_path(small_bundle_path: Path) -> Path:
+    """The small bundle takes the usual one's place: these tests ask what happens to frames."""
+    return small_bundle_path
