@@ -65,7 +65,7 @@ def test_every_frame_gets_one_verdict_in_order(drawn: Path, bundle_path: Path, e
         parts = verdict.latency
         assert min(parts.queue, parts.infer, parts.decide, parts.publish) > 0
         assert heatmap is not None
-        assert heatmap.grid.shape == (28, 28)
+        assert heatmap.grid.shape == (8, 8)
 
 
 @pytest.mark.usefixtures("no_thread_left")

@@ -213,11 +213,11 @@ def test_an_engine_that_fails_is_opened_again_or_replaced(
         def serve(_count: int) -> None:
             raise EngineError("the card fell off the bus")
 
-        return TimedEngine((224, 224), serve)
+        return TimedEngine((64, 64), serve)
 
     def spare() -> Engine:
         opened.append("spare")
-        return TimedEngine((224, 224), lambda _count: time.sleep(0.01))
+        return TimedEngine((64, 64), lambda _count: time.sleep(0.01))
 
     cameras = [Camera("a", 50, 60)]
     verdicts = run(bundle_path, drawn, endpoint, KeptEngine([broken, spare]), cameras, 1000)
