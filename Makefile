@@ -10,7 +10,8 @@ demo: setup
 	$(BIN)/taktline demo
 
 test: setup check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 -m 'not serial'
+	$(BIN)/python -m pytest -m serial
 
 check: setup
 	$(BIN)/ruff check .

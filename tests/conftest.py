@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from calibration.autoencoder import TrainingSettings
 from calibration.calibrate import CalibrationSettings, calibrate
@@ -21,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 WEIGHTS = SHARED / "weights" / "resnet50_msra_imagenet1k_layer3.safetensors"
 
+Kept = Callable[[str, Callable[[Path], object]], Path]
 RunTaktline = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -39,28 +46,51 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kept(pytestconfig: pytest.Config) -> Kept:
+    """Makes something that takes long once for all workers and all runs, until the code that makes it changes."""
+    assert pytestconfig.cache is not None
+    root = pytestconfig.cache.mkdir("made")
+    digest = hashlib.sha256()
+    for floor in ("engines", "calibration"):
+        for file in sorted((ROOT / floor).rglob("*.py")):
+            digest.update(file.read_bytes())
+    for package in ("torch", "openvino", "onnx", "onnxscript", "nncf"):
+        digest.update(version(package).encode())
+    digest.update(Path(__file__).read_bytes())
+
+    def keep(name: str, make: Callable[[Path], object]) -> Path:
+        folder = root / f"{name}-{digest.hexdigest()[:12]}"
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                for stale in root.glob(f"{name}-????????????"):
+                    shutil.rmtree(stale)
+                work = Path(tempfile.mkdtemp(dir=root))
+                make(work / name)
+                work.rename(folder)
+        return folder / name
+
+    return keep
+
+
+@pytest.fixture(scope="session")
+def drawn(kept: Kept) -> Path:
     """A small data set of drawn parts: 30 to learn from, 8 good and 10 defective ones to test."""
-    root = tmp_path_factory.mktemp("data") / "flange"
-    write_dataset(root, seed=1, train=30, good=8, defective=2)
-    return root
+    return kept("flange", lambda path: write_dataset(path, seed=1, train=30, good=8, defective=2))
 
 
 @pytest.fixture(scope="session")
-def bundle_path(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_path(drawn: Path, kept: Kept) -> Path:
     """A bundle calibrated briefly on the drawn parts."""
-    path = tmp_path_factory.mktemp("bundles") / "flange"
-    calibrate(drawn, path, CalibrationSettings("untrained", training=TrainingSettings(steps=120)))
-    return path
+    settings = CalibrationSettings("untrained", training=TrainingSettings(steps=120))
+    return kept("flange_bundle", lambda path: calibrate(drawn, path, settings))
 
 
 @pytest.fixture(scope="session")
-def small_bundle_path(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_bundle_path(drawn: Path, kept: Kept) -> Path:
     """A bundle for 64 x 64 pixels, for tests that ask what happens to frames and not how well they are judged."""
-    path = tmp_path_factory.mktemp("bundles") / "small"
     network = NetworkConfig(size=(64, 64), hidden=64, code=64)
-    calibrate(drawn, path, CalibrationSettings("untrained", network=network, training=TrainingSettings(steps=40)))
-    return path
+    settings = CalibrationSettings("untrained", network=network, training=TrainingSettings(steps=40))
+    return kept("small_bundle", lambda path: calibrate(drawn, path, settings))
 
 
 @pytest.fixture
@@ -111,22 +141,16 @@ def magnetic_tile_third(magnetic_tile: Path, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="session")
-def screw_bundle(screw: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def screw_bundle(screw: Path, weights: Path, kept: Kept) -> Path:
     """A bundle of the screw, calibrated with the product's defaults."""
-    path = tmp_path_factory.mktemp("bundles") / "screw"
-    calibrate(screw, path, CalibrationSettings(str(weights), int8=True))
-    return path
+    return kept("screw_bundle", lambda path: calibrate(screw, path, CalibrationSettings(str(weights), int8=True)))
 
 
 @pytest.fixture(scope="session")
-def magnetic_tile_third_bundle(
-    magnetic_tile_third: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def magnetic_tile_third_bundle(magnetic_tile_third: Path, weights: Path, kept: Kept) -> Path:
     """A bundle of these, trained briefly: what it is good for is comparing engines."""
-    path = tmp_path_factory.mktemp("bundles") / "magnetic_tile"
     settings = CalibrationSettings(str(weights), training=TrainingSettings(steps=200), int8=True)
-    calibrate(magnetic_tile_third, path, settings)
-    return path
+    return kept("magnetic_tile_bundle", lambda path: calibrate(magnetic_tile_third, path, settings))
 
 
 @pytest.fixture
@@ -140,6 +164,8 @@ def endpoint() -> str:
 @pytest.fixture
 def no_thread_left() -> Iterator[None]:
     """Fails where a test leaves a thread behind."""
+    # OpenVINO keeps a thread of its own from its first import on.
+    import_module("openvino")
     before = set(threading.enumerate())
     yield
     left = [thread for thread in threading.enumerate() if thread not in before]

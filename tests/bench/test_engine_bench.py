@@ -20,6 +20,8 @@ from engines.image import decode_image
 from tests.bench.test_line_bench import check_page, check_whole
 from tests.conftest import RunTaktline
 
+pytestmark = pytest.mark.serial
+
 
 def test_bench_engine(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: RunTaktline) -> None:
     file, page = tmp_path / "engine.json", tmp_path / "engine.html"
@@ -35,7 +37,7 @@ def test_bench_engine(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: 
     assert [run.name for run in found.runs] == names
     for run in found.runs:
         assert run.baseline == "onnxruntime cpu f32, batch 2"
-        assert len(run.windows) == 3 if run.steady else 10
+        assert len(run.windows) == (3 if run.steady else 10)
         assert (run.settings["engine"] == "openvino") == bool(run.split_ms)
     assert found.runs[3].ratio == 1.0
     split = found.runs[1].split_ms
@@ -117,5 +119,5 @@ def test_peers_side_by_side(bundle_path: Path, drawn: Path) -> None:
     assert {"openvino cpu f32, batch 2", "the line, pixels in memory", "the line, PNG files in memory"} <= set(names)
     assert all(run.ratio is not None and run.ratio > 0 for run in found.runs)
     assert found.runs[0].ratio == 1.0
-    # ResNet-50 up to its third stage, at 224 x 224, and the head.
-    assert 6e9 < found.figures["operations_per_image"] < 1e10
+    # ResNet-50 up to its third stage, at 64 x 64, and a narrow head.
+    assert 5e8 < found.figures["operations_per_image"] < 7e8

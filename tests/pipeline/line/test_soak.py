@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.serial
+
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)

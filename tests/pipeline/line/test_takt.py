@@ -23,6 +23,8 @@ from pipeline.protocol.verdict import Verdict
 from pipeline.sources.source import Source
 from tests.pipeline.line.test_line import config
 
+pytestmark = pytest.mark.serial
+
 PICTURE = np.zeros((64, 64, 3), np.uint8)
 
 
