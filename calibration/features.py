@@ -16,6 +16,8 @@ from torch import Tensor
 
 from calibration.export import export_onnx
 from calibration.progress import Reporter
+from engines.errors import TaktlineError
+from engines.extras import require
 from engines.image import Image
 from engines.network import LAYER2_CHANNELS, LAYER3_CHANNELS, Backbone
 
@@ -124,8 +126,8 @@ def _runner(backbone: Backbone, size: tuple[int, int], folder: Path) -> Runner:
     if torch.cuda.is_available():
         return _torch_runner(backbone, torch.device("cuda"))
     try:
-        import openvino
-    except ImportError:
+        openvino = require("openvino", "")
+    except TaktlineError:
         return _torch_runner(backbone, torch.device("cpu"))
     model = folder / "backbone.onnx"
     export_onnx(backbone, size, model, ("layer2", "layer3"))

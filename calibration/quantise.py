@@ -23,7 +23,7 @@ from calibration.fit import refit_statistics
 from calibration.progress import Reporter
 from engines.bundle import MODEL_F32, MODEL_INT8, MODEL_INT8_WEIGHTS
 from engines.engine import EXACT
-from engines.errors import TaktlineError, missing_package
+from engines.extras import require
 from engines.image import Image
 from engines.manifest import Int8
 from engines.network import LAYER2_CHANNELS, LAYER3_CHANNELS, InspectionNetwork
@@ -163,12 +163,7 @@ def import_nncf() -> tuple[Any, Any]:
     Raises:
         TaktlineError: one of them is not installed; the text names the extra.
     """
-    try:
-        import nncf
-        import openvino
-    except ImportError as error:
-        raise TaktlineError(missing_package(error.name or "nncf", "int8")) from error
-    return nncf, openvino
+    return require("nncf", "int8"), require("openvino", "")
 
 
 def _quantise_backbone(

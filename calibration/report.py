@@ -16,7 +16,7 @@ from calibration.dataset import Sample, read_mask
 from calibration.evaluate import Evaluation
 from calibration.plot import BAD, GOOD, INK, LINE, svg
 from engines.bundle import Bundle
-from engines.files import write_whole
+from engines.files import save_text
 from engines.image import Image, read_image
 from engines.overlay import draw_overlay
 
@@ -63,7 +63,7 @@ def write_report(path: Path, bundle: Bundle, evaluation: Evaluation) -> None:
         plots=_plots(bundle, evaluation),
         galleries=_galleries(bundle, evaluation),
     )
-    write_whole(path, page)
+    save_text(path, page)
 
 
 def _format(value: float | None, digits: int = 3) -> str:

@@ -16,7 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from engines.errors import BundleError
+from engines.files import write_atomic
 from engines.manifest import SCHEMA_VERSION, Manifest
+from engines.validation import explain
 
 MANIFEST = "manifest.json"
 MODEL_F32 = "model.onnx"
@@ -88,10 +90,8 @@ def open_bundle(path: Path) -> Bundle:
     try:
         manifest = Manifest.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
         raise BundleError(
-            f"{path / MANIFEST} is not as it was written ({where}: {first['msg']}); calibrate it again"
+            f"{path / MANIFEST} is not as it was written ({explain(error)}); calibrate it again"
         ) from error
     for name, digest in manifest.files.items():
         if Path(name).name != name:
@@ -147,10 +147,7 @@ def update_manifest(bundle: Bundle, changes: dict[str, Any]) -> Bundle:
     manifest = Manifest.model_validate(values)
     target = bundle.path / MANIFEST
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=bundle.path, suffix=".tmp", delete=False) as file:
-            file.write(manifest.model_dump_json(indent=2) + "\n")
-        Path(file.name).chmod(0o644)
-        os.replace(file.name, target)
+        write_atomic(target, manifest.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise BundleError(f"{target} cannot be written: {error.strerror or error}; nothing was changed") from error
     return open_bundle(bundle.path)

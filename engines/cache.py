@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from engines.errors import ConfigError
+from engines.files import write_atomic
 
 
 def cache_folder(kind: str) -> Path:
@@ -36,15 +36,7 @@ def store(path: Path, content: bytes) -> None:
         ConfigError: it cannot be written.
     """
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(content)
-                file.flush()
-                os.replace(file.name, path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-        path.chmod(0o644)
+        write_atomic(path, content)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror or error}); make room, or set TAKTLINE_CACHE") \
             from error  # fmt: skip

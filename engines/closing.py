@@ -12,7 +12,7 @@ class Closing(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Frees what it holds; twice is once."""
+        """Frees what it holds; closing twice is safe."""
 
     def __enter__(self) -> Self:
         return self

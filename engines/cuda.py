@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from engines.closing import Closing
 from engines.errors import EngineError, EngineUnavailable
+from engines.extras import require
 
 Array = npt.NDArray[Any]
 Launch = Callable[[], None]
@@ -98,16 +99,10 @@ def open_cuda(index: int = 0) -> Cuda:
         EngineUnavailable: there is no GPU, no driver, a driver that is too old, or no package; the text says which.
     """
     try:
-        import pycuda.driver
-    except ImportError:
-        try:
-            from cuda.bindings import runtime
-        except ImportError as error:
-            raise EngineUnavailable(
-                "neither pycuda nor cuda-python is installed; install one with: pip install 'taktline[cuda]'"
-            ) from error
-        return _CudaPython(runtime, index)
-    return _PyCuda(pycuda.driver, index)
+        driver = require("pycuda.driver", "pycuda", EngineUnavailable)
+    except EngineUnavailable:
+        return _CudaPython(require("cuda.bindings.runtime", "cuda", EngineUnavailable), index)
+    return _PyCuda(driver, index)
 
 
 class _CudaPython(Cuda):

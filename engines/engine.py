@@ -62,14 +62,17 @@ class Scores:
         score: float32 `[N]`.
         heatmap: float32 `[N, h, w]`.
         exact: whether float32 would give the same verdict for sure, bool `[N]`.
-        twice: whether the score is float32's after a second look, bool `[N]`.
+        rescored: whether the score is float32's after a second look, bool `[N]`.
+        threshold: in sigma: the one near which a second look was taken, and for which alone `exact` holds; None where
+            `exact` holds for any.
         timing: where the time went; None where the engine cannot tell.
     """
 
     score: npt.NDArray[np.float32]
     heatmap: npt.NDArray[np.float32]
     exact: npt.NDArray[np.bool_]
-    twice: npt.NDArray[np.bool_]
+    rescored: npt.NDArray[np.bool_]
+    threshold: float | None = None
     timing: Timing | None = None
 
 
@@ -80,8 +83,8 @@ class Engine(Closing):
 
     Attributes:
         name: the engine's name, as on the command line.
-        place: the device it was opened on, as on the command line.
-        device: that device in words.
+        device: the device it was opened on, as on the command line.
+        device_name: that device in words.
         precision: `f32`, `bf16`, `f16` or `int8`.
         max_batch: the most frames in one batch.
         size: height and width of a frame in pixels.
@@ -91,9 +94,9 @@ class Engine(Closing):
     name: str
     jobs: int = 2
 
-    def __init__(self, size: tuple[int, int], precision: str, max_batch: int, place: str) -> None:
-        self.size, self.precision, self.max_batch, self.place = size, precision, max_batch, place
-        self.device = place
+    def __init__(self, size: tuple[int, int], precision: str, max_batch: int, device: str) -> None:
+        self.size, self.precision, self.max_batch, self.device = size, precision, max_batch, device
+        self.device_name = device
         self._closed = False
 
     def submit(self, frames: Frames, until: int | None = None) -> Future[Scores]:
@@ -126,8 +129,8 @@ class Engine(Closing):
         """Scores a batch and waits for the result; see `submit`."""
         return self.submit(frames).result()
 
-    def look_near(self, threshold: float) -> None:
-        """Tells an engine that looks twice where the threshold lies now; the others need not know."""
+    def set_threshold(self, threshold: float) -> None:
+        """Moves the threshold near which a second look is taken, in sigma; engines without one ignore it."""
 
     def warm_up(self) -> None:
         """Runs every batch size once, so that no real frame pays for it."""
@@ -136,7 +139,7 @@ class Engine(Closing):
             self.infer(np.zeros((count, height, width, 3), np.uint8))
 
     def close(self) -> None:
-        """Waits for the batches in flight and frees what the engine holds; twice is once."""
+        """Waits for the batches in flight and frees what the engine holds; closing twice is safe."""
         if not self._closed:
             self._closed = True
             self._close()
@@ -146,7 +149,7 @@ class Engine(Closing):
     ) -> Scores:
         """Wraps what the network gave; both arrays must be the caller's to keep."""
         count = len(score)
-        return Scores(score, heatmap, np.full(count, self.precision == EXACT), np.zeros(count, np.bool_), timing)
+        return Scores(score, heatmap, np.full(count, self.precision == EXACT), np.zeros(count, np.bool_), timing=timing)
 
     @abstractmethod
     def _submit(self, frames: Frames, until: int | None) -> Future[Scores]: ...
@@ -170,15 +173,15 @@ class NetworkEngine(Engine):
     def __init__(self, bundle: Bundle, settings: EngineSettings) -> None:
         if settings.max_batch < 1:
             raise ConfigError(f"max_batch is {settings.max_batch}; give 1 or more")
-        places = self.devices()
-        place = settings.device or places[0]
-        if place not in places:
-            raise ConfigError(f"the engine {self.name} runs on {' or '.join(places)} here, not on {place}")
-        offered = self.precisions_for(bundle, place)
+        devices = self.devices()
+        device = settings.device or devices[0]
+        if device not in devices:
+            raise ConfigError(f"the engine {self.name} runs on {' or '.join(devices)} here, not on {device}")
+        offered = self.precisions_for(bundle, device)
         precision = settings.precision or offered[0]
         if precision not in offered:
             raise ConfigError(f"the engine {self.name} offers {' and '.join(offered)} here, not {precision}")
-        super().__init__(bundle.size, precision, settings.max_batch, place)
+        super().__init__(bundle.size, precision, settings.max_batch, device)
 
     def _halve_batch(self, cause: Exception) -> None:
         """Makes do with batches half as large where the GPU's memory does not hold them.

@@ -35,8 +35,3 @@ class LineDown(TaktlineError):
     """A stage of a running line failed for good and took the line down."""
 
     exit_code = 70
-
-
-def missing_package(package: str, extra: str) -> str:
-    """Returns the sentence that says which extra brings a package that is not installed."""
-    return f"the package '{package}' is not installed; install it with: pip install 'taktline[{extra}]'"

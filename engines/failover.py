@@ -20,7 +20,7 @@ _LONGEST_PAUSE_S = 30.0
 Opener = Callable[[], Engine]
 
 
-class KeptEngine(Engine):
+class FailoverEngine(Engine):
     """Runs an engine, and opens it again when three batches in a row have failed.
 
     Where it cannot be opened, the next opener is tried, such as that of an engine on the CPU; where none can, batches
@@ -36,7 +36,7 @@ class KeptEngine(Engine):
     def __init__(self, openers: Sequence[Opener]) -> None:
         self._openers = tuple(openers)
         self._inner: Engine | None = self._openers[0]()
-        super().__init__(self._inner.size, self._inner.precision, self._inner.max_batch, self._inner.place)
+        super().__init__(self._inner.size, self._inner.precision, self._inner.max_batch, self._inner.device)
         self.jobs = self._inner.jobs
         self._show(self._inner)
         self._failures = 0
@@ -49,12 +49,12 @@ class KeptEngine(Engine):
         """The engine that runs at the moment, or None while none can be opened."""
         return self._inner
 
-    def look_near(self, threshold: float) -> None:
+    def set_threshold(self, threshold: float) -> None:
         """Tells the engine, and every one that takes its place."""
         with self._lock:
             self._threshold = threshold
             if self._inner is not None:
-                self._inner.look_near(threshold)
+                self._inner.set_threshold(threshold)
 
     def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
         with self._lock:
@@ -79,7 +79,7 @@ class KeptEngine(Engine):
             return
         if self._inner is not None:
             log.error("the engine %s (%s) failed %d times in a row; it is opened again",
-                      self.name, self.device, self._failures)  # fmt: skip
+                      self.name, self.device_name, self._failures)  # fmt: skip
             self._close_inner()
         for opener in self._openers:
             try:
@@ -95,14 +95,15 @@ class KeptEngine(Engine):
             self._inner, self._failures, self._pause = opened, 0, _FIRST_PAUSE_S
             self._show(opened)
             if self._threshold is not None:
-                opened.look_near(self._threshold)
-            log.warning("the line goes on with the engine %s %s on %s", self.name, self.precision, self.device)
+                opened.set_threshold(self._threshold)
+            log.warning("the line goes on with the engine %s %s on %s", self.name, self.precision, self.device_name)
             return
         self._not_before = time.monotonic() + self._pause
         self._pause = min(_LONGEST_PAUSE_S, 2 * self._pause)
 
     def _show(self, engine: Engine) -> None:
-        self.name, self.device, self.precision, self.place = engine.name, engine.device, engine.precision, engine.place
+        self.name, self.precision = engine.name, engine.precision
+        self.device, self.device_name = engine.device, engine.device_name
 
     def _close_inner(self) -> None:
         inner, self._inner = self._inner, None

@@ -4,22 +4,61 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from engines.errors import DataError
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file that appears whole or not at all.
+@contextmanager
+def replacing(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
+    """Yields an open temporary file beside `path`, which takes its name when the block ends without an error.
+
+    File and folder are flushed to the disk, so after a power cut either the old content or the new is there. Whatever
+    fails, a full disk included, the temporary file is removed and `path` is as it was.
+
+    Args:
+        path: the file to write or replace; its folder exists.
+        mode: permissions of the file. Until it has its name, nobody but its owner can read it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
+    """Writes a file in one step; see `replacing`. Text is stored as UTF-8.
+
+    Raises:
+        OSError: it cannot be written; what was there before still is.
+    """
+    with replacing(path, mode=mode) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+def save_text(path: Path, text: str) -> None:
+    """Writes a text file that the user asked for, in one step.
 
     Raises:
         DataError: it cannot be written.
     """
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-            file.write(text)
-        Path(file.name).chmod(0o644)
-        os.replace(file.name, path)
+        write_atomic(path, text)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}; give another path") from error
 
@@ -36,3 +75,12 @@ def check_writable(path: Path) -> None:
         raise DataError(
             f"{path} cannot be written: there is no writable folder {path.parent}; make it, or give another"
         )
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without this a power cut can undo the new name.
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -13,7 +13,7 @@ from engines.errors import EngineError
 
 
 class Slot(Protocol):
-    """What one batch in flight needs: its own buffers, stream and place to compute in."""
+    """What one batch in flight needs: its own buffers, stream and execution context."""
 
     def start(self, frames: Frames) -> None:
         """Takes the frames and starts on them; does not wait for the result."""

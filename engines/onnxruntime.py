@@ -10,7 +10,8 @@ import numpy as np
 from engines.bundle import MODEL_F16, MODEL_F32, Bundle
 from engines.cache import cache_folder
 from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores
-from engines.errors import EngineError, EngineUnavailable, missing_package
+from engines.errors import EngineError, EngineUnavailable
+from engines.extras import require
 from engines.jobs import Jobs, Slot, first_line
 
 _PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
@@ -31,14 +32,14 @@ class OnnxRuntimeEngine(NetworkEngine):
             self._session = ort.InferenceSession(str(model), options, providers=self._providers())
         except Exception as error:
             # Its own exceptions share no base class.
-            raise EngineError(f"ONNX Runtime cannot load {model} on {self.place}: {first_line(error)}") from error
-        if _PROVIDERS[self.place] not in self._session.get_providers():
+            raise EngineError(f"ONNX Runtime cannot load {model} on {self.device}: {first_line(error)}") from error
+        if _PROVIDERS[self.device] not in self._session.get_providers():
             raise EngineUnavailable(
-                f"ONNX Runtime found no usable {_PROVIDERS[self.place]} (is the NVIDIA driver installed, and are CUDA "
+                f"ONNX Runtime found no usable {_PROVIDERS[self.device]} (is the NVIDIA driver installed, and are CUDA "
                 "and cuDNN of the version that it was built for?); give another --device"
             )
-        self.device = f"ONNX Runtime {ort.__version__}, {_PROVIDERS[self.place]}"
-        if self.place == "cpu":
+        self.device_name = f"ONNX Runtime {ort.__version__}, {_PROVIDERS[self.device]}"
+        if self.device == "cpu":
             slots: list[Slot] = [_CpuSlot(self) for _ in range(self.jobs)]
         else:
             slots = [_CudaSlot(self, ort, bundle.manifest.heatmap.grid) for _ in range(self.jobs)]
@@ -75,9 +76,9 @@ class OnnxRuntimeEngine(NetworkEngine):
 
     def _providers(self) -> list[Any]:
         cuda = (_PROVIDERS["cuda"], {"use_tf32": "0", "do_copy_in_default_stream": "0"})
-        if self.place == "cuda":
+        if self.device == "cuda":
             return [cuda]
-        if self.place == "tensorrt":
+        if self.device == "tensorrt":
             folder = str(cache_folder("onnxruntime-tensorrt"))
             # The precisions are in the file; the plans and the timings of their kernels are kept.
             kept = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder,
@@ -131,8 +132,4 @@ class _CudaSlot:
 
 
 def _import() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise EngineUnavailable(missing_package("onnxruntime", "onnxruntime")) from error
-    return onnxruntime
+    return require("onnxruntime", "onnxruntime", EngineUnavailable)

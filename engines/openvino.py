@@ -10,6 +10,7 @@ from engines.bundle import MODEL_F32, MODEL_INT8, Bundle
 from engines.cache import cache_folder, prune
 from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores, Timing
 from engines.errors import EngineError, EngineUnavailable
+from engines.extras import require
 from engines.jobs import first_line
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class OpenVinoEngine(NetworkEngine):
         super().__init__(bundle, settings)
         ov = _import()
         core = ov.Core()
-        target = self.place.upper()
+        target = self.device.upper()
         folder = cache_folder("openvino")
         int8 = bundle.manifest.int8
         rest = EXACT if int8 is None else int8.rest
@@ -47,7 +48,7 @@ class OpenVinoEngine(NetworkEngine):
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load {model} on {target}: {first_line(error)}") from error
         prune(folder, _MOST_CACHED)
-        self.device = str(core.get_property(target, "FULL_DEVICE_NAME")).strip()
+        self.device_name = str(core.get_property(target, "FULL_DEVICE_NAME")).strip()
         # With the latency hint a CPU asks for one request; a second lets the next batch be prepared meanwhile.
         self.jobs = max(2, int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
         self._queue = ov.AsyncInferQueue(compiled, self.jobs)
@@ -103,8 +104,4 @@ class OpenVinoEngine(NetworkEngine):
 
 
 def _import() -> Any:
-    try:
-        import openvino
-    except ImportError as error:
-        raise EngineUnavailable("the package 'openvino' is missing; install it with: pip install taktline") from error
-    return openvino
+    return require("openvino", "", EngineUnavailable)

@@ -94,10 +94,10 @@ def open_engine(
 def _exact(found: type[NetworkEngine], settings: EngineSettings) -> EngineSettings:
     """Settings for float32: on the same device where it offers that, else on the CPU."""
     devices = found.devices()
-    place = settings.device or devices[0]
-    if place in devices and EXACT not in found.precisions(place):
-        place = "cpu"
-    return replace(settings, precision=EXACT, device=place)
+    device = settings.device or devices[0]
+    if device in devices and EXACT not in found.precisions(device):
+        device = "cpu"
+    return replace(settings, precision=EXACT, device=device)
 
 
 def _choose(engine: str, settings: EngineSettings) -> tuple[type[NetworkEngine], EngineSettings]:

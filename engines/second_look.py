@@ -32,8 +32,8 @@ class SecondLook(Engine):
     """
 
     def __init__(self, fast: Engine, exact: Engine, band: Band, threshold: float) -> None:
-        super().__init__(fast.size, fast.precision, min(fast.max_batch, exact.max_batch), fast.place)
-        self.name, self.device = fast.name, fast.device
+        super().__init__(fast.size, fast.precision, min(fast.max_batch, exact.max_batch), fast.device)
+        self.name, self.device_name = fast.name, fast.device_name
         self._fast, self._exact = fast, exact
         self.band, self.threshold = band, threshold
         self.jobs = fast.jobs + 1
@@ -41,38 +41,38 @@ class SecondLook(Engine):
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="second-look")
         self._exact_ns = self._time_exact()
 
-    def look_near(self, threshold: float) -> None:
-        """Looks twice near another threshold from now on."""
+    def set_threshold(self, threshold: float) -> None:
+        """Looks again near another threshold, in batches submitted from now on."""
         self.threshold = threshold
 
     def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
         self._places.acquire()
         try:
             fast = self._fast.submit(frames, until)
-            future = self._worker.submit(self._look, frames, fast, until)
+            future = self._worker.submit(self._look, frames, fast, until, self.threshold)
         except BaseException:
             self._places.release()
             raise
         future.add_done_callback(lambda _: self._places.release())
         return future
 
-    def _look(self, frames: Frames, fast: Future[Scores], until: int | None) -> Scores:
+    def _look(self, frames: Frames, fast: Future[Scores], until: int | None, threshold: float) -> Scores:
         scores = fast.result()
         scores.score[:] -= np.float32(self.band.offset)
         # What is no number is near everything.
-        near = ~(np.abs(scores.score - self.threshold) > self.band.width)
+        near = ~(np.abs(scores.score - threshold) > self.band.width)
         rows = np.flatnonzero(near)
         if not len(rows):
-            return Scores(scores.score, scores.heatmap, ~near, near)
+            return Scores(scores.score, scores.heatmap, ~near, near, threshold)
         if until is not None and time.monotonic_ns() + len(rows) * self._exact_ns > until:
-            return Scores(scores.score, scores.heatmap, ~near, np.zeros_like(near))
+            return Scores(scores.score, scores.heatmap, ~near, np.zeros_like(near), threshold)
         started = time.monotonic_ns()
         again = self._exact.infer(frames[rows])
         # Slow to fall: one quick answer must not promise the next.
         taken = (time.monotonic_ns() - started) // len(rows)
         self._exact_ns = max(taken, (9 * self._exact_ns + taken) // 10)
         scores.score[rows], scores.heatmap[rows] = again.score, again.heatmap
-        return Scores(scores.score, scores.heatmap, np.ones_like(near), near)
+        return Scores(scores.score, scores.heatmap, np.ones_like(near), near, threshold)
 
     def _time_exact(self) -> int:
         frame = np.zeros((1, *self.size, 3), np.uint8)

@@ -45,7 +45,7 @@ class TensorRtEngine(NetworkEngine):
             except BaseException:
                 self.cuda.close()
                 raise
-        self.device = f"{self.cuda.device}, {self.tensorrt.flavour} {self.tensorrt.version}"
+        self.device_name = f"{self.cuda.device}, {self.tensorrt.flavour} {self.tensorrt.version}"
         self._jobs = Jobs(self.name, self._slots)
         self.warm_up()
 

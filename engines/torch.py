@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from engines.bundle import NETWORK, Bundle
 from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores
-from engines.errors import BundleError, EngineUnavailable, missing_package
+from engines.errors import BundleError, EngineUnavailable
+from engines.extras import require
 from engines.jobs import Jobs, Slot
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ class TorchEngine(NetworkEngine):
     def __init__(self, bundle: Bundle, settings: EngineSettings) -> None:
         super().__init__(bundle, settings)
         torch = _import()
-        target = torch.device(self.place)
+        target = torch.device(self.device)
         self.network = _load(bundle, self.precision).to(target).to(memory_format=torch.channels_last)
         slots: list[Slot] = []
-        if self.place == "cpu":
+        if self.device == "cpu":
             slots = [_CpuSlot(self) for _ in range(self.jobs)]
         else:
-            self.device = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+            self.device_name = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
             slots = list(self._cuda_slots(torch))
         self._jobs = Jobs(self.name, slots)
         self.warm_up()
@@ -149,10 +149,5 @@ def _load(bundle: Bundle, precision: str) -> InspectionNetwork:
 
 
 def _import() -> Any:
-    try:
-        import torch
-
-        import_module("safetensors.torch")
-    except ImportError as error:
-        raise EngineUnavailable(missing_package(error.name or "torch", "calibrate")) from error
-    return torch
+    require("safetensors.torch", "calibrate", EngineUnavailable)
+    return require("torch", "calibrate", EngineUnavailable)

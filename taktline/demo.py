@@ -14,7 +14,8 @@ from rich.console import Console
 
 from calibration.dataset import open_dataset
 from calibration.parts import write_dataset
-from engines.errors import TaktlineError, missing_package
+from engines.errors import TaktlineError
+from engines.extras import require
 from taktline.cli.calibrate import progress_bars
 
 _TRAIN, _GOOD, _DEFECTIVE = 100, 40, 10
@@ -88,12 +89,11 @@ def _draw(out: Path, seed: int, console: Console) -> Path:
 
 
 def _calibrate(root: Path, bundle: Path, backbone: str, seed: int, console: Console) -> None:
-    try:
-        from calibration.autoencoder import TrainingSettings
-        from calibration.backbone import ImagenetWeightsMissing
-        from calibration.calibrate import CalibrationSettings, calibrate
-    except ImportError as error:
-        raise TaktlineError(missing_package(error.name or "torch", "calibrate")) from error
+    require("calibration.calibrate", "calibrate")
+    from calibration.autoencoder import TrainingSettings
+    from calibration.backbone import ImagenetWeightsMissing
+    from calibration.calibrate import CalibrationSettings, calibrate
+
     training = TrainingSettings(steps=_DEMO_STEPS, seed=seed)
     console.rule("calibrate on good parts only")
     try:

@@ -160,7 +160,7 @@ def _measure(engine: Engine, pictures: Pictures, precision: str = EXACT) -> _Run
         good = pictures.frames[~pictures.defective]
         # So many that the start and the end of the stream do not matter.
         good_rate = _stream(engine, np.concatenate([good] * max(1, -(-len(pictures.frames) // len(good)))))[0]
-    return _Run(engine.name, engine.place, precision, scores, heatmaps, twice, rate, good_rate)
+    return _Run(engine.name, engine.device, precision, scores, heatmaps, twice, rate, good_rate)
 
 
 def _stream(
@@ -171,7 +171,7 @@ def _stream(
     parts = [future.result() for future in futures]
     rate = len(frames) / (time.perf_counter() - started)
     scores = np.concatenate([part.score for part in parts]).astype(np.float64)
-    twice = float(np.concatenate([part.twice for part in parts]).mean())
+    twice = float(np.concatenate([part.rescored for part in parts]).mean())
     return rate, (scores, np.concatenate([part.heatmap for part in parts]), twice)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from engines.errors import EngineUnavailable
+from engines.extras import require
 
 _PICTURES, _CHANNELS, _SIDE = 4, 1024, 32
 _LEAST_RUNS, _LEAST_S = 10, 3.0
@@ -86,8 +87,4 @@ _COUNTS: dict[str, Callable[[Any], float]] = {
 
 
 def _import() -> Any:
-    try:
-        import openvino
-    except ImportError as error:
-        raise EngineUnavailable("the package 'openvino' is missing; install it with: pip install taktline") from error
-    return openvino
+    return require("openvino", "", EngineUnavailable)

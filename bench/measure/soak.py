@@ -18,7 +18,8 @@ from bench.measure.machine import peak_memory_mb
 from bench.report.histogram import LatencyHistogram
 from bench.report.results import Run, Sample, StoredWindow
 from bench.report.windows import Window
-from engines.errors import ConfigError, TaktlineError, missing_package
+from engines.errors import ConfigError
+from engines.extras import require
 
 # Caches fill and allocators settle at first: what grows then is not a leak.
 _SETTLING_SHARE = 0.2
@@ -53,10 +54,7 @@ def soak_line(settings: LineSettings, rate: float, minutes: float, report: Repor
         ConfigError: the time is too short to tell anything.
         TaktlineError: the package `psutil` is not installed, or the line ended.
     """
-    try:
-        import psutil
-    except ImportError as error:
-        raise TaktlineError(missing_package("psutil", "bench")) from error
+    psutil = require("psutil", "bench")
     if isinstance(settings.arrivals, Path) or minutes * 60 < settings.seconds:
         raise ConfigError("a soak needs a rate, not a recorded schedule, and must be longer than one sample")
     count = max(1, round(minutes * 60 / settings.seconds))

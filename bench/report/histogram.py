@@ -8,7 +8,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from engines.errors import DataError, TaktlineError, missing_package
+from engines.errors import DataError
+from engines.extras import require
 
 _LOWEST_NS, _HIGHEST_NS, _DIGITS = 1_000, 3_600_000_000_000, 3
 QUANTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99_9": 99.9}
@@ -96,8 +97,4 @@ class LatencyHistogram:
 
 
 def _import() -> Any:
-    try:
-        from hdrh.histogram import HdrHistogram
-    except ImportError as error:
-        raise TaktlineError(missing_package("hdrhistogram", "bench")) from error
-    return HdrHistogram
+    return require("hdrh.histogram", "bench").HdrHistogram

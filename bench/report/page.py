@@ -10,8 +10,8 @@ import numpy as np
 
 from bench.report.histogram import QUANTILES
 from bench.report.results import Results, Run
-from engines.errors import TaktlineError, missing_package
-from engines.files import write_whole
+from engines.extras import require
+from engines.files import save_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,12 +31,7 @@ def write_report(path: Path, results: Results) -> None:
         DataError: the file cannot be written.
         TaktlineError: a package that draws it is not installed.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-
-        from calibration.plot import svg
-    except ImportError as error:
-        raise TaktlineError(missing_package(error.name or "matplotlib", "bench")) from error
+    jinja2, svg = require("jinja2", "bench"), require("calibration.plot", "bench").svg
     from taktline.cli.bench_tables import FIGURES
 
     plots = {}
@@ -54,7 +49,9 @@ def write_report(path: Path, results: Results) -> None:
         plots["split"] = svg(lambda axes: _draw_split(axes, split), 5.9)
     if len(results.samples) > 1:
         plots["soak"] = svg(lambda axes: _draw_soak(axes, results), 12.0)
-    environment = Environment(loader=PackageLoader("bench.report"), autoescape=True, undefined=StrictUndefined)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bench.report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
     environment.filters["figure"] = _format
     figures = [(*FIGURES.get(name, (name, "{:.3g}")), value) for name, value in results.figures.items()]
     page = environment.get_template("bench.html").render(
@@ -64,7 +61,7 @@ def write_report(path: Path, results: Results) -> None:
         figures=[(words, form.format(value)) for words, form, value in figures],
         percentiles=[(name, name.replace("_", ".")) for name in (*QUANTILES, "max")],
     )
-    write_whole(path, page)
+    save_text(path, page)
 
 
 def _format(value: float | None, digits: int = 1) -> str:

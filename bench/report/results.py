@@ -16,7 +16,8 @@ from bench.report.histogram import LatencyHistogram, Percentiles
 from bench.report.windows import Window
 from engines.bundle import Bundle
 from engines.errors import DataError
-from engines.files import write_whole
+from engines.files import save_text
+from engines.validation import explain
 
 Kind = Literal["engine", "line", "soak", "peers"]
 Value = str | int | float | bool | None
@@ -174,7 +175,7 @@ def write_results(path: Path, results: Results) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    write_whole(path, results.model_dump_json(indent=1) + "\n")
+    save_text(path, results.model_dump_json(indent=1) + "\n")
 
 
 def read_results(path: Path) -> Results:
@@ -188,6 +189,4 @@ def read_results(path: Path) -> Results:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise DataError(f"{path} is no result of taktline bench ({where}: {first['msg']}); measure again") from error
+        raise DataError(f"{path} is no result of taktline bench ({explain(error)}); measure again") from error

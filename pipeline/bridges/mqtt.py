@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from engines.errors import ConfigError, missing_package
+from engines.errors import ConfigError
+from engines.extras import require
 from pipeline.bridges.bridge import Destination, Unreachable, verdict_json
 from pipeline.protocol.verdict import Verdict
 from pipeline.security.curve import is_local
@@ -149,15 +150,11 @@ class MqttBroker(Destination):
         self._client.loop_stop()
 
     def _make_client(self) -> Client:
-        try:
-            from paho.mqtt import client as paho
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError as error:
-            raise ConfigError(missing_package("paho-mqtt", "mqtt")) from error
+        paho = require("paho.mqtt.client", "mqtt", ConfigError)
         settings = self._settings
         newest = settings.protocol == "5"
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
+        client: Client = paho.Client(
+            paho.CallbackAPIVersion.VERSION2,
             client_id=settings.client_id or f"taktline-{uuid.uuid4().hex[:12]}",
             clean_session=None if newest else True,
             protocol=paho.MQTTv5 if newest else paho.MQTTv311,

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from engines.errors import ConfigError, missing_package
+from engines.errors import ConfigError
+from engines.extras import require
 from pipeline.bridges.bridge import Destination, Unreachable, idempotency_key, verdict_json
 from pipeline.protocol.verdict import Verdict
 from pipeline.security.keys import read_secret
@@ -33,11 +34,7 @@ class Webhook(Destination):
     together = 1
 
     def __init__(self, url: str, token_file: Path | None = None, timeout_s: float = 10.0) -> None:
-        try:
-            import httpx
-        except ImportError as error:
-            raise ConfigError(missing_package("httpx", "webhook")) from error
-        self._httpx = httpx
+        httpx = self._httpx = require("httpx", "webhook", ConfigError)
         try:
             self._url = httpx.URL(url)
         except (httpx.InvalidURL, ValueError) as error:

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engines.errors import ConfigError, TaktlineError, missing_package
+from engines.errors import ConfigError, TaktlineError
+from engines.extras import require
 from pipeline.journal.pictures import heatmap_path
 from pipeline.journal.reader import Found
 
@@ -87,11 +88,7 @@ def _write_json_lines(found: Iterable[Found], path: Path) -> int:
 
 
 def _write_parquet(found: Iterable[Found], path: Path) -> int:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise TaktlineError(missing_package("pyarrow", "parquet")) from error
+    pa, pq = require("pyarrow", "parquet"), require("pyarrow.parquet", "parquet")
     kinds = dict.fromkeys((name for name in COLUMNS if name.endswith("_ns")), pa.int64())
     kinds |= {"captured_at": pa.timestamp("us", "UTC"), "sequence": pa.int64()}
     kinds |= {"score": pa.float64(), "threshold": pa.float64(), "exact": pa.bool_(), "journaled": pa.bool_()}

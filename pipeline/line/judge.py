@@ -28,7 +28,7 @@ class Judge:
     def inspected(self, frame: Frame, scores: Scores, row: int) -> Decided:
         """Judges a frame that has a score: a row of a batch's."""
         score, sigma = float(scores.score[row]), scores.heatmap[row]
-        precision = EXACT if scores.twice[row] else self._engine.precision
+        precision = EXACT if scores.rescored[row] else self._engine.precision
         exact = bool(scores.exact[row])
         if not np.isfinite(score):
             return self.uninspected(frame, "engine_error")

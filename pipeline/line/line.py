@@ -14,7 +14,7 @@ from engines.bundle import Bundle, open_bundle
 from engines.closing import Closing
 from engines.engine import Engine
 from engines.errors import ConfigError, LineDown
-from engines.failover import KeptEngine
+from engines.failover import FailoverEngine
 from engines.registry import open_engine
 from pipeline.config.line_file import LineConfig
 from pipeline.flow.channel import Channel, ChannelClosed
@@ -93,7 +93,7 @@ class Line(Closing):
     def _keep_engine(self, bundle: Bundle) -> Engine:
         model = self.config.model
         names = [name for name in (model.engine, model.fallback) if name is not None]
-        return KeptEngine([partial(self._open_engine, bundle, name) for name in names])
+        return FailoverEngine([partial(self._open_engine, bundle, name) for name in names])
 
     def _open_engine(self, bundle: Bundle, name: str) -> Engine:
         model = self.config.model
@@ -162,7 +162,7 @@ class Line(Closing):
             why_not.append("the line is paused")
         if not self._started:
             why_not.append("the line has not started yet")
-        if isinstance(self.engine, KeptEngine) and self.engine.inner is None:
+        if isinstance(self.engine, FailoverEngine) and self.engine.inner is None:
             why_not.append(f"the engine {self.engine.name} failed and is being opened again")
         live = self._failure is None
         return {
@@ -170,7 +170,7 @@ class Line(Closing):
             "live": live,
             "ready": live and not why_not,
             "why_not": why_not,
-            "engine": {"name": self.engine.name, "precision": self.engine.precision, "device": self.engine.device},
+            "engine": {"name": self.engine.name, "precision": self.engine.precision, "device": self.engine.device_name},
             "bundle": self.bundle.short_id,
             "threshold": self.judge.threshold,
             "cameras": cameras,
@@ -210,7 +210,7 @@ class Line(Closing):
     def set_threshold(self, threshold: float) -> None:
         """Changes the threshold, in sigma, until another bundle is deployed."""
         with self._deploying:
-            self.engine.look_near(threshold)
+            self.engine.set_threshold(threshold)
             self.judge.threshold = threshold
 
     def pause(self) -> None:

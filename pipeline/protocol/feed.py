@@ -9,6 +9,7 @@ import zmq
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 from engines.errors import DataError
+from engines.validation import explain
 
 FEED_VERSION = 1
 # Messages that wait at either end of the connection: enough for a hiccup, and little memory.
@@ -38,7 +39,6 @@ def read_header(message: list[zmq.Frame]) -> FeedHeader:
         values = msgpack.unpackb(message[0].bytes, strict_map_key=True, max_map_len=8, max_array_len=3)
         return FeedHeader.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise DataError(f"has a header whose '{'.'.join(map(str, first['loc']))}' is wrong ({first['msg']})") from error
+        raise DataError(f"has a header that is wrong ({explain(error)})") from error
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise DataError("has a header that is not msgpack") from error

@@ -11,7 +11,7 @@ import msgpack
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.errors import TaktlineError
-from pipeline.protocol.verdict import first_mistake
+from engines.validation import explain
 
 CONTROL_VERSION = 1
 MOST_ORDER_BYTES = 64 << 10
@@ -64,5 +64,5 @@ def read_order(message: bytes | None) -> Order:
         )  # fmt: skip
         return Order.model_validate(values)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        why = first_mistake(error) if isinstance(error, ValidationError) else str(error)
+        why = explain(error) if isinstance(error, ValidationError) else str(error)
         raise TaktlineError(f"this is no order ({why}); use the Taktline that runs the line") from error

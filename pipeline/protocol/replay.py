@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgpack
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from engines.validation import explain
 from pipeline.protocol.entry import Entry
 from pipeline.protocol.topics import TOPIC, Name
 from pipeline.protocol.verdict import Heatmap, Verdict, WireError, unpack
@@ -96,9 +97,7 @@ def unpack_request(message: bytes) -> ReplayRequest:
         )  # fmt: skip
         return ReplayRequest.model_validate(values)
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise WireError(f"this is no question to a replay ({where}: {fault['msg']})") from error
+        raise WireError(f"this is no question to a replay ({explain(error)})") from error
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         raise WireError(f"this is no question to a replay ({error})") from error
 

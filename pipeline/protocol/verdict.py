@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from engines.errors import TaktlineError
+from engines.validation import explain
 from pipeline.protocol.topics import TOPIC
 
 WIRE_VERSION = 2
@@ -244,12 +245,5 @@ def unpack(parts: list[bytes]) -> tuple[Verdict, Heatmap | None]:
         grid = np.frombuffer(parts[2], np.uint8).reshape(checked.h, checked.w)
         return verdict, Heatmap(grid, checked.low, checked.high)
     except ValueError as error:
-        why = first_mistake(error) if isinstance(error, ValidationError) else str(error)
+        why = explain(error) if isinstance(error, ValidationError) else str(error)
         raise WireError(f"a message is not a whole verdict ({why}); use the same Taktline on both sides") from error
-
-
-def first_mistake(error: ValidationError) -> str:
-    """Returns the first thing that is wrong with a message, and where."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else str(first["msg"])

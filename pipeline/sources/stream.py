@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engines.errors import TaktlineError, missing_package
+from engines.extras import require
 from pipeline.config.camera import CameraConfig
 from pipeline.sources.device import CameraError, Device, Picture, VideoEnded
 
@@ -69,8 +69,4 @@ def import_av() -> Any:
     Raises:
         TaktlineError: it is not installed; the text names the extra.
     """
-    try:
-        import av
-    except ImportError as error:
-        raise TaktlineError(missing_package("av", "camera")) from error
-    return av
+    return require("av", "camera")

@@ -198,7 +198,7 @@ def compare(
 
     from bench.report.compare import compare_results, differences, read_share
     from bench.report.results import read_results
-    from engines.files import write_whole
+    from engines.files import save_text
     from taktline.cli.bench_tables import changes_table
 
     if json_file is not None:
@@ -211,7 +211,7 @@ def compare(
         console.print(f"[yellow]{sentence}[/]")
     console.print(changes_table(changes, allowed))
     if json_file is not None:
-        write_whole(json_file, json.dumps([change.to_json() for change in changes], indent=1) + "\n")
+        save_text(json_file, json.dumps([change.to_json() for change in changes], indent=1) + "\n")
     if any(change.worse for change in changes):
         raise typer.Exit(1)
 

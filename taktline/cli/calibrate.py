@@ -17,8 +17,9 @@ from calibration.dataset import DEFAULT_SPLIT, find_dataset, open_test_split
 from calibration.progress import Reporter
 from calibration.survey import survey_dataset
 from engines.bundle import open_bundle
-from engines.errors import ConfigError, TaktlineError, missing_package
-from engines.files import check_writable, write_whole
+from engines.errors import ConfigError
+from engines.extras import require
+from engines.files import check_writable, save_text
 from engines.manifest import Rule
 from engines.registry import open_engine
 from taktline.cli.calibration_tables import category_tables, evaluation_tables, survey_table, threshold_sentence
@@ -225,7 +226,7 @@ def _evaluate_all(root: Path, out: Path, settings: CalibrationSettings, engine: 
 def _write_json(path: Path | None, values: dict[str, Any]) -> None:
     if path is None:
         return
-    write_whole(path, json.dumps(values, indent=2) + "\n")
+    save_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def _settings(
@@ -246,14 +247,5 @@ def _settings(
 
 
 def _need_calibration_packages() -> None:
-    try:
-        import jinja2
-        import matplotlib
-        import onnxscript
-        import safetensors
-        import sklearn
-        import torch
-        import torchvision
-    except ImportError as error:
-        raise TaktlineError(missing_package(error.name or "torch", "calibrate")) from error
-    del jinja2, matplotlib, onnxscript, safetensors, sklearn, torch, torchvision
+    for module in ("jinja2", "matplotlib", "onnxscript", "safetensors", "sklearn", "torch", "torchvision"):
+        require(module, "calibrate")

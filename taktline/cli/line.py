@@ -19,6 +19,7 @@ from rich.console import Console
 from engines.errors import ConfigError, TaktlineError
 from engines.image import to_bgr
 from engines.overlay import draw_overlay
+from engines.validation import explain
 from pipeline.client.orders import tell_line
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.config.line_file import LineConfig, check_config, read_line_file
@@ -169,7 +170,7 @@ def tell(
     try:
         checked = Order.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"'{value}' is no {order} ({error.errors()[0]['msg']})") from error
+        raise ConfigError(f"'{value}' is no {order} ({explain(error)})") from error
     _tell(line, checked, as_json, read_keys(key, server_key))
 
 

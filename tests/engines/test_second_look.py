@@ -41,27 +41,27 @@ def test_only_what_lies_near_the_threshold_is_scored_again(bundle: Bundle, frame
         futures = [engine.submit(frames[start : start + 3]) for start in range(0, 18, 3)]
         results = [future.result() for future in futures]
         scores = np.concatenate([result.score for result in results])
-        twice = np.concatenate([result.twice for result in results])
-        assert 0 < twice.sum() < 18
-        np.testing.assert_allclose(scores[twice], exact[twice], atol=1e-3)
-        assert (np.abs(scores[~twice] - threshold) > 1.0).all()
+        rescored = np.concatenate([result.rescored for result in results])
+        assert 0 < rescored.sum() < 18
+        np.testing.assert_allclose(scores[rescored], exact[rescored], atol=1e-3)
+        assert (np.abs(scores[~rescored] - threshold) > 1.0).all()
         assert np.concatenate([result.exact for result in results]).all()
         np.testing.assert_array_equal(scores > threshold, exact > threshold)
         with ThreadPoolExecutor(2) as pool:
             again = list(pool.map(engine.infer, [frames[:4], frames[4:8]] * 3))
         np.testing.assert_array_equal(again[0].score, again[2].score)
-        engine.look_near(1e9)
-        assert not engine.infer(frames[:4]).twice.any()
+        engine.set_threshold(1e9)
+        assert not engine.infer(frames[:4]).rescored.any()
 
 
 def test_a_deadline_forbids_it_and_the_scores_say_so(bundle: Bundle, frames: Frames) -> None:
     with look(bundle, 1e6, 2.0) as engine:
         late = engine.submit(frames[:3], until=time.monotonic_ns()).result()
         assert not late.exact.any()
-        assert not late.twice.any()
+        assert not late.rescored.any()
         early = engine.submit(frames[:3], until=time.monotonic_ns() + 3_600_000_000_000).result()
         assert early.exact.all()
-        assert early.twice.all()
+        assert early.rescored.all()
 
 
 def test_auto_is_the_fast_precision_with_the_bundles_band(bundle: Bundle, frames: Frames) -> None:

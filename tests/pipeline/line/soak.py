@@ -42,12 +42,12 @@ class Stumbling(Engine):
     """A real engine whose next batches fail when it is told so."""
 
     def __init__(self, inner: Engine, faults: list[int]) -> None:
-        super().__init__(inner.size, inner.precision, inner.max_batch, inner.place)
+        super().__init__(inner.size, inner.precision, inner.max_batch, inner.device)
         self.name, self.jobs = inner.name, inner.jobs
         self._inner, self._faults = inner, faults
 
-    def look_near(self, threshold: float) -> None:
-        self._inner.look_near(threshold)
+    def set_threshold(self, threshold: float) -> None:
+        self._inner.set_threshold(threshold)
 
     def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
         if self._faults:

@@ -15,7 +15,7 @@ import pytest
 
 from engines.engine import Engine, Frames, Scores
 from engines.errors import EngineError, EngineUnavailable
-from engines.failover import KeptEngine
+from engines.failover import FailoverEngine
 from engines.jobs import Jobs
 from pipeline.flow.frame import Frame
 from pipeline.line.line import Line
@@ -222,7 +222,7 @@ def test_an_engine_that_fails_is_opened_again_or_replaced(
         return TimedEngine((64, 64), lambda _count: time.sleep(0.01))
 
     cameras = [Camera("a", 50, 60)]
-    verdicts = run(bundle_path, drawn, endpoint, KeptEngine([broken, spare]), cameras, 1000)
+    verdicts = run(bundle_path, drawn, endpoint, FailoverEngine([broken, spare]), cameras, 1000)
     check_order(verdicts, cameras)
     assert opened == ["card", "spare"]
     assert verdicts[0].reason == "engine_error"

@@ -1,0 +1,13 @@
+"""What pydantic finds wrong, in one sentence."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+
+def explain(error: ValidationError) -> str:
+    """Returns the first thing that is wrong, as "where: what"."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = str(first["msg"]).removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
