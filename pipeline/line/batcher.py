@@ -17,9 +17,9 @@ from engines.image import resize_frame
 from pipeline.flow.channel import Channel, ChannelClosed
 from pipeline.flow.frame import Frame
 from pipeline.flow.stage import Stage
-from pipeline.line.fair_queue import Intake
+from pipeline.line.fair_queue import FairQueue
 from pipeline.line.ledger import Ledger
-from pipeline.line.service_time import Pace
+from pipeline.line.service_time import ServiceTime
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Batcher(Stage):
     restarts = 3
 
     def __init__(
-        self, intake: Intake, outbox: Channel[Batch], buffers: BatchBuffers, ledger: Ledger, pace: Pace
+        self, intake: FairQueue, outbox: Channel[Batch], buffers: BatchBuffers, ledger: Ledger, pace: ServiceTime
     ) -> None:
         super().__init__("batcher")
         self._intake, self._outbox, self._buffers = intake, outbox, buffers

@@ -10,7 +10,7 @@ from pipeline.flow.channel import Channel
 from pipeline.flow.stage import Stage
 from pipeline.line.inference import ScoredBatch
 from pipeline.line.ledger import Ledger
-from pipeline.line.service_time import Pace
+from pipeline.line.service_time import ServiceTime
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ class Decision(Stage):
 
     restarts = 3
 
-    def __init__(self, inbox: Channel[ScoredBatch], ledger: Ledger, pace: Pace) -> None:
+    def __init__(self, inbox: Channel[ScoredBatch], ledger: Ledger, pace: ServiceTime) -> None:
         super().__init__("decision")
         self._inbox, self._ledger, self._pace = inbox, ledger, pace
 

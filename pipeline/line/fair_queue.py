@@ -11,7 +11,7 @@ from pipeline.flow.channel import ChannelClosed
 from pipeline.flow.frame import Frame
 
 
-class Intake:
+class FairQueue:
     """The queues of all cameras.
 
     A camera that sends faster than the line inspects fills its own queue only: frames are taken from each camera in

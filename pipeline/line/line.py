@@ -23,11 +23,11 @@ from pipeline.flow.stage import Stage
 from pipeline.line.batcher import Batch, BatchBuffers, Batcher
 from pipeline.line.capture import Capture
 from pipeline.line.decision import Decision
-from pipeline.line.fair_queue import Intake
+from pipeline.line.fair_queue import FairQueue
 from pipeline.line.inference import Inference, ScoredBatch
 from pipeline.line.judge import Judge
 from pipeline.line.ledger import Ledger
-from pipeline.line.service_time import Pace
+from pipeline.line.service_time import ServiceTime
 from pipeline.protocol.orders import Answer, Order, control_address
 from pipeline.publish.control import ControlServer
 from pipeline.publish.delivery import Delivery
@@ -112,7 +112,7 @@ class Line(Closing):
         limit, jobs = self.engine.max_batch, self.engine.jobs
         takt_ms = self.config.line.takt_ms
         cameras = {camera.name: camera.overload for camera in self.config.camera}
-        self._intake = Intake(cameras, limit)
+        self._intake = FairQueue(cameras, limit)
         self._buffers = BatchBuffers(jobs + 1, limit, self.bundle.size, self._intake.changed)
         batches: Channel[Batch] = Channel(jobs)
         scored: Channel[ScoredBatch] = Channel(jobs + 1)
@@ -121,7 +121,7 @@ class Line(Closing):
         self._channels: tuple[Channel[Any], ...] = (batches, scored)
         takt_ns = None if takt_ms is None else round(takt_ms * 1e6)
         self._ledger = Ledger(self.judge, list(cameras), self._decided, takt_ns)
-        pace = Pace()
+        pace = ServiceTime()
         self._tally = Tally(list(cameras))
         first = self.delivery.first
         self._captures = [

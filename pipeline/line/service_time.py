@@ -11,7 +11,7 @@ _REMEMBERED = 64
 _QUANTILE = 0.9
 
 
-class Pace:
+class ServiceTime:
     """Running quantiles of the time that batches take, one for each size."""
 
     def __init__(self) -> None:

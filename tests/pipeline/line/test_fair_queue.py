@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.flow.channel import ChannelClosed
 from pipeline.flow.frame import Frame
-from pipeline.line.fair_queue import Intake
-from pipeline.line.service_time import Pace
+from pipeline.line.fair_queue import FairQueue
+from pipeline.line.service_time import ServiceTime
 
 
 def frame(camera: str, sequence: int) -> Frame:
@@ -18,7 +18,7 @@ def frame(camera: str, sequence: int) -> Frame:
 
 
 def test_a_flooding_camera_drops_its_own_and_starves_none() -> None:
-    intake = Intake({"flood": "drop_oldest", "calm": "drop_oldest"}, 4)
+    intake = FairQueue({"flood": "drop_oldest", "calm": "drop_oldest"}, 4)
     dropped = [intake.put(frame("flood", number)) for number in range(100)]
     assert [gone.sequence for gone in dropped if gone is not None] == list(range(96))
     intake.put(frame("calm", 0))
@@ -30,7 +30,7 @@ def test_a_flooding_camera_drops_its_own_and_starves_none() -> None:
 
 
 def test_a_source_that_may_not_lose_frames_waits() -> None:
-    intake = Intake({"files": "block"}, 2)
+    intake = FairQueue({"files": "block"}, 2)
     done = threading.Event()
 
     def write() -> None:
@@ -52,7 +52,7 @@ def test_a_source_that_may_not_lose_frames_waits() -> None:
 
 
 def test_breaking_off_wakes_who_waits() -> None:
-    intake = Intake({"files": "block"}, 1)
+    intake = FairQueue({"files": "block"}, 1)
     intake.put(frame("files", 0))
     raised: list[Exception] = []
 
@@ -72,7 +72,7 @@ def test_breaking_off_wakes_who_waits() -> None:
 
 
 def test_the_pace_is_a_high_quantile_of_what_was_seen() -> None:
-    pace = Pace()
+    pace = ServiceTime()
     assert pace.expect(4) == 0
     for number in range(1, 101):
         pace.note(4, number * 1000)
