@@ -103,6 +103,7 @@ class KeptEngine(Engine):
 
     def _show(self, engine: Engine) -> None:
         self.name, self.device, self.precision, self.place = engine.name, engine.device, engine.precision, engine.place
+        self.batch_ns = engine.batch_ns
 
     def _close_inner(self) -> None:
         inner, self._inner = self._inner, None
