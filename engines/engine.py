@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from abc import abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -89,6 +90,7 @@ class Engine(Closing):
         max_batch: the most frames in one batch.
         size: height and width of a frame in pixels.
         jobs: batches that may be in flight at once.
+        batch_ns: nanoseconds that batches of some sizes took while warming, by size; empty where none were timed.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Engine(Closing):
     def __init__(self, size: tuple[int, int], precision: str, max_batch: int, device: str) -> None:
         self.size, self.precision, self.max_batch, self.device = size, precision, max_batch, device
         self.device_name = device
+        self.batch_ns: dict[int, int] = {}
         self._closed = False
 
     def submit(self, frames: Frames, until: int | None = None) -> Future[Scores]:
@@ -133,10 +136,14 @@ class Engine(Closing):
         """Moves the threshold near which a second look is taken, in sigma; engines without one ignore it."""
 
     def warm_up(self) -> None:
-        """Runs every batch size once, so that no real frame pays for it."""
-        height, width = self.size
+        """Runs every batch size once, so that no real frame pays for it, and times powers of two and the largest."""
+        frames = np.zeros((self.max_batch, *self.size, 3), np.uint8)
         for count in range(1, self.max_batch + 1):
-            self.infer(np.zeros((count, height, width, 3), np.uint8))
+            self.infer(frames[:count])
+        for count in sorted({1 << power for power in range(self.max_batch.bit_length())} | {self.max_batch}):
+            started = time.monotonic_ns()
+            self.infer(frames[:count])
+            self.batch_ns[count] = time.monotonic_ns() - started
 
     def close(self) -> None:
         """Waits for the batches in flight and frees what the engine holds; closing twice is safe."""

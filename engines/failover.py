@@ -104,6 +104,7 @@ class FailoverEngine(Engine):
     def _show(self, engine: Engine) -> None:
         self.name, self.precision = engine.name, engine.precision
         self.device, self.device_name = engine.device, engine.device_name
+        self.batch_ns = engine.batch_ns
 
     def _close_inner(self) -> None:
         inner, self._inner = self._inner, None

@@ -35,6 +35,7 @@ class SecondLook(Engine):
         super().__init__(fast.size, fast.precision, min(fast.max_batch, exact.max_batch), fast.device)
         self.name, self.device_name = fast.name, fast.device_name
         self._fast, self._exact = fast, exact
+        self.batch_ns = fast.batch_ns
         self.band, self.threshold = band, threshold
         self.jobs = fast.jobs + 1
         self._places = threading.Semaphore(self.jobs)

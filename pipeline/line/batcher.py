@@ -1,29 +1,30 @@
-"""Collects frames from all cameras into batches: as soon as the engine is idle, and never too late."""
+"""Collects frames from all cameras into batches that the engine can answer within the takt."""
 
 from __future__ import annotations
 
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Condition
 
 import numpy as np
 import numpy.typing as npt
 
-from engines.errors import DataError
 from engines.image import resize_frame
 from pipeline.flow.channel import Channel, ChannelClosed
 from pipeline.flow.frame import Frame
+from pipeline.flow.rate_limited_log import RateLimitedLog
 from pipeline.flow.stage import Stage
-from pipeline.line.fair_queue import Intake
+from pipeline.line.batch_plan import Costs, EngineState, plan_batch
+from pipeline.line.fair_queue import FairQueue, nearest
 from pipeline.line.ledger import Ledger
-from pipeline.line.service_time import Pace
+from pipeline.line.service_time import ServiceTime
 
 log = logging.getLogger(__name__)
 
-_DECODERS = 4
+DECODERS = 4
 
 
 @dataclass(slots=True)
@@ -49,42 +50,31 @@ class BatchBuffers:
         count: how many.
         max_batch: the most frames in one.
         size: height and width of a frame.
-        changed: notified when one is given back.
+        on_return: called with the slot when one is given back, and with whether its batch failed.
     """
 
     count: int
     max_batch: int
     size: tuple[int, int]
-    changed: Condition
+    on_return: Callable[[int, bool], None]
     memory: list[npt.NDArray[np.uint8]] = field(init=False)
 
     def __post_init__(self) -> None:
         shape = (self.max_batch, *self.size, 3)
         self.memory = [np.empty(shape, np.uint8) for _ in range(self.count)]
         self._free: Channel[int] = Channel(self.count)
-        self._out = 0
         for slot in range(self.count):
             self._free.put(slot)
 
     def take(self) -> int:
         """Waits for a free buffer and returns its slot; raises `ChannelClosed` after `abort`."""
-        slot = self._free.get()
-        with self.changed:
-            self._out += 1
-        return slot
+        return self._free.get()
 
-    def give_back(self, slot: int) -> None:
-        """Frees a slot."""
+    def give_back(self, slot: int, failed: bool = False) -> None:
+        """Frees a slot; `failed` says that the engine did not score its batch."""
         with suppress(ChannelClosed):
             self._free.put(slot)
-        with self.changed:
-            self._out -= 1
-            self.changed.notify_all()
-
-    @property
-    def taken(self) -> int:
-        """How many are not free."""
-        return self._out
+        self.on_return(slot, failed)
 
     def abort(self) -> None:
         """Wakes whoever waits for a buffer."""
@@ -92,134 +82,144 @@ class BatchBuffers:
 
 
 class Batcher(Stage):
-    """Decodes frames into a batch's memory while the engine works on the one before, and hands it on in time.
+    """Decides which frames make the next batch, decodes them into its memory and hands it on.
 
-    A batch is closed when it is full, when the engine is idle, or when its oldest frame can wait no longer. A frame
-    that cannot make it is answered at once instead of being inspected.
+    `plan_batch` decides; here are the threads. A frame that cannot be answered in time is given up at once, and so is
+    one that cannot be decoded.
     """
 
     restarts = 3
 
     def __init__(
-        self, intake: Intake, outbox: Channel[Batch], buffers: BatchBuffers, ledger: Ledger, pace: Pace
+        self,
+        queue: FairQueue,
+        outbox: Channel[Batch],
+        buffers: BatchBuffers,
+        ledger: Ledger,
+        service_time: ServiceTime,
+        clock: Callable[[], int] = time.monotonic_ns,
+        decoders: int = DECODERS,
     ) -> None:
         super().__init__("batcher")
-        self._intake, self._outbox, self._buffers = intake, outbox, buffers
-        self._ledger, self._pace = ledger, pace
+        self._queue, self._outbox, self._buffers = queue, outbox, buffers
+        self._ledger, self._service_time, self._clock = ledger, service_time, clock
         self._held: list[Frame] = []
+        self._warnings = RateLimitedLog(log)
         # Decoding and resizing do not hold the interpreter's lock.
-        self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decoder")
+        self._decoders = ThreadPoolExecutor(decoders, thread_name_prefix="decoder") if decoders > 1 else None
 
     def work(self) -> None:
         """Makes batches until the cameras end."""
         while True:
             slot = self._buffers.take()
             try:
-                frames = self._fill(self._buffers.memory[slot])
+                batch = self._next(slot)
             except BaseException:
                 for frame in self._held:
                     self._ledger.give_up(frame, "engine_error")
                 self._buffers.give_back(slot)
                 raise
-            if not frames:
-                self._buffers.give_back(slot)
-                raise ChannelClosed
-            closed = time.monotonic_ns()
-            for frame in frames:
-                frame.batched = closed
-            self._outbox.put(Batch(frames, self._buffers.memory[slot][: len(frames)], slot))
+            self._outbox.put(batch)
 
     def finish(self) -> None:
         """Ends the batches."""
-        self._decoders.shutdown(wait=True)
+        if self._decoders is not None:
+            self._decoders.shutdown(wait=True)
+        self._warnings.flush()
         self._outbox.close()
 
-    def _fill(self, memory: npt.NDArray[np.uint8]) -> list[Frame]:
-        """Fills a batch until it is to be closed; it is empty only where nothing more comes."""
-        frames: list[Frame] = []
-        limit = self._buffers.max_batch
-        while True:
-            self._await(frames)
-            came = self._intake.take(limit - len(frames))
-            self._held = frames + came
-            taken = [frame for frame in came if self._can_make_it(frame, frames)]
-            rows = range(len(frames), len(frames) + len(taken))
-            decoded = self._decoders.map(self._decode, taken, [memory[row] for row in rows])
-            frames = self._compact(memory, frames, taken, list(decoded))
-            if frames and (len(frames) == limit or self._is_idle() or self._out_of_slack(frames)):
-                frames = self._compact(memory, [], frames, [not frame.answered for frame in frames])
-            elif not self._intake.ended:
-                continue
-            if frames or self._intake.ended:
-                return frames
+    def choose(self, now: int) -> tuple[list[Frame], int, int | None]:
+        """Takes the frames of the next batch from the queue, if one is to be made now, and gives up what is hopeless.
 
-    def _await(self, frames: list[Frame]) -> None:
-        """Waits until there is something to do for a batch that holds these frames."""
-
-        def must_act() -> bool:
-            return self._intake.waiting or self._intake.ended or bool(frames and self._is_idle())
-
-        with self._intake.changed:
-            self._intake.changed.wait_for(must_act, self._patience(frames))
-
-    def _is_idle(self) -> bool:
-        # The one buffer that is taken is the one being filled.
-        return self._buffers.taken <= 1
-
-    def _patience(self, frames: list[Frame]) -> float | None:
-        slack = self._slack(frames)
-        return None if slack is None else max(0.0, slack / 1e9)
-
-    def _slack(self, frames: list[Frame]) -> int | None:
-        """Nanoseconds that the frame with the nearest deadline can still wait."""
-        deadlines = [frame.deadline for frame in frames if frame.deadline is not None]
-        if not deadlines:
-            return None
-        return min(deadlines) - self._pace.expect(len(frames)) - time.monotonic_ns()
-
-    def _out_of_slack(self, frames: list[Frame]) -> bool:
-        slack = self._slack(frames)
-        return slack is not None and slack <= 0
-
-    def _can_make_it(self, frame: Frame, before: list[Frame]) -> bool:
-        """Tells whether a frame is worth inspecting; one that is not is answered.
-
-        While the engine is idle every frame is tried: nothing is lost by it, and the pace is learnt anew.
+        Returns:
+            The frames, the queue's version for waiting, and when to look again if nothing changes before.
         """
-        if frame.answered:
-            return False
-        if frame.deadline is None or self._is_idle():
-            return True
-        if time.monotonic_ns() + self._pace.expect(len(before) + 1) <= frame.deadline:
-            return True
-        self._ledger.give_up(frame, "late")
-        return False
+        version, waiting = self._queue.look()
+        if not waiting:
+            return [], version, None
+        last = waiting[-1]
+        newest = None if last.deadline is None else (last.captured, last.deadline)
+        plan = plan_batch(now, [nearest(frame) for frame in waiting], newest, self._engine(now), self._costs)
+        if plan.surplus or nearest(waiting[0]) < plan.hopeless_before:
+            for frame in self._queue.trim(plan.hopeless_before, plan.surplus):
+                self._ledger.give_up(frame, "late")
+        return self._queue.take(plan.size) if plan.size else [], version, plan.again
+
+    def fill(self, frames: Sequence[Frame], slot: int) -> Batch | None:
+        """Decodes frames into a slot's memory and closes the batch; None where none of them is left."""
+        memory = self._buffers.memory[slot]
+        began = self._clock()
+        decoded = self._decode_all(frames, memory)
+        now = self._clock()
+        self._service_time.prepared(len(frames), now - began)
+        keep = [done and not frame.answered for frame, done in zip(frames, decoded, strict=True)]
+        kept = self._compact(memory, frames, keep)
+        if not kept:
+            return None
+        for frame in kept:
+            frame.batched = now
+        self._service_time.sent(slot, len(kept), now)
+        return Batch(kept, memory[: len(kept)], slot)
+
+    def _next(self, slot: int) -> Batch:
+        """Waits for the next batch; raises `ChannelClosed` where no more will come."""
+        while True:
+            now = self._clock()
+            frames, version, again = self.choose(now)
+            if frames:
+                self._held = frames
+                batch = self.fill(frames, slot)
+                self._held = []
+                if batch is not None:
+                    return batch
+            elif self._queue.ended:
+                raise ChannelClosed
+            else:
+                self._queue.wait(version, None if again is None else max(0.0, (again - now) / 1e9))
+
+    def _engine(self, now: int) -> EngineState:
+        times = self._service_time
+        return EngineState(times.idle, times.free_at(now), times.free_at(now, sure=True))
+
+    @property
+    def _costs(self) -> Costs:
+        return self._service_time.costs()
+
+    def _decode_all(self, frames: Sequence[Frame], memory: npt.NDArray[np.uint8]) -> list[bool]:
+        """Decodes each frame into its row; returns only when no decoder writes into this memory any more."""
+        if len(frames) == 1 or self._decoders is None:
+            return [self._decode(frame, memory[row]) for row, frame in enumerate(frames)]
+        jobs: list[Future[bool]] = []
+        try:
+            jobs += (self._decoders.submit(self._decode, frame, memory[row]) for row, frame in enumerate(frames))
+        finally:
+            wait(jobs)
+        return [job.result() for job in jobs]
 
     def _decode(self, frame: Frame, row: npt.NDArray[np.uint8]) -> bool:
         """Decodes and resizes a frame into a row and tells whether it could be; one that cannot is answered."""
         try:
             frame.decode()
-        except DataError as error:
-            frame.fault = str(error)
-        # The ledger takes the picture away from a frame that it answers meanwhile.
-        image = frame.image
-        if image is None:
-            if frame.fault is not None:
-                log.warning("%s frame %d: %s", frame.camera, frame.sequence, frame.fault)
+            # The ledger takes the picture away from a frame that it answers meanwhile.
+            image = frame.image
+            if image is not None:
+                resize_frame(image, self._buffers.size, out=row)
+                return True
+        except Exception as error:  # noqa: BLE001 - whatever a picture does to its decoder concerns this frame alone
+            frame.fault = str(error) or type(error).__name__
+        if not frame.answered:
+            fault = frame.fault or "there is no picture"
+            self._warnings.warning("%s frame %d: %s", frame.camera, frame.sequence, fault)
             self._ledger.give_up(frame, "corrupt")
-            return False
-        resize_frame(image, self._buffers.size, out=row)
-        return True
+        return False
 
     @staticmethod
-    def _compact(
-        memory: npt.NDArray[np.uint8], before: list[Frame], added: list[Frame], keep: list[bool]
-    ) -> list[Frame]:
-        """Appends the frames that are kept, and moves their rows up to where those left out had been."""
-        frames = list(before)
-        for index, (frame, kept) in enumerate(zip(added, keep, strict=True), len(before)):
-            if kept:
-                if index != len(frames):
-                    memory[len(frames)] = memory[index]
-                frames.append(frame)
-        return frames
+    def _compact(memory: npt.NDArray[np.uint8], frames: Sequence[Frame], keep: Sequence[bool]) -> list[Frame]:
+        """Returns the frames to keep, and moves their rows up to where the others had been."""
+        kept: list[Frame] = []
+        for row, frame in enumerate(frames):
+            if keep[row]:
+                if row != len(kept):
+                    memory[len(kept)] = memory[row]
+                kept.append(frame)
+        return kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from pipeline.flow.stage import Stage
-from pipeline.line.fair_queue import Intake
+from pipeline.line.fair_queue import FairQueue
 from pipeline.line.ledger import Ledger
 from pipeline.publish.health import Tally
 from pipeline.sources.source import Source
@@ -21,7 +21,7 @@ class Capture(Stage):
     def __init__(
         self,
         source: Source,
-        intake: Intake,
+        intake: FairQueue,
         ledger: Ledger,
         tally: Tally,
         stop: threading.Event,

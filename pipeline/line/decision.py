@@ -10,7 +10,7 @@ from pipeline.flow.channel import Channel
 from pipeline.flow.stage import Stage
 from pipeline.line.inference import ScoredBatch
 from pipeline.line.ledger import Ledger
-from pipeline.line.service_time import Pace
+from pipeline.line.service_time import ServiceTime
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,9 @@ class Decision(Stage):
 
     restarts = 3
 
-    def __init__(self, inbox: Channel[ScoredBatch], ledger: Ledger, pace: Pace) -> None:
+    def __init__(self, inbox: Channel[ScoredBatch], ledger: Ledger, service_time: ServiceTime) -> None:
         super().__init__("decision")
-        self._inbox, self._ledger, self._pace = inbox, ledger, pace
+        self._inbox, self._ledger, self._service_time = inbox, ledger, service_time
 
     def work(self) -> None:
         """Judges batches until there are no more."""
@@ -45,7 +45,7 @@ class Decision(Stage):
         for row, frame in enumerate(frames):
             if not frame.answered:
                 self._ledger.answer(scored.judge.inspected(frame, scores, row))
-        self._pace.note(len(frames), time.monotonic_ns() - frames[0].batched)
+        self._service_time.decided(time.monotonic_ns() - frames[0].inferred)
 
     def finish(self) -> None:
         """Nothing is fed from here: the ledger ends when every frame is answered."""

@@ -10,19 +10,19 @@ from pipeline.config.camera import Overload
 from pipeline.flow.channel import ChannelClosed
 from pipeline.flow.frame import Frame
 
+# The deadline of frames that have none.
+NEVER = 2**63 - 1
 
-class Intake:
+
+class FairQueue:
     """The queues of all cameras.
 
     A camera that sends faster than the line inspects fills its own queue only: frames are taken from each camera in
-    turn. What happens then is the camera's choice: the oldest frame gives way, or the source waits.
+    turn. The camera decides what happens when its queue is full: the oldest frame gives way, or the source waits.
 
     Args:
-        cameras: by name: what to do where the queue is full.
-        capacity: the most frames that wait of one camera.
-
-    Attributes:
-        changed: notified whenever anything here changes; whoever else makes the batcher look again may use it too.
+        cameras: by name: what to do when the queue is full.
+        capacity: the most frames of one camera that wait.
     """
 
     def __init__(self, cameras: Mapping[str, Overload], capacity: int) -> None:
@@ -32,7 +32,8 @@ class Intake:
         self._turn: deque[str] = deque(cameras)
         self._open = set(cameras)
         self._aborted = False
-        self.changed = threading.Condition()
+        self._version = 0
+        self._changed = threading.Condition()
 
     def put(self, frame: Frame) -> Frame | None:
         """Puts a frame into its camera's queue.
@@ -41,28 +42,61 @@ class Intake:
             The frame that had to give way, if one had to.
 
         Raises:
-            ChannelClosed: the line was broken off.
+            ChannelClosed: the queue was aborted.
         """
         queue = self._queues[frame.camera]
-        with self.changed:
+        with self._changed:
             dropped = None
             if self._overload[frame.camera] == "block":
-                self.changed.wait_for(lambda: self._aborted or len(queue) < self._capacity)
+                self._changed.wait_for(lambda: self._aborted or len(queue) < self._capacity)
             elif len(queue) >= self._capacity:
                 dropped = queue.popleft()
             if self._aborted:
                 raise ChannelClosed
             queue.append(frame)
-            self.changed.notify_all()
+            self._touch()
             return dropped
+
+    def look(self) -> tuple[int, list[Frame]]:
+        """Returns the queue's version, for `wait`, and the frames that wait, the nearest deadline first.
+
+        Frames that were answered meanwhile leave the queue.
+
+        Raises:
+            ChannelClosed: the queue was aborted.
+        """
+        with self._changed:
+            if self._aborted:
+                raise ChannelClosed
+            waiting: list[Frame] = []
+            left = False
+            for queue in self._queues.values():
+                while queue and queue[0].answered:
+                    queue.popleft()
+                    left = True
+                waiting += queue
+            if left:
+                self._changed.notify_all()
+            waiting.sort(key=nearest)
+            return self._version, waiting
+
+    def wait(self, version: int, timeout: float | None) -> None:
+        """Waits until the queue has changed since this version, or `touch` was called."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._version != version, timeout)
+
+    def touch(self) -> None:
+        """Wakes whoever waits: something has changed that matters for the next batch."""
+        with self._changed:
+            self._touch()
 
     def take(self, limit: int) -> list[Frame]:
         """Takes up to `limit` frames, one of each camera in turn; does not wait.
 
         Raises:
-            ChannelClosed: the line was broken off.
+            ChannelClosed: the queue was aborted.
         """
-        with self.changed:
+        with self._changed:
             if self._aborted:
                 raise ChannelClosed
             taken: list[Frame] = []
@@ -75,27 +109,55 @@ class Intake:
                     idle = 0
                 else:
                     idle += 1
-            self.changed.notify_all()
+            self._changed.notify_all()
             return taken
 
-    @property
-    def waiting(self) -> bool:
-        """Whether any frame waits."""
-        return any(self._queues.values())
+    def trim(self, deadline: int, surplus: int) -> list[Frame]:
+        """Takes out what is to be given up.
+
+        Args:
+            deadline: all frames with an earlier deadline, monotonic nanoseconds.
+            surplus: how many more: always the oldest of the camera of which the most wait.
+        """
+        with self._changed:
+            trimmed: list[Frame] = []
+            for queue in self._queues.values():
+                while queue and nearest(queue[0]) < deadline:
+                    trimmed.append(queue.popleft())
+            for _ in range(surplus):
+                longest = max(self._queues.values(), key=len)
+                if not longest:
+                    break
+                trimmed.append(longest.popleft())
+            if trimmed:
+                self._changed.notify_all()
+            return trimmed
+
+    def __len__(self) -> int:
+        return sum(len(queue) for queue in self._queues.values())
 
     @property
     def ended(self) -> bool:
         """Whether nothing more will come out."""
-        return self._aborted or (not self._open and not self.waiting)
+        return self._aborted or (not self._open and not any(self._queues.values()))
 
     def close(self, camera: str) -> None:
         """Says that a camera sends no more."""
-        with self.changed:
+        with self._changed:
             self._open.discard(camera)
-            self.changed.notify_all()
+            self._touch()
 
     def abort(self) -> None:
         """Breaks off: whoever waits is woken with `ChannelClosed`."""
-        with self.changed:
+        with self._changed:
             self._aborted = True
-            self.changed.notify_all()
+            self._touch()
+
+    def _touch(self) -> None:
+        self._version += 1
+        self._changed.notify_all()
+
+
+def nearest(frame: Frame) -> int:
+    """Returns by when a frame must be answered, `NEVER` for no such time."""
+    return NEVER if frame.deadline is None else frame.deadline

@@ -73,8 +73,7 @@ class Inference(Stage):
             return answer
 
     def _done(self, batch: Batch, scores: Future[Scores]) -> None:
-        del scores
         now = time.monotonic_ns()
         for frame in batch.frames:
             frame.inferred = now
-        self._buffers.give_back(batch.slot)
+        self._buffers.give_back(batch.slot, scores.cancelled() or scores.exception() is not None)

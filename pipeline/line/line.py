@@ -20,14 +20,14 @@ from pipeline.config.line_file import LineConfig
 from pipeline.flow.channel import Channel, ChannelClosed
 from pipeline.flow.decided import Decided
 from pipeline.flow.stage import Stage
-from pipeline.line.batcher import Batch, BatchBuffers, Batcher
+from pipeline.line.batcher import DECODERS, Batch, BatchBuffers, Batcher
 from pipeline.line.capture import Capture
 from pipeline.line.decision import Decision
-from pipeline.line.fair_queue import Intake
+from pipeline.line.fair_queue import FairQueue
 from pipeline.line.inference import Inference, ScoredBatch
 from pipeline.line.judge import Judge
 from pipeline.line.ledger import Ledger
-from pipeline.line.service_time import Pace
+from pipeline.line.service_time import ServiceTime
 from pipeline.protocol.orders import Answer, Order, control_address
 from pipeline.publish.control import ControlServer
 from pipeline.publish.delivery import Delivery
@@ -112,8 +112,14 @@ class Line(Closing):
         limit, jobs = self.engine.max_batch, self.engine.jobs
         takt_ms = self.config.line.takt_ms
         cameras = {camera.name: camera.overload for camera in self.config.camera}
-        self._intake = Intake(cameras, limit)
-        self._buffers = BatchBuffers(jobs + 1, limit, self.bundle.size, self._intake.changed)
+        self._intake = FairQueue(cameras, limit)
+        service_time = ServiceTime(limit, self.engine.batch_ns, DECODERS)
+
+        def returned(slot: int, failed: bool) -> None:
+            service_time.done(slot, time.monotonic_ns(), failed)
+            self._intake.touch()
+
+        self._buffers = BatchBuffers(jobs + 1, limit, self.bundle.size, returned)
         batches: Channel[Batch] = Channel(jobs)
         scored: Channel[ScoredBatch] = Channel(jobs + 1)
         self._decided: Channel[Decided] = Channel(4 * limit)
@@ -121,7 +127,6 @@ class Line(Closing):
         self._channels: tuple[Channel[Any], ...] = (batches, scored)
         takt_ns = None if takt_ms is None else round(takt_ms * 1e6)
         self._ledger = Ledger(self.judge, list(cameras), self._decided, takt_ns)
-        pace = Pace()
         self._tally = Tally(list(cameras))
         first = self.delivery.first
         self._captures = [
@@ -131,9 +136,9 @@ class Line(Closing):
         self._inference = Inference(self.engine, self.judge, batches, scored, self._buffers)
         self._stages = [
             *self._captures,
-            Batcher(self._intake, batches, self._buffers, self._ledger, pace),
+            Batcher(self._intake, batches, self._buffers, self._ledger, service_time),
             self._inference,
-            Decision(scored, self._ledger, pace),
+            Decision(scored, self._ledger, service_time),
             self._ledger,
             *self.delivery.stages(self._decided, self._watched, self._tally),
         ]

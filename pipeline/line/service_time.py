@@ -1,41 +1,169 @@
-"""How long a batch takes from its closing to its verdicts, learned while the line runs."""
+"""What a batch of each size costs: measured while the engine warms up, and kept up while the line runs."""
 
 from __future__ import annotations
 
+import math
 import threading
-from collections import deque
+from bisect import bisect_left
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
-import numpy as np
+from pipeline.line.batch_plan import Costs
 
-_REMEMBERED = 64
-_QUANTILE = 0.9
+N = TypeVar("N", int, float)
+
+_REMEMBERED = 32
+_FEW = 8
+_FORGOTTEN_AFTER = 512
+_SURE = 0.95
+# Larger sizes that were never tried are taken for slightly better than proportional, so that they are tried.
+_UNTRIED_EXPONENT = 0.9
+_NEGLIGIBLE = 0.02
+# How much longer than while warming a batch may take until something is known of it.
+_UNKNOWN_JITTER = 1.1
 
 
-class Pace:
-    """Running quantiles of the time that batches take, one for each size."""
+def quantile(values: Iterable[N], share: float) -> N:
+    """Returns the value that `share` of these do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
-    def __init__(self) -> None:
-        self._times: dict[int, deque[int]] = {}
-        self._expected: dict[int, int] = {}
+
+class ServiceTime:
+    """Estimates of service time by batch size, and of when the engine will be free.
+
+    A batch occupies the engine from when it was sent, or from the end of the batch before it, until it is done. Each
+    size has two estimates: the median, and one that 19 of 20 batches keep. A size that was not seen lately is judged
+    by how it did while warming, times what has changed since for the others.
+
+    Args:
+        max_batch: the largest size.
+        warm: nanoseconds that a batch of some sizes took while the engine warmed up; may be empty.
+        decoders: how many frames are decoded at once.
+    """
+
+    def __init__(self, max_batch: int, warm: Mapping[int, int] | None = None, decoders: int = 1) -> None:
+        self._max_batch, self._decoders = max_batch, decoders
         self._lock = threading.Lock()
+        self._in_flight: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        self._prepares: deque[int] = deque(maxlen=_REMEMBERED)
+        self._tails: deque[int] = deque(maxlen=_REMEMBERED)
+        self._prepare = self._tail = self._last_done = 0
+        self.relearn(warm or {})
 
-    def note(self, size: int, nanoseconds: int) -> None:
-        """Takes note of how long a batch of some size took."""
+    def relearn(self, warm: Mapping[int, int]) -> None:
+        """Starts anew with what another engine took while it warmed up."""
         with self._lock:
-            times = self._times.setdefault(size, deque(maxlen=_REMEMBERED))
-            times.append(nanoseconds)
-            self._expected[size] = int(np.quantile(times, _QUANTILE))
+            self._warm = {size: max(1, taken) for size, taken in sorted(warm.items())}
+            self._times: dict[int, deque[int]] = {}
+            self._seen: dict[int, int] = {}
+            self._ratios: deque[float] = deque(maxlen=_REMEMBERED)
+            self._batches = 0
+            self._costs: Costs | None = None
 
-    def expect(self, size: int) -> int:
-        """Returns how many nanoseconds a batch of some size will probably take; 0 where nothing is known yet.
+    @property
+    def idle(self) -> bool:
+        """Whether no batch is in the engine."""
+        return not self._in_flight
 
-        A size that was not seen yet is judged by the nearest one that was: a larger batch takes longer in proportion,
-        a smaller one no longer.
-        """
+    def sent(self, slot: int, size: int, now: int) -> None:
+        """Notes that a batch goes to the engine."""
         with self._lock:
-            if size in self._expected:
-                return self._expected[size]
-            if not self._expected:
-                return 0
-            nearest = min(self._expected, key=lambda known: abs(known - size))
-            return self._expected[nearest] * max(size, nearest) // nearest
+            self._in_flight[slot] = (size, now)
+
+    def done(self, slot: int, now: int, failed: bool = False) -> None:
+        """Notes that a batch came back; how long one took that failed says nothing."""
+        with self._lock:
+            found = self._in_flight.pop(slot, None)
+            if found is None:
+                return
+            size, began = found
+            if not failed:
+                self._note(size, max(1, now - max(began, self._last_done)))
+            self._last_done = now
+
+    def prepared(self, size: int, nanoseconds: int) -> None:
+        """Notes how long it took to decode and resize a batch."""
+        with self._lock:
+            self._prepares.append(nanoseconds // -(-size // self._decoders))
+            self._prepare = self._moved(self._prepare, round(quantile(self._prepares, _SURE)))
+
+    def decided(self, nanoseconds: int) -> None:
+        """Notes how long it took from a batch's scores to its verdicts."""
+        with self._lock:
+            self._tails.append(nanoseconds)
+            self._tail = self._moved(self._tail, round(quantile(self._tails, _SURE)))
+
+    def costs(self) -> Costs:
+        """Returns the estimates as they are now."""
+        with self._lock:
+            if self._costs is None:
+                sizes = range(1, self._max_batch + 1)
+                typical = (0, *(round(self._estimate(size, 0.5)) for size in sizes))
+                sure = (0, *(round(self._estimate(size, _SURE)) for size in sizes))
+                self._costs = Costs(typical, sure, self._prepare, self._decoders, self._tail)
+            return self._costs
+
+    def free_at(self, now: int, sure: bool = False) -> int:
+        """Returns when the engine will have done what it has: `now` where it has nothing."""
+        costs = self.costs()
+        with self._lock:
+            free = self._last_done
+            for place, (size, began) in enumerate(self._in_flight.values()):
+                free = max(free, began) + (costs.sure[size] if sure else costs.typical[size])
+                if not place:
+                    free = max(free, now)
+        return max(free, now)
+
+    def _note(self, size: int, taken: int) -> None:
+        self._batches += 1
+        reference = self._reference(size)
+        times = self._times.setdefault(size, deque(maxlen=_REMEMBERED))
+        times.append(taken)
+        self._seen[size] = self._batches
+        if self._warm and reference:
+            self._ratios.append(taken / reference)
+        if not self._batches % _FORGOTTEN_AFTER:
+            for old in [old for old, seen in self._seen.items() if seen + _FORGOTTEN_AFTER < self._batches]:
+                del self._seen[old], self._times[old]
+        if self._costs is not None:
+            before = self._costs.typical[size], self._costs.sure[size]
+            after = self._estimate(size, 0.5), self._estimate(size, _SURE)
+            if any(abs(new - old) > _NEGLIGIBLE * old for new, old in zip(after, before, strict=True)):
+                self._costs = None
+
+    def _moved(self, before: int, after: int) -> int:
+        if abs(after - before) <= _NEGLIGIBLE * before:
+            return before
+        self._costs = None
+        return after
+
+    def _estimate(self, size: int, share: float) -> float:
+        times = self._times.get(size)
+        if times is not None and (len(times) >= _FEW or not self._warm):
+            return quantile(times, share)
+        # One batch that stalled must not speak for the machine.
+        padded = [*self._ratios, *[1.0] * (_FEW - len(self._ratios))]
+        ratio = quantile(padded, share)
+        if share > 0.5 and len(self._ratios) < _FEW:
+            ratio = max(ratio, _UNKNOWN_JITTER)
+        expected = self._reference(size) * ratio
+        return expected if times is None else max(expected if share > 0.5 else 0.0, quantile(times, share))
+
+    def _reference(self, size: int) -> float:
+        """What a size took while warming, or what is to be expected from the sizes that were seen; 0 for no idea."""
+        known: Mapping[int, float] = self._warm or {
+            seen: quantile(times, 0.5) for seen, times in sorted(self._times.items())
+        }
+        if not known:
+            return 0.0
+        sizes = list(known)
+        place = bisect_left(sizes, size)
+        if place < len(sizes) and (sizes[place] == size or place == 0):
+            return known[sizes[place]]
+        low = sizes[place - 1]
+        if place == len(sizes) or not self._warm:
+            return known[low] * math.pow(size / low, _UNTRIED_EXPONENT)
+        high = sizes[place]
+        return known[low] + (known[high] - known[low]) * (size - low) / (high - low)

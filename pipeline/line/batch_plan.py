@@ -1,0 +1,189 @@
+"""Which waiting frames make the next batch, when, and which are given up: decisions without threads or clocks."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+# A size is only preferred to a smaller one where it is that much faster: a smaller batch answers sooner.
+_WORTH_WAITING = 1.03
+_LEAST_LEAD_NS = 1_000_000
+_LEAD_SHARE = 0.1
+_FRESH_SHARE = 0.125
+_BACKLOG = 64
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What batches cost, in nanoseconds.
+
+    Attributes:
+        typical: the engine's time for a batch, the median, by its size from 0.
+        sure: the same, as 19 of 20 batches keep it.
+        prepare: for decoding and resizing as many frames as there are decoders.
+        decoders: how many frames are decoded at once.
+        tail: from a batch's scores to its verdicts.
+    """
+
+    typical: tuple[int, ...]
+    sure: tuple[int, ...]
+    prepare: int = 0
+    decoders: int = 1
+    tail: int = 0
+
+    @property
+    def max_batch(self) -> int:
+        """The largest size."""
+        return len(self.typical) - 1
+
+    def preparing(self, size: int) -> int:
+        """Returns the nanoseconds it takes until a batch of some size is ready for the engine."""
+        return self.prepare * -(-size // self.decoders)
+
+    @cached_property
+    def preferred(self) -> tuple[int, ...]:
+        """All sizes, the one with the most frames a second first."""
+
+        def rank(size: int) -> tuple[int, int]:
+            rate = size / max(1, self.typical[size])
+            return -round(math.log(rate) / math.log(_WORTH_WAITING)), size
+
+        return tuple(sorted(range(1, self.max_batch + 1), key=rank))
+
+    @cached_property
+    def backlog(self) -> tuple[int, ...]:
+        """The least time for serving so many frames, from 0 on."""
+        least = [0]
+        for count in range(1, _BACKLOG + 1):
+            sizes = range(1, min(count, self.max_batch) + 1)
+            least.append(min(self.sure[size] + least[count - size] for size in sizes))
+        return tuple(least)
+
+    def serving(self, count: int) -> int:
+        """Returns the least time for serving so many frames."""
+        whole, rest = divmod(count, _BACKLOG)
+        return whole * self.backlog[-1] + self.backlog[rest]
+
+    def served(self, nanoseconds: int) -> int:
+        """Returns how many frames can be served in a time."""
+        if nanoseconds <= 0 or not self.backlog[-1]:
+            return 0 if nanoseconds < 0 else _BACKLOG
+        whole, rest = divmod(nanoseconds, self.backlog[-1])
+        return whole * _BACKLOG + bisect_right(self.backlog, rest) - 1
+
+
+class EngineState(NamedTuple):
+    """How the engine is.
+
+    Attributes:
+        idle: whether it has no batch.
+        free: when it will probably have done what it has, monotonic nanoseconds.
+        surely_free: by when it will surely have.
+    """
+
+    idle: bool
+    free: int
+    surely_free: int
+
+
+class Plan(NamedTuple):
+    """What to do with the waiting frames.
+
+    Attributes:
+        size: frames of the next batch; 0 for no batch yet.
+        hopeless_before: frames whose deadline is earlier are given up.
+        surplus: how many more of the oldest are given up.
+        again: when to look again if nothing changes before, monotonic nanoseconds; None where nothing needs it.
+    """
+
+    size: int
+    hopeless_before: int = 0
+    surplus: int = 0
+    again: int | None = None
+
+
+def plan_batch(
+    now: int, deadlines: Sequence[int], newest: tuple[int, int] | None, engine: EngineState, costs: Costs
+) -> Plan:
+    """Decides what to do with the waiting frames.
+
+    No batch is closed long before the engine can take it: until then newer frames may come. Where all frames can be
+    answered in time, the oldest come first, in the size with the most frames a second that lets all of them. Where not
+    all can, the line is overloaded: the size with the most frames a second that fits is chosen, and of the others only
+    those are kept that can still be answered.
+
+    Args:
+        now: monotonic nanoseconds.
+        deadlines: of the waiting frames, ascending, monotonic nanoseconds; empty where none waits.
+        newest: of the newest of them, when it was captured and its deadline; None where frames have no deadlines.
+        engine: how the engine is.
+        costs: what batches cost.
+    """
+    count = len(deadlines)
+    if not count:
+        return Plan(0)
+    hopeless = max(now + costs.preparing(1), engine.free) + costs.typical[1] + costs.tail
+    first = next((place for place, deadline in enumerate(deadlines) if deadline >= hopeless), count)
+    if first == count:
+        return _try_anyway(now, newest, engine, costs, hopeless)
+    waiting = deadlines[first:] if first else deadlines
+    size = _largest_wanted(costs, len(waiting))
+    opens = engine.free - _lead(size, costs)
+    if not engine.idle and now < opens:
+        return Plan(0, hopeless, 0, opens)
+    start = max(now, engine.surely_free)
+
+    def finished(size: int) -> int:
+        return max(now + costs.preparing(size), start) + costs.sure[size] + costs.tail
+
+    for size in costs.preferred:
+        if size <= len(waiting) and _all_fit(waiting, size, finished(size), costs):
+            return Plan(size, hopeless)
+    for size in costs.preferred:
+        if size <= len(waiting) and waiting[-size] >= finished(size):
+            return _overloaded(waiting, size, finished(size), costs)
+    if engine.idle:
+        # The newest will rather be in time than not.
+        return Plan(1, waiting[-1])
+    return Plan(0, hopeless)
+
+
+def _try_anyway(now: int, newest: tuple[int, int] | None, engine: EngineState, costs: Costs, hopeless: int) -> Plan:
+    """Tries a fresh frame where even a batch of one seems to take longer than the takt: it may have become faster."""
+    if newest is None:
+        return Plan(0, hopeless)
+    captured, deadline = newest
+    takt = deadline - captured
+    never = takt < costs.typical[1] + costs.tail
+    if never and engine.idle and now - captured <= _FRESH_SHARE * takt:
+        return Plan(1, deadline)
+    return Plan(0, hopeless)
+
+
+def _largest_wanted(costs: Costs, count: int) -> int:
+    return next(size for size in costs.preferred if size <= count)
+
+
+def _lead(size: int, costs: Costs) -> int:
+    """How long before the engine is free a batch is closed."""
+    return costs.preparing(size) + max(_LEAST_LEAD_NS, int(_LEAD_SHARE * costs.typical[size]))
+
+
+def _all_fit(waiting: Sequence[int], size: int, finished: int, costs: Costs) -> bool:
+    """Tells whether all can be answered in time when the oldest go first, in a batch of this size."""
+    if waiting[0] < finished:
+        return False
+    return all(waiting[place] >= finished + costs.serving(place - size + 1) for place in range(size, len(waiting)))
+
+
+def _overloaded(waiting: Sequence[int], size: int, finished: int, costs: Costs) -> Plan:
+    """Keeps the frames that a batch of this size and those after it can answer."""
+    kept = [deadline for deadline in waiting if deadline >= finished]
+    surplus = 0
+    for place in range(size, len(kept)):
+        surplus = max(surplus, place - size + 1 - costs.served(kept[place] - finished))
+    return Plan(size, finished, min(surplus, len(kept) - size))

@@ -1,0 +1,76 @@
+"""What batches cost is learnt: while warming, and while the line runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.line.service_time import ServiceTime
+
+
+def serve(times: ServiceTime, size: int, taken: int, start: int) -> int:
+    """Notes one batch and returns when it was done."""
+    times.sent(0, size, start)
+    times.done(0, start + taken)
+    return start + taken
+
+
+def test_costs_are_a_median_and_a_high_quantile_of_what_was_seen() -> None:
+    times, now = ServiceTime(8), 0
+    assert times.costs().typical == (0,) * 9
+    for number in range(1, 101):
+        now = serve(times, 4, number * 1000, now)
+    # The last 32 are remembered: 69,000 to 100,000.
+    costs = times.costs()
+    assert costs.typical[4] == pytest.approx(85_000, rel=0.03)
+    assert costs.sure[4] == pytest.approx(99_000, rel=0.03)
+    # A smaller size may cost as much; a larger one is worth a try.
+    assert costs.typical[2] == costs.typical[4]
+    assert 1.5 * costs.typical[4] < costs.typical[8] < 2 * costs.typical[4]
+
+
+def test_what_was_measured_while_warming_stands_until_more_is_known_and_moves_with_the_machine() -> None:
+    times, now = ServiceTime(8, {1: 100, 2: 150, 4: 250, 8: 450}), 0
+    assert times.costs().typical == (0, 100, 150, 200, 250, 300, 350, 400, 450)
+    assert times.costs().sure[8] > 450
+    # The machine becomes half as fast, and only batches of one are made.
+    for _ in range(40):
+        now = serve(times, 1, 200, now)
+    assert times.costs().typical == (0, 200, 300, 400, 500, 600, 700, 800, 900)
+
+
+def test_a_size_that_was_slow_once_is_not_avoided_for_ever() -> None:
+    times, now = ServiceTime(2, {1: 100, 2: 150}), 0
+    for _ in range(16):
+        now = serve(times, 2, 900, now)
+    assert times.costs().typical[2] == 900
+    for _ in range(1100):
+        now = serve(times, 1, 100, now)
+    assert times.costs().typical[2] == 150
+
+
+def test_a_batch_that_waited_for_another_is_not_charged_for_it_and_a_failed_one_says_nothing() -> None:
+    times = ServiceTime(4)
+    times.sent(0, 4, 1000)
+    times.sent(1, 4, 1010)
+    times.done(0, 1100)
+    times.done(1, 1200)
+    assert times.costs().sure[4] == 100
+    times.sent(0, 4, 2000)
+    times.done(0, 2001, failed=True)
+    assert times.costs().typical[4] == 100
+    assert times.idle
+
+
+def test_the_engine_is_free_when_it_has_done_what_it_has() -> None:
+    times = ServiceTime(2, {1: 100, 2: 150})
+    assert times.free_at(5) == 5
+    times.sent(0, 2, 1000)
+    times.sent(1, 1, 1020)
+    assert times.free_at(1030) == 1250
+    assert times.free_at(1030, sure=True) > 1250
+    # The first is overdue: it will be done at any moment, and the second takes its time after it.
+    assert times.free_at(1400) == 1500
+    times.done(0, 1410)
+    assert times.free_at(1410) == 1510
+    times.done(1, 1510)
+    assert times.free_at(1510) == 1510
