@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.report.figures import FIGURES
 from bench.report.histogram import QUANTILES
 from bench.report.results import Results, Run
 from engines.errors import TaktlineError, missing_package
@@ -37,7 +38,6 @@ def write_report(path: Path, results: Results) -> None:
         from calibration.plot import svg
     except ImportError as error:
         raise TaktlineError(missing_package(error.name or "matplotlib", "bench")) from error
-    from taktline.cli.bench_tables import FIGURES
 
     plots = {}
     timed = [run for run in results.runs if run.latency_ms and run.windows]

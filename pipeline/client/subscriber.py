@@ -31,7 +31,7 @@ class VerdictSubscriber(Closing):
         import json
         from pathlib import Path
 
-        from pipeline.client.subscriber import VerdictSubscriber
+        from taktline import VerdictSubscriber
 
         stored = Path("position.json")
         since = json.loads(stored.read_text()) if stored.exists() else None
