@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.client.feed_sender import FeedSender
     from pipeline.client.subscriber import VerdictSubscriber
     from pipeline.line.line import Line
+    from pipeline.protocol.gap import Gap
     from pipeline.protocol.verdict import Heatmap, Latency, Region, Verdict, VersionError, WireError
     from pipeline.security.curve import ClientKeys
 
@@ -40,6 +41,7 @@ __all__ = [
     "EngineError",
     "EngineUnavailable",
     "FeedSender",
+    "Gap",
     "Heatmap",
     "Latency",
     "Line",
@@ -64,6 +66,7 @@ _NAMES_OF = {
     "pipeline.client.feed_sender": "FeedSender",
     "pipeline.client.subscriber": "VerdictSubscriber",
     "pipeline.line.line": "Line",
+    "pipeline.protocol.gap": "Gap",
     "pipeline.protocol.verdict": "Heatmap Latency Region Verdict VersionError WireError",
     "pipeline.security.curve": "ClientKeys",
 }

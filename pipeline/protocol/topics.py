@@ -8,4 +8,6 @@ from pydantic import Field
 
 TOPIC = "verdict."
 
+EpochId = Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")]
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
