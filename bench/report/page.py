@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.report.figures import FIGURES
 from bench.report.histogram import QUANTILES
 from bench.report.results import Results, Run
 from engines.extras import require
@@ -32,7 +33,6 @@ def write_report(path: Path, results: Results) -> None:
         TaktlineError: a package that draws it is not installed.
     """
     jinja2, svg = require("jinja2", "bench"), require("calibration.plot", "bench").svg
-    from taktline.cli.bench_tables import FIGURES
 
     plots = {}
     timed = [run for run in results.runs if run.latency_ms and run.windows]

@@ -1,4 +1,4 @@
-"""How far a subscriber is with one camera."""
+"""How far a subscriber has got with one camera."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Range:
 
 
 @dataclass
-class Way:
-    """How far one camera is.
+class Cursor:
+    """How far a subscriber has got with one camera.
 
     Attributes:
-        epoch: where it is; None where only a sequence is known, of whatever epoch is the newest.
+        epoch: the current epoch; None where only a sequence is known, of whatever epoch is the newest.
         next: the sequence that is due.
-        earlier: what would be due in epochs before.
+        heard: when the camera's last verdict arrived.
+        earlier: the sequence that would be due in each earlier epoch.
         plan: what to ask for, in this order, before anything else is handed over.
-        held: verdicts that came meanwhile, with the number of the survey that was asked for last.
+        held: verdicts that arrived meanwhile, each with the number of the latest survey at that time.
         unclear: whether a survey must say what comes next.
-        settled: the number of the survey that was used last.
-        heard: when its last verdict came.
+        settled: the number of the last survey that was used.
     """
 
     epoch: str | None
@@ -49,11 +49,11 @@ class Way:
         return bool(self.plan or self.held or self.unclear)
 
     def due(self, epoch: str) -> int | None:
-        """The sequence that is due in an epoch; None where nothing of it was seen."""
+        """Returns the sequence that is due in an epoch; None where nothing of it was seen."""
         return self.next if epoch == self.epoch else self.earlier.get(epoch)
 
     def move(self, epoch: str, due: int) -> None:
-        """Goes on to a sequence, of the same epoch or of another one."""
+        """Moves to a sequence, of the same epoch or of another one."""
         if self.epoch not in (None, "", epoch):
             assert self.epoch is not None
             self.earlier[self.epoch] = self.next

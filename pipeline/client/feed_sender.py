@@ -12,6 +12,7 @@ import zmq
 from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
 from pipeline.protocol.feed import FEED_HIGH_WATER_MARK, FEED_VERSION
+from pipeline.protocol.topics import safe_text
 
 
 class FeedSender(Closing):
@@ -53,7 +54,7 @@ class FeedSender(Closing):
         Raises:
             TaktlineError: the line takes none for so long.
         """
-        header: dict[str, Any] = {"v": FEED_VERSION, "part": part, "captured": captured}
+        header: dict[str, Any] = {"v": FEED_VERSION, "part": part and safe_text(part), "captured": captured}
         if isinstance(picture, bytes):
             body = memoryview(picture)
         else:

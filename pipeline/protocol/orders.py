@@ -15,6 +15,8 @@ from engines.validation import explain
 
 CONTROL_VERSION = 1
 MOST_ORDER_BYTES = 64 << 10
+# Far beyond any score: what lies further out is a slip of the keyboard.
+MOST_SIGMA = 1000.0
 
 
 class Order(BaseModel):
@@ -24,7 +26,7 @@ class Order(BaseModel):
         v: version of the order.
         do: what to do.
         bundle: for `deploy`: the folder of the new bundle.
-        threshold: for `threshold`: in sigma.
+        threshold: for `threshold`: in sigma, from -1000 to 1000.
         camera: for `trigger`: the camera that is to take a picture.
         part: for `trigger`: id of the part, which its verdict will carry.
     """
@@ -34,7 +36,7 @@ class Order(BaseModel):
     v: Literal[1] = 1
     do: Literal["deploy", "threshold", "pause", "resume", "status", "trigger"]
     bundle: str | None = None
-    threshold: float | None = Field(default=None, allow_inf_nan=False)
+    threshold: float | None = Field(default=None, ge=-MOST_SIGMA, le=MOST_SIGMA, allow_inf_nan=False)
     camera: str | None = None
     part: str | None = Field(default=None, max_length=256)
 

@@ -1,4 +1,4 @@
-"""What a subscriber asks for when it missed something, and what it is answered."""
+"""What a subscriber asks for when it missed something, and what the line answers."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.validation import explain
 from pipeline.protocol.entry import Entry
-from pipeline.protocol.topics import TOPIC, Name
+from pipeline.protocol.gap import Gap, join, pack_gap, unpack_gap
+from pipeline.protocol.topics import TOPIC, EpochId, Name
 from pipeline.protocol.verdict import Heatmap, Verdict, WireError, unpack
 
-REPLAY_VERSION = 1
+REPLAY_VERSION: Literal[2] = 2
 MOST_REQUEST_BYTES = 8 << 10
 PAGE = 200
 
 _Count = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
-_Epoch = Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")]
 
 Received = tuple[Verdict, Heatmap | None]
 
 
 class ReplayRequest(BaseModel):
-    """A question to a line: `series`, what there is of some cameras; or `read`, a part of it.
+    """A request to a line's replay: `series`, what it holds of some cameras; or `read`, a part of it.
 
     Attributes:
-        v: version of the question.
+        v: version of the request.
         id: comes back with the answer.
-        do: what is asked.
-        cameras: for `series`: of these; of all when empty.
-        camera: for `read`: its name.
+        do: what is asked for.
+        cameras: for `series`: of these cameras; of all when empty.
+        camera: for `read`: the camera's name.
         epoch: for `read`: see `Verdict.epoch`.
-        first: for `read`: the first sequence that is wanted; `from` on the wire.
-        last: for `read`: the last one; `to` on the wire.
+        first: for `read`: the first sequence wanted; `from` on the wire.
+        last: for `read`: the last sequence wanted; `to` on the wire.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    v: Literal[1] = 1
+    v: Literal[2] = REPLAY_VERSION
     id: _Count
     do: Literal["series", "read"]
     cameras: tuple[Name, ...] = Field(default=(), max_length=64)
     camera: Name = "-"
-    epoch: _Epoch = "0"
+    epoch: EpochId = "0"
     first: _Count = Field(default=0, alias="from")
     last: _Count = Field(default=0, alias="to")
 
     def pack(self) -> bytes:
-        """Returns it as it is sent."""
+        """Returns the request as it is sent."""
         wanted = {"cameras"} if self.do == "series" else {"camera", "epoch", "first", "last"}
         return bytes(msgpack.packb(self.model_dump(by_alias=True, include={"v", "id", "do"} | wanted)))
 
@@ -67,39 +67,47 @@ class Series:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a question.
+    """The answer to a request.
 
     Attributes:
-        id: of the question.
-        series: what there is, for each camera in the order in which it was published.
-        items: the verdicts that were asked for, as they were published.
-        more: whether there are more of them: ask again from the sequence after the last.
+        id: the request's.
+        series: what the journal holds, each camera's epochs in the order in which they were published.
+        items: the verdicts that were asked for, as they were published, and the gaps between them.
+        unreadable: how many items were left out because they are neither a verdict nor a gap.
+        more: whether there is more: ask again from the sequence after the last item.
         retry_s: the line has no time now; ask again after so many seconds.
     """
 
     id: int
     series: tuple[Series, ...] = ()
-    items: tuple[Received, ...] = ()
+    items: tuple[Received | Gap, ...] = ()
+    unreadable: int = 0
     more: bool = False
     retry_s: float | None = None
 
 
 def unpack_request(message: bytes) -> ReplayRequest:
-    """Reads a question.
+    """Reads a request.
 
     Raises:
-        WireError: it is none.
+        WireError: the replay cannot answer it; refuse it with the id that `request_id` finds.
     """
     try:
-        values = msgpack.unpackb(
-            message, strict_map_key=True, max_map_len=16, max_str_len=256, max_array_len=64, max_bin_len=0,
-            max_ext_len=0,
-        )  # fmt: skip
-        return ReplayRequest.model_validate(values)
+        return ReplayRequest.model_validate(_values(message))
     except ValidationError as error:
-        raise WireError(f"this is no question to a replay ({explain(error)})") from error
+        raise WireError(f"the replay cannot answer this ({explain(error)})") from error
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        raise WireError(f"this is no question to a replay ({error})") from error
+        raise WireError(f"the replay cannot answer this ({error})") from error
+
+
+def request_id(message: bytes) -> int:
+    """Returns the id of a request, even of one that cannot be answered; 0 where it has none."""
+    try:
+        values = _values(message)
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
+        return 0
+    number = values.get("id") if isinstance(values, dict) else None
+    return number if type(number) is int and 0 <= number < 2**63 else 0
 
 
 def pack_series(request: ReplayRequest, series: Sequence[Series]) -> list[bytes]:
@@ -108,16 +116,34 @@ def pack_series(request: ReplayRequest, series: Sequence[Series]) -> list[bytes]
     return [_header(request.id, series=held)]
 
 
-def pack_page(request: ReplayRequest, entries: Sequence[Entry], more: bool) -> list[bytes]:
-    """Returns the answer to `read` as message parts: the header, then body and heatmap (or nothing) of each verdict."""
-    parts = [_header(request.id, count=len(entries), more=more)]
-    for entry in entries:
-        parts += [entry.body, entry.heatmap or b""]
+def pack_page(request: ReplayRequest, items: Sequence[Entry | Gap], more: bool) -> list[bytes]:
+    """Returns the answer to `read` as message parts: a header, then two parts for each item.
+
+    The two parts are the body and the heatmap (empty where there is none) of a verdict, or a gap and an empty part.
+    Gaps that follow each other for the same reason become one.
+    """
+    joined: list[Entry | Gap] = []
+    for item in items:
+        before = joined[-1] if joined else None
+        both = join(before, item) if isinstance(before, Gap) and isinstance(item, Gap) else None
+        if both is not None:
+            joined[-1] = both
+        else:
+            joined.append(item)
+    parts = [_header(request.id, count=len(joined), more=more)]
+    for item in joined:
+        parts += [pack_gap(item), b""] if isinstance(item, Gap) else [item.body, item.heatmap or b""]
     return parts
 
 
 def pack_refusal(number: int, why: str, retry_s: float | None = None) -> list[bytes]:
-    """Returns as message parts that a question is not answered."""
+    """Returns the refusal of a request as message parts.
+
+    Args:
+        number: the request's id, as `request_id` finds it.
+        why: one sentence.
+        retry_s: the seconds after which asking again may help; None where it will not.
+    """
     return [msgpack.packb({"v": REPLAY_VERSION, "id": number, "ok": False, "error": why, "retry_s": retry_s})]
 
 
@@ -125,27 +151,44 @@ def unpack_answer(parts: Sequence[bytes]) -> Answer:
     """Reads an answer.
 
     Raises:
-        WireError: it is none, or the line refused the question.
+        WireError: this is not an answer, or the line refused the request.
     """
     try:
         header = msgpack.unpackb(parts[0], strict_map_key=True, max_map_len=16, max_array_len=8192, max_str_len=1024)
         if header["v"] != REPLAY_VERSION:
-            raise WireError(f"the replay speaks version {header['v']!r} and this Taktline version {REPLAY_VERSION}")
+            raise WireError(
+                f"the replay speaks version {header['v']!r} and this Taktline version {REPLAY_VERSION}; use the same "
+                "version on both sides"
+            )
         if not header["ok"]:
             if header["retry_s"] is None:
                 raise WireError(f"the replay refused: {header['error']}")
             return Answer(int(header["id"]), retry_s=float(header["retry_s"]))
         series = tuple(Series(str(c), str(e), int(first), int(last)) for c, e, first, last in header.get("series", ()))
-        items = tuple(_item(parts[index : index + 2]) for index in range(1, len(parts), 2))
-        return Answer(int(header["id"]), series, items, bool(header.get("more", False)))
-    except (KeyError, IndexError, TypeError, ValueError, msgpack.UnpackException) as error:
+        found = [_item(parts[index : index + 2]) for index in range(1, len(parts), 2)]
+        items = tuple(item for item in found if item is not None)
+        return Answer(int(header["id"]), series, items, len(found) - len(items), bool(header.get("more", False)))
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, msgpack.UnpackException) as error:
         raise WireError(f"this is no answer of a replay ({error}); is this the address of [publish] replay?") from error
+
+
+def _values(message: bytes) -> Any:
+    return msgpack.unpackb(
+        message, strict_map_key=True, max_map_len=16, max_str_len=256, max_array_len=64, max_bin_len=0, max_ext_len=0
+    )
 
 
 def _header(number: int, **values: Any) -> bytes:
     return bytes(msgpack.packb({"v": REPLAY_VERSION, "id": number, "ok": True, **values}))
 
 
-def _item(parts: Sequence[bytes]) -> Received:
+def _item(parts: Sequence[bytes]) -> Received | Gap | None:
     body, heatmap = parts
-    return unpack([TOPIC.encode(), body, heatmap] if heatmap else [TOPIC.encode(), body])
+    try:
+        return unpack([TOPIC.encode(), body, heatmap] if heatmap else [TOPIC.encode(), body])
+    except WireError:
+        # Gaps are few: reading them second costs verdicts nothing.
+        try:
+            return unpack_gap(body)
+        except WireError:
+            return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from engines.errors import TaktlineError
 from engines.validation import explain
-from pipeline.protocol.topics import TOPIC
+from pipeline.protocol.topics import MOST_TEXT_BYTES, TOPIC, safe_text
 
 WIRE_VERSION = 2
 
@@ -26,7 +27,7 @@ Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Sigma = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(strict=True, max_length=64)]
-Part = Annotated[str, Field(strict=True, max_length=4096)]
+Part = Annotated[str, Field(strict=True, max_length=MOST_TEXT_BYTES)]
 _CHECKED = ConfigDict(extra="forbid")
 
 
@@ -194,8 +195,22 @@ _VERDICT, _SCALE = TypeAdapter(Verdict), TypeAdapter(dict[str, HeatmapScale])
 
 
 def pack(verdict: Verdict, heatmap: Heatmap | None) -> list[bytes]:
-    """Returns a verdict as ZeroMQ message parts: topic, body and, if there is one, the heatmap's bytes."""
+    """Returns a verdict as ZeroMQ message parts: topic, body and, if there is one, the heatmap's bytes.
+
+    Raises:
+        WireError: a score, a threshold or the heatmap's scale is not a finite number.
+    """
+    numbers = [verdict.score or 0.0, verdict.threshold, *(region.peak for region in verdict.regions)]
+    if heatmap is not None:
+        numbers += (heatmap.low, heatmap.high)
+    if not all(map(math.isfinite, numbers)):
+        raise WireError(
+            f"camera {verdict.camera}, frame {verdict.sequence}: a score, the threshold or the heatmap's scale is not "
+            "a finite number; calibrate the bundle anew"
+        )
     body = verdict.to_json()
+    if verdict.part is not None:
+        body["part"] = safe_text(verdict.part)
     if heatmap is not None:
         height, width = heatmap.grid.shape
         body["heatmap"] = {"h": height, "w": width, "low": heatmap.low, "high": heatmap.high}
@@ -219,7 +234,7 @@ def unpack(parts: list[bytes]) -> tuple[Verdict, Heatmap | None]:
             strict_map_key=True,
             max_map_len=64,
             max_array_len=4096,
-            max_str_len=4096,
+            max_str_len=MOST_TEXT_BYTES,
             max_bin_len=0,
             max_ext_len=0,
         )

@@ -23,7 +23,7 @@ with atheris.instrument_imports(include=["msgpack", "pipeline"]):
     import msgpack
 
     from engines.errors import TaktlineError
-    from pipeline.protocol import orders, replay, verdict
+    from pipeline.protocol import gap, orders, replay, verdict
 from tests.pipeline.parts import decide
 
 # msgpack never uses this byte, so that it can stand between the parts of a message.
@@ -40,6 +40,7 @@ def read(data: bytes) -> None:
         elif which < b"\x80":
             replay.unpack_answer(parts)
         elif which < b"\xc0":
+            assert replay.request_id(parts[0]) >= 0
             replay.unpack_request(parts[0])
         else:
             orders.read_order(parts[0])
@@ -56,6 +57,7 @@ def write_seeds(folder: Path) -> None:
     seeds = (
         b"\x00" + _BETWEEN.join(message),
         b"\x40" + _BETWEEN.join([*replay.pack_series(request, []), *message[1:]]),
+        b"\x40" + _BETWEEN.join(replay.pack_page(request, [gap.Gap("a", "0", 3, 9, "damaged")], more=True)),
         b"\x40" + _BETWEEN.join(replay.pack_refusal(1, "later", 0.1)),
         b"\x80" + request.pack(),
         b"\xc0" + msgpack.packb(order.model_dump()),

@@ -24,7 +24,7 @@ import zmq
 
 from engines.errors import ConfigError
 from pipeline.client.async_subscriber import AsyncVerdictSubscriber
-from pipeline.client.catch_up import Position
+from pipeline.client.position import Position
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.protocol.verdict import Verdict
 from tests.conftest import ROOT
@@ -155,13 +155,13 @@ def ask(address: str, *parts: bytes) -> list[Any]:
 
 
 def test_nonsense_is_refused_and_verdicts_go_on(publish: dict[str, Any], tmp_path: Path) -> None:
-    good = {"v": 1, "id": 5, "do": "read", "camera": "a", "epoch": "ab", "from": 0, "to": 10}
+    good = {"v": 2, "id": 5, "do": "read", "camera": "a", "epoch": "ab", "from": 0, "to": 10}
     nonsense = [
         b"", b"\xc1", b"\x91" * 5000, os.urandom(3000), msgpack.packb([1]), msgpack.packb({}), msgpack.packb({1: 2}),
-        msgpack.packb(good | {"from": -1}), msgpack.packb(good | {"to": "x"}), msgpack.packb(good | {"v": 2}),
+        msgpack.packb(good | {"from": -1}), msgpack.packb(good | {"to": "x"}), msgpack.packb(good | {"v": 1}),
         msgpack.packb(good | {"camera": "../a"}), msgpack.packb(good | {"epoch": "' OR 1"}),
         msgpack.packb(good | {"id": 2**64 - 1}), msgpack.packb(good | {"more": 1}), msgpack.packb(good | {"id": True}),
-        msgpack.packb({"v": 1, "id": 5, "do": "series", "cameras": ["a"] * 65}),
+        msgpack.packb({"v": 2, "id": 5, "do": "series", "cameras": ["a"] * 65}),
     ]  # fmt: skip
     with Running(publish, {"path": tmp_path / "line.journal"}) as running:
         running.publish(5)
@@ -170,7 +170,7 @@ def test_nonsense_is_refused_and_verdicts_go_on(publish: dict[str, Any], tmp_pat
             assert header["ok"] is False and header["error"] and not rest
         assert ask(publish["replay"], *[b"x"] * 1000)[0]["ok"] is False
         header, *rest = ask(publish["replay"], msgpack.packb(good))
-        assert header == {"v": 1, "id": 5, "ok": True, "count": 0, "more": False} and not rest
+        assert header == {"v": 2, "id": 5, "ok": True, "count": 0, "more": False} and not rest
         # What is longer than any question ends the connection, not the line.
         context = zmq.Context()
         client = context.socket(zmq.DEALER)
@@ -181,7 +181,7 @@ def test_nonsense_is_refused_and_verdicts_go_on(publish: dict[str, Any], tmp_pat
         client.close()
         context.term()
         assert running.publish(5)[-1].journaled
-        assert ask(publish["replay"], msgpack.packb({"v": 1, "id": 6, "do": "series"}))[0]["series"] == [
+        assert ask(publish["replay"], msgpack.packb({"v": 2, "id": 6, "do": "series"}))[0]["series"] == [
             ["a", running.status()["epoch"], 0, 9]
         ]
 
@@ -189,7 +189,7 @@ def test_nonsense_is_refused_and_verdicts_go_on(publish: dict[str, Any], tmp_pat
 def test_pages_are_bounded_and_questions_limited(publish: dict[str, Any], tmp_path: Path) -> None:
     with Running(publish, {"path": tmp_path / "line.journal"}) as running:
         epoch = running.publish(500)[0].epoch
-        question = {"v": 1, "id": 1, "do": "read", "camera": "a", "epoch": epoch, "from": 0, "to": 2**62}
+        question = {"v": 2, "id": 1, "do": "read", "camera": "a", "epoch": epoch, "from": 0, "to": 2**62}
         header, *rest = ask(publish["replay"], msgpack.packb(question))
         assert (header["count"], header["more"], len(rest)) == (200, True, 400)
         assert [msgpack.unpackb(body)["sequence"] for body in rest[::2]] == list(range(200))

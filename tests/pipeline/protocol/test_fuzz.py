@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from engines.errors import TaktlineError
 from pipeline.client.orders import tell_line
 from pipeline.client.subscriber import VerdictSubscriber
+from pipeline.protocol.gap import Gap, pack_gap, unpack_gap
 from pipeline.protocol.orders import Order, read_order
-from pipeline.protocol.replay import ReplayRequest, unpack_answer, unpack_request
+from pipeline.protocol.replay import ReplayRequest, request_id, unpack_answer, unpack_request
 from pipeline.protocol.verdict import WireError, pack, unpack
 from pipeline.publish.control import ControlServer
 from pipeline.publish.publisher import PublisherSocket
@@ -42,7 +43,8 @@ _GROWTH = 64 << 20
 _DECIDED = decide("a", 0, "ng")
 _VERDICT = pack(_DECIDED.verdict, _DECIDED.heatmap)
 _QUESTION = ReplayRequest.model_validate({"id": 1, "do": "read", "camera": "a", "epoch": "0", "to": 9}).pack()
-_ANSWER = msgpack.packb({"v": 1, "id": 1, "ok": True, "count": 1, "more": False})
+_ANSWER = msgpack.packb({"v": 2, "id": 1, "ok": True, "count": 1, "more": False})
+_GAP = pack_gap(Gap("a", "0", 3, 9, "damaged"))
 _ORDER = msgpack.packb(Order(do="status").model_dump())
 
 values = st.recursive(
@@ -168,11 +170,17 @@ def test_a_reader_of_verdicts_raises_one_error_only(parts: list[bytes]) -> None:
 
 
 @bounded
-@given(st.lists(messages(_ANSWER) | messages(_VERDICT[1]), max_size=5), messages(_QUESTION), messages(_ORDER))
+@given(
+    st.lists(messages(_ANSWER) | messages(_VERDICT[1]) | messages(_GAP), max_size=5),
+    messages(_QUESTION),
+    messages(_ORDER),
+)
 def test_other_readers_do_too(answer: list[bytes], question: bytes, order: bytes) -> None:
     readers: list[Callable[[], Any]] = [
         lambda: unpack_answer(answer),
         lambda: unpack_request(question),
+        lambda: request_id(question),
+        lambda: unpack_gap(answer[0] if answer else b""),
         lambda: read_order(order),
     ]
     for read in readers:

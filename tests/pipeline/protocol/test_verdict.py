@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import os
+from typing import Any
+
 import msgpack
 import numpy as np
 import pytest
 
+from engines.errors import TaktlineError
 from pipeline.line.judge import find_regions
+from pipeline.protocol.orders import read_order
+from pipeline.protocol.topics import safe_text
 from pipeline.protocol.verdict import Heatmap, Latency, Region, Verdict, WireError, pack, unpack
 from taktline.cli.summary import RunSummary, auroc
 
@@ -55,6 +63,49 @@ def test_the_body_has_the_contracts_fields() -> None:
 def test_what_is_no_verdict_is_refused(parts: list[bytes]) -> None:
     with pytest.raises(WireError):
         unpack(parts)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("field", ["score", "threshold", "peak", "low", "high"])
+def test_what_is_no_finite_number_is_never_sent(field: str, number: float) -> None:
+    heatmap, verdict = Heatmap(np.zeros((2, 2), np.uint8), 0.0, 12.0), VERDICT
+    change: dict[str, Any] = {field: number}
+    if field == "peak":
+        verdict = dataclasses.replace(VERDICT, regions=(*VERDICT.regions, Region(1, 2, 3, 4, number)))
+    elif field in ("low", "high"):
+        heatmap = dataclasses.replace(heatmap, **change)
+    else:
+        verdict = dataclasses.replace(VERDICT, **change)
+    with pytest.raises(WireError, match=r"frame 7: .*not a finite number"):
+        pack(verdict, heatmap)
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("A/17", "A/17"),
+        ("Stück-ß-部品-🔩", "Stück-ß-部品-🔩"),
+        # As `os.listdir` returns a name that is latin-1 on the disk.
+        (os.fsdecode(b"caf\xe9.png"), r"caf\xe9.png"),
+        (os.fsdecode(b"\xff\xfe"), r"\xff\xfe"),
+        ("half a pair: \ud83d", r"half a pair: \xed\xa0\xbd"),
+        ("x" * 5000, "x" * 4096),
+        ("ß" * 5000, "ß" * 2048),
+        ("x" + "部" * 5000, "x" + "部" * 1365),
+    ],
+)
+def test_any_text_can_be_sent(text: str, safe: str) -> None:
+    assert safe_text(text) == safe
+    found, _ = unpack(pack(dataclasses.replace(VERDICT, part=text), None))
+    assert found.part == safe
+
+
+@pytest.mark.parametrize("threshold", [1.9e18, -1000.1, math.nan, math.inf, "x"])
+def test_a_threshold_that_nobody_means_is_refused(threshold: Any) -> None:
+    for taken in (-1000, 0, 2.5, 1000):
+        assert read_order(msgpack.packb({"do": "threshold", "threshold": taken})).threshold == taken
+    with pytest.raises(TaktlineError, match="threshold"):
+        read_order(msgpack.packb({"do": "threshold", "threshold": threshold}))
 
 
 def test_the_heatmap_scale_is_fixed() -> None:

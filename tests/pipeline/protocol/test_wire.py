@@ -17,6 +17,7 @@ import zmq
 
 from pipeline.bridges.bridge import verdict_json
 from pipeline.line.line import Line
+from pipeline.protocol.gap import Gap, pack_gap
 from pipeline.protocol.replay import ReplayRequest, unpack_request
 from pipeline.protocol.schema import SCHEMA_FILE, verdict_schema
 from pipeline.protocol.verdict import VersionError, WireError, pack, unpack
@@ -54,7 +55,8 @@ def test_the_document_names_every_key() -> None:
     for name, part in verdict_schema()["$defs"].items():
         assert all(f"`{key}`" in WIRE for key in part["properties"]), name
     wanted = {field.alias or name for name, field in ReplayRequest.model_fields.items()}
-    assert set(table("A question is one part")) == wanted
+    assert set(table("A request is one part")) == wanted
+    assert set(table("A gap stands for")) == set(msgpack.unpackb(pack_gap(Gap("a", "0", 0, 0, "gone"))))
 
 
 def test_the_documents_bytes_are_a_verdict() -> None:
@@ -67,7 +69,7 @@ def test_the_documents_bytes_are_a_verdict() -> None:
     assert pack(verdict, heatmap) == [b"verdict.top", body, b"\x00\x80\xff\x40"]
 
 
-def test_the_documents_question_is_one() -> None:
+def test_the_documents_request_is_one() -> None:
     request = unpack_request(bytes.fromhex(block("hex-request")))
     assert request == ReplayRequest.model_validate(
         {"id": 42, "do": "read", "camera": "top", "epoch": "5f0c", "from": 8, "to": 10}

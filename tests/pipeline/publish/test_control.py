@@ -106,7 +106,7 @@ def test_threshold_and_pause(bundle_path: Path, drawn: Path, taktline: RunTaktli
         running.more(1)
         assert taktline("tell", running.address, "threshold", "--", -100).returncode == 0
         assert {verdict.verdict for verdict in running.more()} == {"ng"}
-        assert tell_line(running.address, Order(do="threshold", threshold=1e6))["status"]["threshold"] == 1e6
+        assert tell_line(running.address, Order(do="threshold", threshold=1000))["status"]["threshold"] == 1000
         assert {verdict.verdict for verdict in running.more()} == {"ok"}
         assert tell_line(running.address, Order(do="pause"))["status"]["why_not"] == ["the line is paused"]
         running.dropped()
