@@ -11,6 +11,7 @@ from pipeline.flow.stage import Stage
 from pipeline.line.inference import ScoredBatch
 from pipeline.line.ledger import Ledger
 from pipeline.line.service_time import Pace
+from pipeline.publish.metrics import LineMetrics
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +21,9 @@ class Decision(Stage):
 
     restarts = 3
 
-    def __init__(self, inbox: Channel[ScoredBatch], ledger: Ledger, pace: Pace) -> None:
+    def __init__(self, inbox: Channel[ScoredBatch], ledger: Ledger, pace: Pace, metrics: LineMetrics) -> None:
         super().__init__("decision")
-        self._inbox, self._ledger, self._pace = inbox, ledger, pace
+        self._inbox, self._ledger, self._pace, self._metrics = inbox, ledger, pace, metrics
 
     def work(self) -> None:
         """Judges batches until there are no more."""
@@ -42,6 +43,7 @@ class Decision(Stage):
         except EngineError as error:
             log.error("a batch of %d frames was not inspected: %s", len(frames), error)
             return
+        self._metrics.scored(len(frames), int(scores.twice.sum()))
         for row, frame in enumerate(frames):
             if not frame.answered:
                 self._ledger.answer(scored.judge.inspected(frame, scores, row))

@@ -84,6 +84,11 @@ class Intake:
         return any(self._queues.values())
 
     @property
+    def depth(self) -> int:
+        """How many frames wait."""
+        return sum(map(len, self._queues.values()))
+
+    @property
     def ended(self) -> bool:
         """Whether nothing more will come out."""
         return self._aborted or (not self._open and not self.waiting)

@@ -71,7 +71,7 @@ class Running:
         assert self.line.wait(30)
         self._reader.join()
         assert [verdict.sequence for verdict in self.verdicts] == list(range(len(self.verdicts)))
-        assert len(self.verdicts) == self.line._tally.of("a")["frames"]
+        assert len(self.verdicts) == self.line.metrics.status()["a"]["frames"]
 
 
 def test_a_bundle_is_swapped_between_two_batches_and_a_bad_one_changes_nothing(

@@ -30,7 +30,7 @@ def test_a_line_says_when_it_is_ready_and_what_it_did(
     drawn: Path, bundle_path: Path, endpoint: str, tmp_path: Path, taktline: RunTaktline
 ) -> None:
     settings = config(
-        bundle_path, f"replay:{drawn}", endpoint, metrics={"bind": "127.0.0.1:0"}, publish={"verdicts": endpoint},
+        bundle_path, f"replay:{drawn}", endpoint, health={"bind": "127.0.0.1:0"}, publish={"verdicts": endpoint},
         journal={"path": tmp_path / "line.journal"},
     )  # fmt: skip
     with Line(settings, watched=True) as line:
@@ -71,7 +71,7 @@ def test_a_camera_that_is_missing_makes_the_line_not_ready(
         "model": {"bundle": str(bundle_path), "precision": "f32", "max_batch": 1},
         "camera": [{"name": "top", "source": f"{nobody}/stream"}],
         "publish": {"verdicts": "tcp://127.0.0.1:*"},
-        "metrics": {"bind": "127.0.0.1:0"},
+        "health": {"bind": "127.0.0.1:0"},
     }
     with Line(check_config(values, "test")) as line:
         line.start()
@@ -89,7 +89,7 @@ def test_a_camera_that_is_missing_makes_the_line_not_ready(
 
 def test_a_line_that_went_down_says_so(drawn: Path, bundle_path: Path, endpoint: str) -> None:
     settings = config(
-        bundle_path, f"replay:{drawn}", endpoint, metrics={"bind": "127.0.0.1:0"}, publish={"verdicts": endpoint}
+        bundle_path, f"replay:{drawn}", endpoint, health={"bind": "127.0.0.1:0"}, publish={"verdicts": endpoint}
     )
     with line_with(ZeroDivisionError, settings, stays=True) as line:
         line.start()
@@ -101,8 +101,8 @@ def test_a_line_that_went_down_says_so(drawn: Path, bundle_path: Path, endpoint:
 
 def test_an_address_that_cannot_be_bound_is_told(drawn: Path, bundle_path: Path, endpoint: str) -> None:
     taken = endpoint.removeprefix("tcp://")
-    settings = config(bundle_path, f"replay:{drawn}", endpoint, metrics={"bind": taken})
+    settings = config(bundle_path, f"replay:{drawn}", endpoint, health={"bind": taken})
     with pytest.raises(ConfigError, match="cannot be bound"):
         Line(settings)
-    with pytest.raises(ConfigError, match="metrics"):
-        config(bundle_path, f"replay:{drawn}", endpoint, metrics={"bind": "anywhere"})
+    with pytest.raises(ConfigError, match="health"):
+        config(bundle_path, f"replay:{drawn}", endpoint, health={"bind": "anywhere"})
