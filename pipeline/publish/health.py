@@ -1,4 +1,4 @@
-"""Answers over HTTP how a running line is: for a supervisor, for Prometheus, and for `taktline status`."""
+"""Reports over HTTP how a line does: to a supervisor, to Prometheus, and to `taktline status`."""
 
 from __future__ import annotations
 

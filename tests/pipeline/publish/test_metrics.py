@@ -91,9 +91,11 @@ def test_a_scrape_tells_what_the_line_did(drawn: Path, bundle_path: Path, tmp_pa
 def test_every_metric_is_documented_and_every_documented_metric_is_there(
     drawn: Path, bundle_path: Path, tmp_path: Path
 ) -> None:
-    with finished_line(drawn, bundle_path, tmp_path) as line:
-        with urlopen(f"{address(line)}/metrics", timeout=5) as answer:
-            families = [family.name for family in parse(answer.read().decode())]
+    with (
+        finished_line(drawn, bundle_path, tmp_path) as line,
+        urlopen(f"{address(line)}/metrics", timeout=5) as answer,
+    ):
+        families = [family.name for family in parse(answer.read().decode())]
     exported = {name for name in families if not name.endswith("_created")}
     text = (DOCS / "monitoring.md").read_text()
     documented = set(re.findall(r"^\| `(taktline_[a-z_]+)` \|", text, re.MULTILINE))
