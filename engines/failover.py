@@ -31,6 +31,9 @@ class FailoverEngine(Engine):
 
     Raises:
         TaktlineError: what the first opener raises.
+
+    Attributes:
+        failovers: how often an engine was opened again or replaced.
     """
 
     def __init__(self, openers: Sequence[Opener]) -> None:
@@ -39,7 +42,7 @@ class FailoverEngine(Engine):
         super().__init__(self._inner.size, self._inner.precision, self._inner.max_batch, self._inner.device)
         self.jobs = self._inner.jobs
         self._show(self._inner)
-        self._failures = 0
+        self.failovers = self._failures = 0
         self._threshold: float | None = None
         self._pause, self._not_before = _FIRST_PAUSE_S, 0.0
         self._lock = threading.Lock()
@@ -93,6 +96,7 @@ class FailoverEngine(Engine):
                 opened.close()
                 continue
             self._inner, self._failures, self._pause = opened, 0, _FIRST_PAUSE_S
+            self.failovers += 1
             self._show(opened)
             if self._threshold is not None:
                 opened.set_threshold(self._threshold)

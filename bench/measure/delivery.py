@@ -25,7 +25,7 @@ from pipeline.flow.decided import Decided
 from pipeline.flow.frame import Frame
 from pipeline.protocol.verdict import Heatmap, Latency, Region, Verdict
 from pipeline.publish.delivery import Delivery
-from pipeline.publish.health import Tally
+from pipeline.publish.metrics import LineMetrics
 
 _CAMERA = "bench"
 _QUEUE = 1024
@@ -125,7 +125,8 @@ def _delivery(folder: Path, durability: str, count: int) -> Iterator[tuple[Chann
     journal = None
     if durability != "none":
         journal = JournalSection.model_validate({"path": folder / "bench.journal", "durability": durability})
-    command = [sys.executable, "-c", f"from bench.delivery import receive_for; receive_for({address!r}, {count})"]
+    code = f"from bench.measure.delivery import receive_for; receive_for({address!r}, {count})"
+    command = [sys.executable, "-c", code]
     inbox: Channel[Decided] = Channel(_QUEUE)
     failures: list[Exception] = []
     peer = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -140,7 +141,7 @@ def _delivery(folder: Path, durability: str, count: int) -> Iterator[tuple[Chann
     try:
         with _one_core(), Delivery(PublishSection(verdicts=address), journal) as delivery:
             delivery.socket.await_subscribers(1, _TIMEOUT_S, threading.Event())
-            stages = delivery.stages(inbox, None, Tally([_CAMERA]))
+            stages = delivery.stages(inbox, None, LineMetrics([_CAMERA]))
             for stage in stages:
                 stage.start(lambda _name, error: failures.append(error))
             try:

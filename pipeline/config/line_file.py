@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from pipeline.config.section import Section
 from pipeline.config.sections import (
     ControlSection,
     DecisionSection,
+    HealthSection,
     JournalSection,
     LineSection,
-    MetricsSection,
     ModelSection,
     PublishSection,
 )
+
+log = logging.getLogger(__name__)
 
 
 class LineConfig(Section):
@@ -32,7 +35,7 @@ class LineConfig(Section):
     decision: DecisionSection = DecisionSection()
     publish: PublishSection = PublishSection()
     journal: JournalSection | None = None
-    metrics: MetricsSection = MetricsSection()
+    health: HealthSection = HealthSection()
     control: ControlSection = ControlSection()
 
     @field_validator("camera")
@@ -79,7 +82,7 @@ def check_config(values: dict[str, Any], where: str) -> LineConfig:
         ConfigError: with the first thing that is wrong, and the nearest known name for an unknown key.
     """
     try:
-        config = LineConfig.model_validate(values)
+        config = LineConfig.model_validate(_rename_metrics(values, where))
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(error)}") from error
     if config.publish.replay is not None and config.journal is None:
@@ -97,6 +100,16 @@ def check_camera(values: dict[str, Any], where: str) -> CameraConfig:
         return CameraConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(error)}") from error
+
+
+def _rename_metrics(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Reads the table of a line file from before `[metrics]` was called `[health]`."""
+    if "metrics" not in values:
+        return values
+    if "health" in values:
+        raise ConfigError(f"{where}: [metrics] is the old name of [health]; give [health] only")
+    log.warning("%s: [metrics] is called [health] now; rename it", where)
+    return {("health" if key == "metrics" else key): value for key, value in values.items()}
 
 
 def _anchor(source: str, folder: Path) -> str:
@@ -143,7 +156,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "decision": DecisionSection,
         "publish": PublishSection,
         "journal": JournalSection,
-        "metrics": MetricsSection,
+        "health": HealthSection,
         "control": ControlSection,
     }
     section = sections.get(str(location[0])) if location else LineConfig

@@ -110,14 +110,16 @@ class JournalSection(Section):
     durability: Literal["process", "power"] = "process"
 
 
-class MetricsSection(Section):
-    """`[metrics]`: who may ask how the line is.
+class HealthSection(Section):
+    """`[health]`: who may ask how the line is.
 
     Attributes:
-        bind: `HOST:PORT` that answers `GET /live`, `/ready` and `/status`; None for none.
+        bind: `HOST:PORT` that answers `GET /live`, `/ready`, `/status` and `/metrics`; None for none.
+        insecure: whether others than this machine may ask.
     """
 
     bind: str | None = Field(default=None, pattern=r"^[^:/]+:[0-9]{1,5}$")
+    insecure: bool = False
 
 
 class ControlSection(Section):

@@ -32,6 +32,11 @@ class Channel(Generic[T]):
         self._aborted = False
         self._changed = threading.Condition()
 
+    @property
+    def depth(self) -> int:
+        """How many items lie in it."""
+        return len(self._items)
+
     def put(self, item: T) -> None:
         """Puts an item in, waiting for a place.
 

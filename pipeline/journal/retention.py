@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.config.sections import JournalSection
 from pipeline.flow.stage import Stage
@@ -21,6 +23,7 @@ _STEP = 64
 _STEPS = 40
 _LEAST_PAUSE_S, _PAUSES_PER_STEP = 0.002, 4.0
 _LOG_BYTES = 16 << 20
+_WARN_EVERY_S = 60.0
 _OLDEST = """SELECT verdicts.id, epochs.id, camera, sequence, captured_at, picture_bytes
 FROM verdicts JOIN epochs ON epochs.number = verdicts.epoch {where} ORDER BY verdicts.id LIMIT ?"""
 
@@ -47,16 +50,24 @@ class Retention(Stage):
         self._age_ns = None if settings.keep_days is None else int(settings.keep_days * 86_400e9)
         self._most_bytes = None if settings.max_gib is None else int(settings.max_gib * 2**30)
         self._over = threading.Event()
+        self._trouble: str | None = None
+        self._free_bytes: int | None = None
+        self._warn_at = 0.0
 
     def work(self) -> None:
         """Looks now and then until it is ended."""
         while not self._over.wait(_TICK_S):
             try:
+                self._look_at_disk()
                 self._copy_log()
                 self._tidy()
+                self._trouble = None
             except (sqlite3.Error, OSError) as error:
-                # The journal itself says loudly what is wrong with it.
-                log.debug("the journal %s cannot be kept: %s", self._path, error)
+                self._complain(error)
+
+    def status(self) -> dict[str, Any]:
+        """Returns why it cannot do its work (None where it can), and the bytes left on the disk (None if unknown)."""
+        return {"trouble": self._trouble, "free_bytes": self._free_bytes}
 
     def end(self) -> None:
         """Ends it."""
@@ -64,6 +75,20 @@ class Retention(Stage):
 
     def finish(self) -> None:
         """Nothing is fed from here."""
+
+    def _complain(self, error: Exception) -> None:
+        limits = [
+            name for name, limit in (("keep_days", self._age_ns), ("max_gib", self._most_bytes)) if limit is not None
+        ]
+        kept = f"{' and '.join(limits)} cannot be kept" if limits else "its log cannot be shortened"
+        self._trouble = f"retention of the journal {self._path} fails ({error}): {kept}"
+        if time.monotonic() >= self._warn_at:
+            self._warn_at = time.monotonic() + _WARN_EVERY_S
+            log.warning("%s", self._trouble)
+
+    def _look_at_disk(self) -> None:
+        disk = os.statvfs(self._path.parent)
+        self._free_bytes = disk.f_bavail * disk.f_frsize
 
     def _copy_log(self) -> None:
         if Path(f"{self._path}-wal").stat().st_size < _LOG_BYTES:

@@ -159,8 +159,17 @@ class Journal(Closing):
             "waiting": len(self._backlog),
             "lost": self._unkept,
             "trouble": self._trouble,
+            "lag_s": self._lag_s(),
+            "retention": self._retention.status(),
             "pictures": self._pictures.status(),
         }
+
+    def _lag_s(self) -> float:
+        """How long ago the oldest verdict that waits was captured."""
+        with self._counting:
+            if not self._backlog:
+                return 0.0
+            return round(max(0.0, (time.time_ns() - self._backlog[0].captured_at) / 1e9), 3)
 
     def finish(self) -> None:
         """Says that no more verdicts come; its stages end when they are done."""

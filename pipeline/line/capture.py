@@ -7,7 +7,7 @@ import threading
 from pipeline.flow.stage import Stage
 from pipeline.line.fair_queue import FairQueue
 from pipeline.line.ledger import Ledger
-from pipeline.publish.health import Tally
+from pipeline.publish.metrics import LineMetrics
 from pipeline.sources.source import Source
 
 
@@ -23,20 +23,20 @@ class Capture(Stage):
         source: Source,
         intake: FairQueue,
         ledger: Ledger,
-        tally: Tally,
+        metrics: LineMetrics,
         stop: threading.Event,
         paused: threading.Event,
         first: int = 0,
     ) -> None:
         super().__init__(f"capture {source.camera}")
-        self._source, self._intake, self._ledger, self._tally = source, intake, ledger, tally
+        self._source, self._intake, self._ledger, self._metrics = source, intake, ledger, metrics
         self._stop, self._paused, self._first = stop, paused, first
 
     def work(self) -> None:
         """Takes frames until the source has no more, or is to stop."""
         for frame in self._source.frames(self._stop):
             frame.sequence += self._first
-            self._tally.came(frame.camera)
+            self._metrics.captured(frame.camera)
             self._ledger.open(frame)
             if self._paused.is_set():
                 self._ledger.give_up(frame, "dropped")

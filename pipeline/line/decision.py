@@ -11,6 +11,7 @@ from pipeline.flow.stage import Stage
 from pipeline.line.inference import ScoredBatch
 from pipeline.line.ledger import Ledger
 from pipeline.line.service_time import ServiceTime
+from pipeline.publish.metrics import LineMetrics
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +21,11 @@ class Decision(Stage):
 
     restarts = 3
 
-    def __init__(self, inbox: Channel[ScoredBatch], ledger: Ledger, service_time: ServiceTime) -> None:
+    def __init__(
+        self, inbox: Channel[ScoredBatch], ledger: Ledger, service_time: ServiceTime, metrics: LineMetrics
+    ) -> None:
         super().__init__("decision")
-        self._inbox, self._ledger, self._service_time = inbox, ledger, service_time
+        self._inbox, self._ledger, self._service_time, self._metrics = inbox, ledger, service_time, metrics
 
     def work(self) -> None:
         """Judges batches until there are no more."""
@@ -42,6 +45,7 @@ class Decision(Stage):
         except EngineError as error:
             log.error("a batch of %d frames was not inspected: %s", len(frames), error)
             return
+        self._metrics.scored(len(frames), int(scores.rescored.sum()))
         for row, frame in enumerate(frames):
             if not frame.answered:
                 self._ledger.answer(scored.judge.inspected(frame, scores, row))

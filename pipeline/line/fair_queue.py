@@ -137,6 +137,11 @@ class FairQueue:
         return sum(len(queue) for queue in self._queues.values())
 
     @property
+    def depth(self) -> int:
+        """How many frames wait."""
+        return sum(map(len, self._queues.values()))
+
+    @property
     def ended(self) -> bool:
         """Whether nothing more will come out."""
         return self._aborted or (not self._open and not any(self._queues.values()))

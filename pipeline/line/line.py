@@ -31,7 +31,9 @@ from pipeline.line.service_time import ServiceTime
 from pipeline.protocol.orders import Answer, Order, control_address
 from pipeline.publish.control import ControlServer
 from pipeline.publish.delivery import Delivery
-from pipeline.publish.health import HealthServer, Status, Tally
+from pipeline.publish.gauges import LineGauges
+from pipeline.publish.health import HealthServer
+from pipeline.publish.metrics import LineMetrics, Status
 from pipeline.security.curve import Access
 from pipeline.sources import open_source
 
@@ -76,10 +78,10 @@ class Line(Closing):
         self._deploying = threading.Lock()
         self.health: HealthServer | None = None
         self.control: ControlServer | None = None
-        bind, orders = config.metrics.bind, config.control.bind
+        health, orders = config.health, config.control.bind
         try:
-            if bind is not None:
-                self.health = HealthServer(bind, self.status)
+            if health.bind is not None:
+                self.health = HealthServer(health.bind, self.status, self.metrics, health.insecure)
             if orders is not None:
                 address = control_address(config.line.name) if orders == "auto" else orders
                 clients = config.control.allowed_clients
@@ -127,10 +129,11 @@ class Line(Closing):
         self._channels: tuple[Channel[Any], ...] = (batches, scored)
         takt_ns = None if takt_ms is None else round(takt_ms * 1e6)
         self._ledger = Ledger(self.judge, list(cameras), self._decided, takt_ns)
-        self._tally = Tally(list(cameras))
+        takt_s = None if takt_ms is None else takt_ms / 1000
+        self.metrics = LineMetrics(list(cameras), takt_s)
         first = self.delivery.first
         self._captures = [
-            Capture(source, self._intake, self._ledger, self._tally, self._stop, self._paused, first(source.camera))
+            Capture(source, self._intake, self._ledger, self.metrics, self._stop, self._paused, first(source.camera))
             for source in self._sources
         ]
         self._inference = Inference(self.engine, self.judge, batches, scored, self._buffers)
@@ -138,10 +141,17 @@ class Line(Closing):
             *self._captures,
             Batcher(self._intake, batches, self._buffers, self._ledger, service_time),
             self._inference,
-            Decision(scored, self._ledger, service_time),
+            Decision(scored, self._ledger, service_time, self.metrics),
             self._ledger,
-            *self.delivery.stages(self._decided, self._watched, self._tally),
+            *self.delivery.stages(self._decided, self._watched, self.metrics),
         ]
+        depths = {
+            "frames": lambda: self._intake.depth,
+            "batches": lambda: batches.depth,
+            "scored": lambda: scored.depth,
+            "verdicts": lambda: self._decided.depth,
+        }
+        self.metrics.watch(LineGauges(self.status, depths, takt_s))
 
     def start(self) -> None:
         """Waits for the subscribers that were asked for, then lets the frames in."""
@@ -159,15 +169,15 @@ class Line(Closing):
         `live` as long as it has not gone down; `ready` while it inspects: it was started, its engine runs, and every
         camera gives frames. `why_not` has a sentence for each that is missing.
         """
-        cameras = {
-            source.camera: self._tally.of(source.camera) | {"trouble": source.trouble} for source in self._sources
-        }
+        counts = self.metrics.status()
+        cameras = {source.camera: counts[source.camera] | {"trouble": source.trouble} for source in self._sources}
         why_not = [f"camera {name}: {state['trouble']}" for name, state in cameras.items() if state["trouble"]]
         if self._paused.is_set():
             why_not.append("the line is paused")
         if not self._started:
             why_not.append("the line has not started yet")
-        if isinstance(self.engine, FailoverEngine) and self.engine.inner is None:
+        engine_up = not isinstance(self.engine, FailoverEngine) or self.engine.inner is not None
+        if not engine_up:
             why_not.append(f"the engine {self.engine.name} failed and is being opened again")
         live = self._failure is None
         return {
@@ -175,7 +185,13 @@ class Line(Closing):
             "live": live,
             "ready": live and not why_not,
             "why_not": why_not,
-            "engine": {"name": self.engine.name, "precision": self.engine.precision, "device": self.engine.device_name},
+            "engine": {
+                "name": self.engine.name,
+                "precision": self.engine.precision,
+                "device": self.engine.device_name,
+                "up": engine_up,
+                "failovers": self.engine.failovers if isinstance(self.engine, FailoverEngine) else 0,
+            },
             "bundle": self.bundle.short_id,
             "threshold": self.judge.threshold,
             "cameras": cameras,

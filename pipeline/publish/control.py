@@ -1,8 +1,10 @@
-"""Orders to a running line: another bundle or threshold, a pause, a picture. From elsewhere only with a key."""
+"""Takes orders while a line runs: another bundle or threshold, a pause, a picture. From elsewhere only with a key."""
 
 from __future__ import annotations
 
 import logging
+import os
+import stat
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,13 +29,13 @@ _MOST_WAITING = 16
 class ControlServer(Closing):
     """Takes orders and answers each.
 
-    A new bundle or threshold takes its time; other orders, a trigger above all, do not wait for it.
+    A new bundle or threshold takes a while; other orders, triggers above all, do not wait for it.
 
     Args:
         address: `ipc://` or a TCP address.
-        obey: carries an order out and returns what to answer.
-        on_failure: told, from the server's thread, what ended it; no order is taken after that.
-        access: who may give orders over TCP; the right to a socket file is its user's.
+        obey: carries an order out and returns the answer.
+        on_failure: called from the server's thread with what ended it; it takes no orders after that.
+        access: who may give orders over TCP. A socket file is for its user only.
 
     Raises:
         ConfigError: the address is taken, cannot be bound, or would be open to everybody.
@@ -69,7 +71,7 @@ class ControlServer(Closing):
         self._thread.start()
 
     def close(self) -> None:
-        """Takes no more orders; those that are being carried out are finished."""
+        """Takes no more orders and finishes those under way."""
         self._over.set()
         self._thread.join()
         self._gate.close()
@@ -106,13 +108,13 @@ class ControlServer(Closing):
             under_way = [item for item in under_way if not item[1].done()]
 
     def _receive(self) -> tuple[list[bytes], bytes | None]:
-        """Returns whom to answer, and an order's bytes: None where it is no single frame, or its sender is revoked."""
+        """Returns whom to answer, and the order; None where it is not one frame, or its sender's key was revoked."""
         frames = [self._socket.recv(copy=False)]
         while frames[-1].more:
             frame = self._socket.recv(copy=False)
-            # What is too long is read to its end, and not kept.
+            # A message that is too long is read to its end but not kept.
             frames = [*frames[:3], frame]
-        # REQ puts an empty frame between; DEALER need not.
+        # REQ sends an empty frame first; DEALER need not.
         head = 2 if len(frames) > 2 and not len(frames[1]) else 1
         sender = [frame.bytes for frame in frames[:head]]
         message = frames[head] if len(frames) == head + 1 else None
@@ -130,19 +132,34 @@ class ControlServer(Closing):
             log.warning("the order %s was not carried out: %s", order.do, error)
             return {"ok": False, "error": str(error)}
         except Exception as error:
-            # Whatever is wrong with a new bundle must not end the thread: the line goes on as it was.
+            # A bad bundle must not end the thread: the line goes on as before.
             log.exception("the order %s failed", order.do)
             return {"ok": False, "error": f"{type(error).__name__}: {error}"}
 
 
 def _prepare(address: str) -> None:
-    """Makes the socket file's folder, and refuses a name that a running line has: binding would take it over."""
+    """Makes the socket file's folder, and refuses the name of a running line: binding would take its place."""
     path = Path(address.removeprefix("ipc://"))
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owner(path.parent)
     except OSError as error:
         raise ConfigError(f"{path.parent} cannot be made ({error.strerror or error}); set XDG_RUNTIME_DIR") from error
     if not has_listener(path):
         path.unlink(missing_ok=True)
         return
     raise ConfigError(f"a line of this name is running ({address}); give this one another name under [line]")
+
+
+def _check_owner(folder: Path) -> None:
+    """Refuses a folder where another user could put a socket of his own in the place of the line's."""
+    found = folder.stat()
+    if found.st_uid not in {os.getuid(), 0}:
+        owner = f"belongs to another user (id {found.st_uid})"
+    elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
+        owner = f"may be written by other users; call: chmod go-w {folder}"
+    else:
+        return
+    raise ConfigError(
+        f"the folder {folder} of the socket for orders {owner}; or set XDG_RUNTIME_DIR, or bind under [control]"
+    )

@@ -11,7 +11,7 @@ from pipeline.flow.channel import Channel
 from pipeline.flow.decided import Decided
 from pipeline.flow.stage import Stage
 from pipeline.journal.store import Journal
-from pipeline.publish.health import Tally
+from pipeline.publish.metrics import LineMetrics
 from pipeline.publish.publisher import Publisher, PublisherSocket
 from pipeline.publish.replay_server import ReplayServer, ReplaySocket
 from pipeline.security.curve import Access
@@ -45,10 +45,10 @@ class Delivery(Closing):
         """Returns the sequence of the next frame of a camera."""
         return 0 if self.journal is None else self.journal.first(camera)
 
-    def stages(self, inbox: Channel[Decided], outbox: Channel[Decided] | None, tally: Tally) -> list[Stage]:
+    def stages(self, inbox: Channel[Decided], outbox: Channel[Decided] | None, metrics: LineMetrics) -> list[Stage]:
         """Returns the stages that end when no more verdicts come."""
         journal = [] if self.journal is None else self.journal.stages()
-        return [Publisher(self.socket, inbox, outbox, tally, self.journal), *journal]
+        return [Publisher(self.socket, inbox, outbox, metrics, self.journal), *journal]
 
     def start(self, on_failure: Callable[[str, Exception], None]) -> None:
         """Starts to answer subscribers, until it is closed."""

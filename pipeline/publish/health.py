@@ -1,12 +1,17 @@
-"""How a running line is: over HTTP for whoever supervises it, and for `taktline status`."""
+"""Reports over HTTP how a line does: to a supervisor, to Prometheus, and to `taktline status`."""
 
 from __future__ import annotations
 
 import json
+import logging
+import socket
+import socketserver
+import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.error import URLError
@@ -14,63 +19,46 @@ from urllib.request import urlopen
 
 from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
-from pipeline.protocol.verdict import Verdict
+from pipeline.publish.metrics import LineMetrics, Status
+from pipeline.security.curve import is_local
+
+log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 5.0
-
-Status = dict[str, Any]
-
-
-class Tally:
-    """Counts what came in and what went out, for each camera."""
-
-    def __init__(self, cameras: Sequence[str]) -> None:
-        self._lock = threading.Lock()
-        self._came = dict.fromkeys(cameras, 0)
-        self._last: dict[str, float | None] = dict.fromkeys(cameras)
-        self._verdicts: dict[str, Counter[str]] = {name: Counter() for name in cameras}
-
-    def came(self, camera: str) -> None:
-        """Counts a captured frame."""
-        with self._lock:
-            self._came[camera] += 1
-            self._last[camera] = time.monotonic()
-
-    def answered(self, verdict: Verdict) -> None:
-        """Counts a published verdict."""
-        with self._lock:
-            self._verdicts[verdict.camera][verdict.reason or verdict.verdict] += 1
-
-    def of(self, camera: str) -> Status:
-        """Returns a camera's counts, and how many seconds ago its last frame came (None before the first)."""
-        with self._lock:
-            last = self._last[camera]
-            return {
-                "frames": self._came[camera],
-                "verdicts": dict(self._verdicts[camera]),
-                "last_frame_s": None if last is None else round(time.monotonic() - last, 3),
-            }
+_CONNECTION_S = 10.0
+_MOST_CONNECTIONS = 64
+_POLL_S = 0.1
 
 
 class HealthServer(Closing):
-    """Answers `GET /live`, `/ready` and `/status` with JSON: 200 where the answer is yes, else 503.
+    """Answers `GET /live`, `/ready` and `/status` with JSON (200 for yes, 503 for no), and `/metrics` for Prometheus.
 
     Args:
         address: `HOST:PORT` to bind; port 0 for one that is free.
         status: returns what `Line.status` does.
+        metrics: of the line.
+        insecure: whether other machines may ask.
 
     Raises:
-        ConfigError: the address cannot be bound.
+        ConfigError: the address cannot be bound, or other machines could reach it.
     """
 
-    def __init__(self, address: str, status: Callable[[], Status]) -> None:
+    def __init__(
+        self, address: str, status: Callable[[], Status], metrics: LineMetrics, insecure: bool = False
+    ) -> None:
+        if not is_local(f"tcp://{address}"):
+            if not insecure:
+                raise ConfigError(
+                    f"the health server on {address} would answer everybody who reaches this machine; bind 127.0.0.1, "
+                    "or accept it with insecure = true under [health]"
+                )
+            log.warning("the health server on %s answers everybody: insecure = true", address)
         host, _, port = address.rpartition(":")
         try:
-            self._server = ThreadingHTTPServer((host, int(port)), _handler(status))
+            self._server = _Server((host, int(port)), _handler(status, metrics))
         except (OSError, OverflowError) as error:
-            raise ConfigError(f"the address {address} of [metrics] cannot be bound ({error}); give another") from error
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="health")
+            raise ConfigError(f"the address {address} of [health] cannot be bound ({error}); give another") from error
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="health", daemon=True)
         self._thread.start()
 
     @property
@@ -79,11 +67,107 @@ class HealthServer(Closing):
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}"
 
-    def close(self) -> None:
+    def close(self, deadline: float | None = None) -> None:
         """Stops answering."""
         self._server.shutdown()
-        self._thread.join()
+        self._thread.join(deadline)
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """One thread a connection, but never more than 64, and none for longer than 10 seconds.
+
+    A client that asks for nothing, or reads nothing, holds its thread only until then. Where there are too many, the
+    oldest makes room: an honest client is answered within milliseconds.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+    # Several supervisors may ask in the same moment; the default of 5 lets the others wait for a second.
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._connections: OrderedDict[socket.socket, float] = OrderedDict()
+        self._lock = threading.Lock()
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        """Binds without asking the name service who this machine is, which can take seconds."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Starts a connection's thread, and ends the oldest connection where there are too many."""
+        with self._lock:
+            if len(self._connections) >= _MOST_CONNECTIONS:
+                _hang_up(self._connections.popitem(last=False)[0])
+            self._connections[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Closes a connection that was answered."""
+        with self._lock:
+            self._connections.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Ends connections that take too long; called ten times a second."""
+        oldest = time.monotonic() - _CONNECTION_S
+        with self._lock:
+            for connection in [found for found, since in self._connections.items() if since < oldest]:
+                del self._connections[connection]
+                _hang_up(connection)
+
+    def server_close(self) -> None:
+        """Ends what is open."""
+        super().server_close()
+        with self._lock:
+            while self._connections:
+                _hang_up(self._connections.popitem()[0])
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keeps clients that hang up out of the log: it is no fault of the line's."""
+        del request
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            log.error("the health server could not answer %s: %s", client_address, error, exc_info=error)
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Wakes the thread that reads or writes it, which then closes it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _handler(status: Callable[[], Status], metrics: LineMetrics) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _TIMEOUT_S
+
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._send(200, *metrics.expose(self.headers.get("Accept", "")))
+                return
+            found = status()
+            answers: dict[str, tuple[bool, Status]] = {
+                "/live": (found["live"], {"live": found["live"]}),
+                "/ready": (found["ready"], {"ready": found["ready"], "why_not": found["why_not"]}),
+                "/status": (True, found),
+            }
+            good, body = answers.get(self.path, (False, {"error": "ask for /live, /ready, /status or /metrics"}))
+            code = 200 if good else 503 if self.path in answers else 404
+            self._send(code, json.dumps(body).encode(), "application/json")
+
+        def _send(self, code: int, data: bytes, content_type: str) -> None:
+            self.send_response(code)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Requests are not worth a line of the log."""
+
+    return Handler
 
 
 def fetch_status(url: str) -> Status:
@@ -93,38 +177,13 @@ def fetch_status(url: str) -> Status:
         url: such as `http://127.0.0.1:9108`.
 
     Raises:
-        TaktlineError: it does not answer, or is no line.
+        TaktlineError: no line answers there.
     """
     if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"'{url}' is no address of a line's health; give http://HOST:PORT as [metrics] binds it")
+        raise ConfigError(f"'{url}' is not the address of a line's health; give http://HOST:PORT as [health] binds it")
     try:
         with urlopen(f"{url.rstrip('/')}/status", timeout=_TIMEOUT_S) as answer:
             status: Status = json.loads(answer.read())
     except (URLError, OSError, ValueError) as error:
-        raise TaktlineError(
-            f"no line answers at {url} ({error}); is it running, with [metrics] bound there?"
-        ) from error
+        raise TaktlineError(f"no line answers at {url} ({error}); is it running, with [health] bound there?") from error
     return status
-
-
-def _handler(status: Callable[[], Status]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = status()
-            answers: dict[str, tuple[bool, Status]] = {
-                "/live": (found["live"], {"live": found["live"]}),
-                "/ready": (found["ready"], {"ready": found["ready"], "why_not": found["why_not"]}),
-                "/status": (True, found),
-            }
-            good, body = answers.get(self.path, (False, {"error": "ask for /live, /ready or /status"}))
-            data = json.dumps(body).encode()
-            self.send_response(200 if good else 503 if self.path in answers else 404)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Requests are not worth a line of the log."""
-
-    return Handler

@@ -17,7 +17,7 @@ from pipeline.flow.stage import Stage
 from pipeline.journal.store import Journal, new_epoch
 from pipeline.protocol.sockets import HIGH_WATER_MARK, notice_dead_peers
 from pipeline.protocol.verdict import pack
-from pipeline.publish.health import Tally
+from pipeline.publish.metrics import LineMetrics
 from pipeline.security.curve import THIS_MACHINE, Access, Gate
 
 log = logging.getLogger(__name__)
@@ -125,11 +125,11 @@ class Publisher(Stage):
         socket: PublisherSocket,
         inbox: Channel[Decided],
         outbox: Channel[Decided] | None,
-        tally: Tally,
+        metrics: LineMetrics,
         journal: Journal | None = None,
     ) -> None:
         super().__init__("publisher")
-        self._socket, self._inbox, self._outbox, self._tally = socket, inbox, outbox, tally
+        self._socket, self._inbox, self._outbox, self._metrics = socket, inbox, outbox, metrics
         self._journal, self._epoch = journal, new_epoch()
 
     def work(self) -> None:
@@ -144,7 +144,7 @@ class Publisher(Stage):
             messages = self._pack(batch) if self._journal is None else self._journal.enter(batch)
             for decided, message in zip(batch, messages, strict=True):
                 self._socket.send(message)
-                self._tally.answered(decided.verdict)
+                self._metrics.published(decided.verdict)
             for decided in batch:
                 self._hand_on(decided)
 

@@ -119,7 +119,7 @@ def run(
 
 
 def status(
-    url: Annotated[str, typer.Argument(help="Where the line's [metrics] are bound.")] = "http://127.0.0.1:9108",
+    url: Annotated[str, typer.Argument(help="Where the line's [health] is bound.")] = "http://127.0.0.1:9108",
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Ask a running line how it is; exits with 1 where it is not ready.

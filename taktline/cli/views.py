@@ -17,7 +17,7 @@ from engines.engine import EXACT
 from pipeline.flow.decided import Decided
 from pipeline.line.line import Line
 from pipeline.protocol.verdict import Verdict
-from pipeline.publish.health import Status
+from pipeline.publish.metrics import Status
 from taktline.cli.summary import RunSummary
 
 STYLES = {"ok": "green", "ng": "bold red", "uninspected": "yellow"}
@@ -117,11 +117,14 @@ def journal_text(journal: dict[str, Any] | None) -> list[Text]:
         return []
     pictures = journal["pictures"]
     text = f"journal: {journal['journaled']} verdicts, {pictures['kept']} pictures, {pictures['dropped']} not kept"
+    trouble = journal["retention"]["trouble"]
+    retention = [] if trouble is None else [Text(trouble, "bold red")]
     if not journal["unjournaled"] and journal["trouble"] is None:
-        return [Text(text)]
+        return [Text(text), *retention]
     text += f"; {journal['unjournaled']} verdicts went out before they could be journaled, {journal['lost']} of them "
     text += f"never will be, {journal['waiting']} wait"
-    return [Text(text, "red"), *([] if journal["trouble"] is None else [Text(journal["trouble"], "bold red")])]
+    trouble = journal["trouble"]
+    return [Text(text, "red"), *([] if trouble is None else [Text(trouble, "bold red")]), *retention]
 
 
 def _twice(summary: RunSummary) -> str:

@@ -19,7 +19,7 @@ from pipeline.journal.check import JournalCheck, Verification
 from pipeline.journal.reader import Found, JournalReader, Selection
 from pipeline.protocol.verdict import Heatmap, Latency, Outcome, Region, Verdict
 from pipeline.publish.delivery import Delivery
-from pipeline.publish.health import Tally
+from pipeline.publish.metrics import LineMetrics
 
 PICTURE = np.tile(np.arange(48, dtype=np.uint8)[:, None, None], (1, 64, 3))
 
@@ -50,7 +50,7 @@ class Running:
         self._inbox: Channel[Decided] = Channel(1000)
         self._published: Channel[Decided] = Channel(100_000)
         self.failures: list[tuple[str, Exception]] = []
-        self._stages: list[Stage] = self.delivery.stages(self._inbox, self._published, Tally(cameras))
+        self._stages: list[Stage] = self.delivery.stages(self._inbox, self._published, LineMetrics(cameras))
         self.delivery.start(self._failed)
         for stage in self._stages:
             stage.start(self._failed)

@@ -65,3 +65,13 @@ def test_a_mistake_is_told_in_a_sentence(tmp_path: Path, old: str, new: str, mes
         read_line_file(write(tmp_path, GOOD.replace(old, new)))
     assert "\n" not in str(caught.value)
     assert "line.toml" in str(caught.value)
+
+
+def test_the_old_name_of_the_health_table_is_read_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = read_line_file(write(tmp_path, GOOD + '[metrics]\nbind = "127.0.0.1:9108"\n'))
+    assert config.health.bind == "127.0.0.1:9108"
+    assert "[metrics] is called [health] now" in caplog.text
+    with pytest.raises(ConfigError, match="give \\[health\\] only"):
+        read_line_file(write(tmp_path, GOOD + '[metrics]\nbind = "127.0.0.1:1"\n[health]\nbind = "127.0.0.1:2"\n'))

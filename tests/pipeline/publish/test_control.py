@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -71,7 +72,7 @@ class Running:
         assert self.line.wait(30)
         self._reader.join()
         assert [verdict.sequence for verdict in self.verdicts] == list(range(len(self.verdicts)))
-        assert len(self.verdicts) == self.line._tally.of("a")["frames"]
+        assert len(self.verdicts) == self.line.metrics.status()["a"]["frames"]
 
 
 def test_a_bundle_is_swapped_between_two_batches_and_a_bad_one_changes_nothing(
@@ -176,3 +177,23 @@ def test_a_deploy_under_way_holds_no_other_order_up() -> None:
         assert not deploying.is_alive()
     assert done == ["trigger", "deploy"]
     assert not failures
+
+
+def test_a_socket_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = tmp_path / "taktline"
+    folder.mkdir(mode=0o700)
+
+    def refused() -> str:
+        with pytest.raises(ConfigError) as caught:
+            ControlServer(control_address("press4"), lambda order: {}, lambda name, error: None)
+        return str(caught.value)
+
+    folder.chmod(0o777)
+    assert "may be written by other users; call: chmod go-w" in refused()
+    folder.chmod(0o700)
+    if os.getuid() != 0:
+        pytest.skip("only root can give a folder to another user; run this test as root")
+    os.chown(folder, 4711, 4711)
+    assert "belongs to another user (id 4711)" in refused()
+    assert not list(folder.iterdir())

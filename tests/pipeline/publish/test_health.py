@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -13,8 +19,11 @@ import pytest
 from engines.errors import ConfigError, LineDown
 from pipeline.config.line_file import check_config
 from pipeline.line.line import Line
+from pipeline.publish.health import HealthServer
+from pipeline.publish.metrics import LineMetrics
 from tests.conftest import RunTaktline
 from tests.pipeline.line.test_line import config, line_with
+from tests.pipeline.parts import until
 
 
 def ask(url: str) -> tuple[int, dict[str, object]]:
@@ -30,7 +39,7 @@ def test_a_line_says_when_it_is_ready_and_what_it_did(
     drawn: Path, bundle_path: Path, endpoint: str, tmp_path: Path, taktline: RunTaktline
 ) -> None:
     settings = config(
-        bundle_path, f"replay:{drawn}", endpoint, metrics={"bind": "127.0.0.1:0"}, publish={"verdicts": endpoint},
+        bundle_path, f"replay:{drawn}", endpoint, health={"bind": "127.0.0.1:0"}, publish={"verdicts": endpoint},
         journal={"path": tmp_path / "line.journal"},
     )  # fmt: skip
     with Line(settings, watched=True) as line:
@@ -71,7 +80,7 @@ def test_a_camera_that_is_missing_makes_the_line_not_ready(
         "model": {"bundle": str(bundle_path), "precision": "f32", "max_batch": 1},
         "camera": [{"name": "top", "source": f"{nobody}/stream"}],
         "publish": {"verdicts": "tcp://127.0.0.1:*"},
-        "metrics": {"bind": "127.0.0.1:0"},
+        "health": {"bind": "127.0.0.1:0"},
     }
     with Line(check_config(values, "test")) as line:
         line.start()
@@ -89,7 +98,7 @@ def test_a_camera_that_is_missing_makes_the_line_not_ready(
 
 def test_a_line_that_went_down_says_so(drawn: Path, bundle_path: Path, endpoint: str) -> None:
     settings = config(
-        bundle_path, f"replay:{drawn}", endpoint, metrics={"bind": "127.0.0.1:0"}, publish={"verdicts": endpoint}
+        bundle_path, f"replay:{drawn}", endpoint, health={"bind": "127.0.0.1:0"}, publish={"verdicts": endpoint}
     )
     with line_with(ZeroDivisionError, settings, stays=True) as line:
         line.start()
@@ -99,10 +108,70 @@ def test_a_line_that_went_down_says_so(drawn: Path, bundle_path: Path, endpoint:
         assert ask(f"{line.health.address}/live") == (503, {"live": False})
 
 
+@pytest.fixture
+def server(no_thread_left: None) -> Iterator[tuple[str, int]]:
+    """A health server without a line; lends its host and port."""
+    status = {"live": True, "ready": True, "why_not": []}
+    with HealthServer("127.0.0.1:0", lambda: status, LineMetrics(["a"])) as health:
+        host, _, port = health.address.removeprefix("http://").rpartition(":")
+        yield host, int(port)
+
+
+def live(server: tuple[str, int]) -> bool:
+    return ask(f"http://{server[0]}:{server[1]}/live") == (200, {"live": True})
+
+
+def test_a_client_that_resets_its_connection_leaves_no_traceback(
+    server: tuple[str, int], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for request in (b"", b"GET /live", b"GET /status HTTP/1.1\r\n\r\n"):
+        for _ in range(5):
+            with socket.create_connection(server) as client:
+                client.sendall(request)
+                # Closing sends RST instead of FIN.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert live(server)
+    assert not caplog.records
+    assert capfd.readouterr().err == ""
+
+
+def test_connections_that_ask_for_nothing_hold_no_thread_for_long_and_keep_nobody_out(
+    server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = threading.active_count()
+    clients = []
+    for _ in range(200):
+        clients.append(socket.create_connection(server))
+        clients[-1].sendall(b"GET /live HT")
+    assert live(server)
+    assert threading.active_count() - before <= 65
+    monkeypatch.setattr("pipeline.publish.health._CONNECTION_S", 0.1)
+    until(lambda: threading.active_count() == before)
+    for client in clients:
+        client.settimeout(5)
+        with suppress(ConnectionError):
+            assert client.recv(1) == b""
+        client.close()
+
+
+def test_many_quick_connections_are_all_answered(server: tuple[str, int]) -> None:
+    with ThreadPoolExecutor(50) as pool:
+        assert all(pool.map(lambda _: live(server), range(150)))
+
+
+def test_other_machines_may_ask_only_where_the_line_file_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    metrics = LineMetrics(["a"])
+    with pytest.raises(ConfigError, match=r"insecure = true under \[health\]"):
+        HealthServer("0.0.0.0:0", dict, metrics)
+    with HealthServer("0.0.0.0:0", dict, metrics, insecure=True):
+        assert "answers everybody" in caplog.text
+    HealthServer("localhost:0", dict, metrics).close()
+
+
 def test_an_address_that_cannot_be_bound_is_told(drawn: Path, bundle_path: Path, endpoint: str) -> None:
     taken = endpoint.removeprefix("tcp://")
-    settings = config(bundle_path, f"replay:{drawn}", endpoint, metrics={"bind": taken})
+    settings = config(bundle_path, f"replay:{drawn}", endpoint, health={"bind": taken})
     with pytest.raises(ConfigError, match="cannot be bound"):
         Line(settings)
-    with pytest.raises(ConfigError, match="metrics"):
-        config(bundle_path, f"replay:{drawn}", endpoint, metrics={"bind": "anywhere"})
+    with pytest.raises(ConfigError, match="health"):
+        config(bundle_path, f"replay:{drawn}", endpoint, health={"bind": "anywhere"})

@@ -1,0 +1,116 @@
+"""What a scrape reads from a running line at that moment: its state, queues, cameras, engine and journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from pipeline.publish.metrics import Status
+
+Depths = Mapping[str, Callable[[], int]]
+
+
+class LineGauges(Collector):
+    """Turns a line's status into metrics, each time somebody asks.
+
+    Args:
+        status: returns what `Line.status` does.
+        depths: return how many items lie in each queue of the line.
+        takt_s: the line's takt; None for a line without one.
+    """
+
+    def __init__(self, status: Callable[[], Status], depths: Depths, takt_s: float | None = None) -> None:
+        self._status, self._depths, self._takt_s = status, depths, takt_s
+
+    def describe(self) -> list[Metric]:
+        """Names nothing in advance: registering must not ask a line that is still being built for its status."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metrics."""
+        status = self._status()
+        yield _info("taktline_build", "What runs.", version=_version(), line=status["line"], bundle=status["bundle"])
+        yield _gauge("taktline_live", "1 until the line has gone down.", status["live"])
+        yield _gauge("taktline_ready", "1 while the line inspects every camera's frames.", status["ready"])
+        yield _gauge("taktline_threshold_sigma", "Scores above it are ng.", status["threshold"])
+        if self._takt_s is not None:
+            yield _gauge("taktline_takt_seconds", "The time a frame's verdict may take.", self._takt_s)
+        yield self._queues()
+        yield from _cameras(status["cameras"])
+        yield from _engine(status["engine"])
+        if status["journal"] is not None:
+            yield from _journal(status["journal"])
+
+    def _queues(self) -> Metric:
+        family = GaugeMetricFamily("taktline_queue_depth", "Items that wait in a queue.", labels=["queue"])
+        for name, depth in self._depths.items():
+            family.add_metric([name], depth())
+        return family
+
+
+def _cameras(cameras: Mapping[str, Status]) -> Iterator[Metric]:
+    up = GaugeMetricFamily("taktline_camera_up", "1 while a camera gives frames.", labels=["camera"])
+    age = GaugeMetricFamily(
+        "taktline_camera_last_frame_seconds", "Time since a camera's last frame.", labels=["camera"]
+    )
+    reconnects = CounterMetricFamily("taktline_camera_reconnects", "Times a camera was opened anew.", labels=["camera"])
+    lost = CounterMetricFamily("taktline_camera_lost_frames", "Frames lost before they came in.", labels=["camera"])
+    for name, camera in cameras.items():
+        up.add_metric([name], camera["trouble"] is None)
+        if camera["last_frame_s"] is not None:
+            age.add_metric([name], camera["last_frame_s"])
+        # Not every kind of camera can be lost, or numbers its frames.
+        for family, key in ((reconnects, "reconnects"), (lost, "lost_frames")):
+            if camera.get(key) is not None:
+                family.add_metric([name], camera[key])
+    yield from (up, age, reconnects, lost)
+
+
+def _engine(engine: Status) -> Iterator[Metric]:
+    yield _info("taktline_engine", "The engine that runs.",
+                engine=engine["name"], precision=engine["precision"], device=engine["device"])  # fmt: skip
+    yield _gauge("taktline_engine_up", "1 while the engine runs; 0 while it is being opened again.", engine["up"])
+    yield _counter("taktline_engine_failovers", "Times an engine was opened again or replaced.", engine["failovers"])
+
+
+def _journal(journal: Status) -> Iterator[Metric]:
+    yield _gauge(
+        "taktline_journal_up", "1 while verdicts are journaled before they go out.", journal["trouble"] is None
+    )
+    yield _counter("taktline_journal_verdicts", "Verdicts journaled before they went out.", journal["journaled"])
+    yield _counter("taktline_journal_late_verdicts", "Verdicts published before they were journaled.",
+                   journal["unjournaled"])  # fmt: skip
+    yield _counter("taktline_journal_lost_verdicts", "Published verdicts the journal will never hold.", journal["lost"])
+    yield _gauge("taktline_journal_waiting_verdicts", "Verdicts in memory that wait for the disk.", journal["waiting"])
+    yield _gauge("taktline_journal_lag_seconds", "Age of the oldest verdict that waits.", journal["lag_s"])
+    retention = journal["retention"]
+    yield _gauge("taktline_journal_retention_up", "1 while retention does its work.", retention["trouble"] is None)
+    if retention["free_bytes"] is not None:
+        yield _gauge("taktline_journal_disk_free_bytes", "Room left on the journal's disk.", retention["free_bytes"])
+    pictures = CounterMetricFamily("taktline_pictures", "Pictures of the journal.", labels=["outcome"])
+    for outcome in ("kept", "dropped"):
+        pictures.add_metric([outcome], journal["pictures"][outcome])
+    yield pictures
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, float(value))
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, float(value))
+
+
+def _info(name: str, text: str, **labels: str) -> Metric:
+    return InfoMetricFamily(name, text, labels)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("taktline")
+    except metadata.PackageNotFoundError:
+        return "unknown"
