@@ -19,13 +19,15 @@ import numpy.typing as npt
 
 from engines.errors import TaktlineError
 from pipeline.client.subscriber import VerdictSubscriber
-from pipeline.config.sections import JournalSection, PublishSection
+from pipeline.config.sections import JournalSection
 from pipeline.flow.channel import Channel
+from pipeline.flow.closing import ClosingStack
 from pipeline.flow.decided import Decided
 from pipeline.flow.frame import Frame
+from pipeline.journal.store import Journal
 from pipeline.protocol.verdict import Heatmap, Latency, Region, Verdict
-from pipeline.publish.delivery import Delivery
 from pipeline.publish.metrics import LineMetrics
+from pipeline.publish.publisher import Publisher, PublisherSocket
 
 _CAMERA = "bench"
 _QUEUE = 1024
@@ -122,13 +124,9 @@ def _moderate_load(folder: Path, durability: str, rate: float, count: int) -> np
 def _delivery(folder: Path, durability: str, count: int) -> Iterator[tuple[Channel[Decided], Any]]:
     """Runs a line's delivery with a subscriber in another process; lends its inbox and the times of arrival."""
     address = f"ipc://{folder / 'verdicts.sock'}"
-    journal = None
-    if durability != "none":
-        journal = JournalSection.model_validate({"path": folder / "bench.journal", "durability": durability})
-    code = f"from bench.measure.delivery import receive_for; receive_for({address!r}, {count})"
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "-c", f"from {__name__} import receive_for; receive_for({address!r}, {count})"]
     inbox: Channel[Decided] = Channel(_QUEUE)
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
     peer = subprocess.Popen(command, stdout=subprocess.PIPE)
 
     def received() -> npt.NDArray[np.int64]:
@@ -139,9 +137,17 @@ def _delivery(folder: Path, durability: str, count: int) -> Iterator[tuple[Chann
         return np.frombuffer(output, np.int64)
 
     try:
-        with _one_core(), Delivery(PublishSection(verdicts=address), journal) as delivery:
-            delivery.socket.await_subscribers(1, _TIMEOUT_S, threading.Event())
-            stages = delivery.stages(inbox, None, LineMetrics([_CAMERA]))
+        with _one_core(), ClosingStack() as parts:
+            socket = PublisherSocket(address)
+            parts.add("the publisher's socket", socket.close)
+            journal = None
+            if durability != "none":
+                settings = {"path": folder / "bench.journal", "durability": durability}
+                journal = Journal(JournalSection.model_validate(settings))
+                parts.add("the journal", journal.close)
+            socket.await_subscribers(1, _TIMEOUT_S, threading.Event())
+            publisher = Publisher(socket, inbox, None, LineMetrics([_CAMERA]), journal)
+            stages = [publisher, *([] if journal is None else journal.stages())]
             for stage in stages:
                 stage.start(lambda _name, error: failures.append(error))
             try:

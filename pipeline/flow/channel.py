@@ -1,10 +1,12 @@
-"""A bounded queue between two stages that can be ended in order, or broken off."""
+"""A bounded queue between two stages, which can be closed in order or aborted."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from typing import Generic, TypeVar
+
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 
 T = TypeVar("T")
 
@@ -16,21 +18,23 @@ class ChannelClosed(Exception):
 class Channel(Generic[T]):
     """First in, first out, of limited length; safe between any number of threads.
 
-    `close` ends it in order, once each of its writers has called it: what lies in it is still handed out. `abort`
-    breaks it off: whoever waits at either end is woken with `ChannelClosed`.
+    `close` ends it in order, once each of its writers has called it: the items in it are still handed out. `abort`
+    ends it at once: whoever waits at either end is woken with `ChannelClosed`.
 
     Args:
         capacity: the most items that lie in it.
         writers: how many times `close` must be called before it is closed.
+        clock: waits.
     """
 
-    def __init__(self, capacity: int, writers: int = 1) -> None:
+    def __init__(self, capacity: int, writers: int = 1, clock: Clock = SYSTEM_CLOCK) -> None:
         self._items: deque[T] = deque()
         self._capacity = capacity
         self._writers = writers
         self._closed = False
         self._aborted = False
         self._changed = threading.Condition()
+        self._clock = clock
 
     @property
     def depth(self) -> int:
@@ -41,10 +45,10 @@ class Channel(Generic[T]):
         """Puts an item in, waiting for a place.
 
         Raises:
-            ChannelClosed: the channel was closed or broken off.
+            ChannelClosed: the channel was closed or aborted.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity)
+            self._clock.wait_for(self._changed, lambda: self._closed or len(self._items) < self._capacity)
             if self._closed:
                 raise ChannelClosed
             self._items.append(item)
@@ -54,11 +58,11 @@ class Channel(Generic[T]):
         """Takes the oldest item out, waiting for one.
 
         Raises:
-            ChannelClosed: it is closed and empty, or was broken off.
+            ChannelClosed: it is closed and empty, or was aborted.
             TimeoutError: nothing came in time.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._items or self._closed, timeout):
+            if not self._clock.wait_for(self._changed, lambda: self._items or self._closed, timeout):
                 raise TimeoutError
             if self._aborted or not self._items:
                 raise ChannelClosed
@@ -76,14 +80,14 @@ class Channel(Generic[T]):
         return items
 
     def close(self) -> None:
-        """Says that one of the writers is done; the last one ends the channel."""
+        """Says that one of the writers is done; the last one closes the channel."""
         with self._changed:
             self._writers -= 1
             self._closed = self._closed or self._writers <= 0
             self._changed.notify_all()
 
     def abort(self) -> None:
-        """Breaks the channel off; what lies in it is dropped."""
+        """Ends the channel at once and drops what lies in it."""
         with self._changed:
             self._closed = self._aborted = True
             self._items.clear()

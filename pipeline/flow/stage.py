@@ -11,13 +11,17 @@ from pipeline.flow.channel import ChannelClosed
 
 log = logging.getLogger(__name__)
 
+OnFailure = Callable[[str, BaseException], None]
+
 
 class Stage(ABC):
     """One thread of the line.
 
-    `work` runs until its inbox ends; then `finish` closes what comes after. A stage that raises is started again as
-    often as `restarts` says; then it reports it once through `on_failure` and ends: a line does not go on without one
-    of its stages. Whatever it held when it raised it must have answered for.
+    `work` runs until its inbox ends; then `ended` closes what this stage feeds. A stage that raises is started again,
+    as often as `restarts` allows. Then it reports the error through `on_failure` and ends, because a line cannot go on
+    without one of its stages. Before it raises, a stage must have answered for every frame that it held.
+
+    The thread is a daemon: one that hangs in a foreign call cannot keep the process alive.
 
     Attributes:
         restarts: how many times it is started again.
@@ -27,16 +31,19 @@ class Stage(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._on_failure: Callable[[str, Exception], None] | None = None
-        self._thread = threading.Thread(target=self._run, name=name)
+        self._on_failure: OnFailure | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def start(self, on_failure: Callable[[str, Exception], None]) -> None:
+    def start(self, on_failure: OnFailure) -> None:
         """Starts the thread; `on_failure` is called from it with the stage's name and the error."""
         self._on_failure = on_failure
         self._thread.start()
 
+    def drain(self) -> None:  # noqa: B027 - most stages need not be asked
+        """Asks the stage to finish what it has and end. Returns at once; most stages end with their inbox anyway."""
+
     def join(self, timeout: float | None = None) -> bool:
-        """Waits for the thread to end and tells whether it has."""
+        """Waits for the thread to end and returns whether it has."""
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -45,9 +52,8 @@ class Stage(ABC):
     def work(self) -> None:
         """Does the stage's job until its inbox raises `ChannelClosed`."""
 
-    @abstractmethod
-    def finish(self) -> None:
-        """Closes what this stage feeds; called once, whatever happened."""
+    def ended(self) -> None:  # noqa: B027 - the last stages feed nothing
+        """Closes what this stage feeds; called once, from its thread, whatever happened."""
 
     def _run(self) -> None:
         left = self.restarts
@@ -63,8 +69,8 @@ class Stage(ABC):
                         raise
                     left -= 1
                     log.exception("the stage %s failed (%s); it is started again", self.name, type(error).__name__)
-        except Exception as error:  # noqa: BLE001 - the thread's last stop: reported, never swallowed
+        except BaseException as error:  # noqa: BLE001 - also a library's `sys.exit`: no stage ends without a word
             assert self._on_failure is not None
             self._on_failure(self.name, error)
         finally:
-            self.finish()
+            self.ended()

@@ -116,14 +116,11 @@ class PictureKeeper(Stage):
             except (OSError, sqlite3.Error) as error:
                 self._drop(wanted.verdict, str(error))
 
-    def end(self) -> None:
-        """Ends it when those that wait are written."""
+    def drain(self) -> None:
+        """Lets it end once those that wait are written."""
         if not self._over:
             self._over = True
             self._wanted.put(None)
-
-    def finish(self) -> None:
-        """Nothing is fed from here."""
 
     def status(self) -> dict[str, Any]:
         """Returns what it did so far."""

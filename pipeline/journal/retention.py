@@ -55,7 +55,7 @@ class Retention(Stage):
         self._warn_at = 0.0
 
     def work(self) -> None:
-        """Looks now and then until it is ended."""
+        """Looks now and then until it is drained."""
         while not self._over.wait(_TICK_S):
             try:
                 self._look_at_disk()
@@ -69,12 +69,9 @@ class Retention(Stage):
         """Returns why it cannot do its work (None where it can), and the bytes left on the disk (None if unknown)."""
         return {"trouble": self._trouble, "free_bytes": self._free_bytes}
 
-    def end(self) -> None:
-        """Ends it."""
+    def drain(self) -> None:
+        """Lets it end."""
         self._over.set()
-
-    def finish(self) -> None:
-        """Nothing is fed from here."""
 
     def _complain(self, error: Exception) -> None:
         limits = [

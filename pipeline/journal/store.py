@@ -83,7 +83,7 @@ class Journal(Closing):
         return self._heads.get(camera, -1) + 1
 
     def stages(self) -> list[Stage]:
-        """Returns the threads that a line is to run beside its publisher; they end after `finish`."""
+        """Returns the threads that a line is to run beside its publisher; they end after `drain`."""
         self._pictures, self._retention = self._new_stages()
         return [self._pictures, self._retention]
 
@@ -171,7 +171,7 @@ class Journal(Closing):
                 return 0.0
             return round(max(0.0, (time.time_ns() - self._backlog[0].captured_at) / 1e9), 3)
 
-    def finish(self) -> None:
+    def drain(self) -> None:
         """Says that no more verdicts come; its stages end when they are done."""
         self._retry_at = 0.0
         while self._trouble is not None and self._backlog:
@@ -180,13 +180,13 @@ class Journal(Closing):
             if len(self._backlog) == before:
                 log.error("%d verdicts went out that could not be journaled (%s)", before, self._trouble)
                 break
-        self._pictures.end()
-        self._retention.end()
+        self._pictures.drain()
+        self._retention.drain()
 
     def close(self) -> None:
         """Closes the file."""
-        self._pictures.end()
-        self._retention.end()
+        self._pictures.drain()
+        self._retention.drain()
         with self._writing:
             self._disconnect()
         if self._file_lock is not None:

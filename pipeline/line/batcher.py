@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from engines.image import resize_frame
 from pipeline.flow.channel import Channel, ChannelClosed
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.frame import Frame
 from pipeline.flow.rate_limited_log import RateLimitedLog
 from pipeline.flow.stage import Stage
@@ -97,7 +97,7 @@ class Batcher(Stage):
         buffers: BatchBuffers,
         ledger: Ledger,
         service_time: ServiceTime,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Clock = SYSTEM_CLOCK,
         decoders: int = DECODERS,
     ) -> None:
         super().__init__("batcher")
@@ -121,7 +121,7 @@ class Batcher(Stage):
                 raise
             self._outbox.put(batch)
 
-    def finish(self) -> None:
+    def ended(self) -> None:
         """Ends the batches."""
         if self._decoders is not None:
             self._decoders.shutdown(wait=True)
@@ -148,9 +148,9 @@ class Batcher(Stage):
     def fill(self, frames: Sequence[Frame], slot: int) -> Batch | None:
         """Decodes frames into a slot's memory and closes the batch; None where none of them is left."""
         memory = self._buffers.memory[slot]
-        began = self._clock()
+        began = self._clock.monotonic_ns()
         decoded = self._decode_all(frames, memory)
-        now = self._clock()
+        now = self._clock.monotonic_ns()
         self._service_time.prepared(len(frames), now - began)
         keep = [done and not frame.answered for frame, done in zip(frames, decoded, strict=True)]
         kept = self._compact(memory, frames, keep)
@@ -164,7 +164,7 @@ class Batcher(Stage):
     def _next(self, slot: int) -> Batch:
         """Waits for the next batch; raises `ChannelClosed` where no more will come."""
         while True:
-            now = self._clock()
+            now = self._clock.monotonic_ns()
             frames, version, again = self.choose(now)
             if frames:
                 self._held = frames

@@ -36,8 +36,8 @@ class Capture(Stage):
         """Takes frames until the source has no more, or is to stop."""
         for frame in self._source.frames(self._stop):
             frame.sequence += self._first
-            self._metrics.captured(frame.camera)
             self._ledger.open(frame)
+            self._metrics.captured(frame.camera)
             if self._paused.is_set():
                 self._ledger.give_up(frame, "dropped")
                 continue
@@ -45,7 +45,7 @@ class Capture(Stage):
             if dropped is not None:
                 self._ledger.give_up(dropped, "dropped")
 
-    def finish(self) -> None:
+    def ended(self) -> None:
         """Says that this source is done."""
         self._intake.close(self._source.camera)
         self._ledger.close_camera(self._source.camera)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 
 from engines.errors import EngineError
 from pipeline.flow.channel import Channel
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.stage import Stage
 from pipeline.line.inference import ScoredBatch
 from pipeline.line.ledger import Ledger
@@ -22,21 +22,30 @@ class Decision(Stage):
     restarts = 3
 
     def __init__(
-        self, inbox: Channel[ScoredBatch], ledger: Ledger, service_time: ServiceTime, metrics: LineMetrics
+        self,
+        inbox: Channel[ScoredBatch],
+        ledger: Ledger,
+        service_time: ServiceTime,
+        metrics: LineMetrics,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__("decision")
-        self._inbox, self._ledger, self._service_time, self._metrics = inbox, ledger, service_time, metrics
+        self._inbox, self._ledger, self._service_time = inbox, ledger, service_time
+        self._metrics, self._clock = metrics, clock
 
     def work(self) -> None:
         """Judges batches until there are no more."""
         while True:
-            scored = self._inbox.get()
-            try:
-                self._decide(scored)
-            finally:
-                # Those that have their answer by now keep it.
-                for frame in scored.batch.frames:
-                    self._ledger.give_up(frame, "engine_error")
+            self.decide(self._inbox.get())
+
+    def decide(self, scored: ScoredBatch) -> None:
+        """Waits for a batch's scores and answers for each of its frames."""
+        try:
+            self._decide(scored)
+        finally:
+            # Those that have their answer by now keep it.
+            for frame in scored.batch.frames:
+                self._ledger.give_up(frame, "engine_error")
 
     def _decide(self, scored: ScoredBatch) -> None:
         frames = scored.batch.frames
@@ -49,7 +58,4 @@ class Decision(Stage):
         for row, frame in enumerate(frames):
             if not frame.answered:
                 self._ledger.answer(scored.judge.inspected(frame, scores, row))
-        self._service_time.decided(time.monotonic_ns() - frames[0].inferred)
-
-    def finish(self) -> None:
-        """Nothing is fed from here: the ledger ends when every frame is answered."""
+        self._service_time.decided(self._clock.monotonic_ns() - frames[0].inferred)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
 from engines.engine import Engine, Scores
 from pipeline.flow.channel import Channel
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.stage import Stage
 from pipeline.line.batcher import Batch, BatchBuffers
 from pipeline.line.judge import Judge
+from pipeline.line.model import ModelSlot
 
 
 @dataclass(slots=True)
@@ -35,45 +35,44 @@ class Inference(Stage):
 
     def __init__(
         self,
-        engine: Engine,
-        judge: Judge,
+        slot: ModelSlot,
         inbox: Channel[Batch],
         outbox: Channel[ScoredBatch],
         buffers: BatchBuffers,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__("inference")
-        self._engine, self._judge, self._swapping = engine, judge, threading.Lock()
-        self._inbox, self._outbox, self._buffers = inbox, outbox, buffers
+        self._slot, self._inbox, self._outbox = slot, inbox, outbox
+        self._buffers, self._clock = buffers, clock
 
     def work(self) -> None:
         """Submits batches until there are no more."""
         while True:
-            batch = self._inbox.get()
-            with self._swapping:
-                scores, judge = self._submit(batch), self._judge
-            scores.add_done_callback(partial(self._done, batch))
-            self._outbox.put(ScoredBatch(batch, scores, judge))
+            self._outbox.put(self.submit(self._inbox.get()))
 
-    def swap(self, engine: Engine, judge: Judge) -> None:
-        """Lets another engine score the next batch; returns when no more will go to the one before."""
-        with self._swapping:
-            self._engine, self._judge = engine, judge
+    def submit(self, batch: Batch) -> ScoredBatch:
+        """Hands a batch to the engine, which may have to wait for one before it."""
+        with self._slot.using() as model:
+            scores = _submit(model.engine, batch)
+        scores.add_done_callback(partial(self._done, batch))
+        return ScoredBatch(batch, scores, model.judge)
 
-    def finish(self) -> None:
-        """Ends the scored batches."""
+    def ended(self) -> None:
+        """Closes the queue of scored batches."""
         self._outbox.close()
 
-    def _submit(self, batch: Batch) -> Future[Scores]:
-        try:
-            deadlines = [frame.deadline for frame in batch.frames if frame.deadline is not None]
-            return self._engine.submit(batch.images, min(deadlines, default=None))
-        except Exception as error:  # noqa: BLE001 - it is raised again where the batch is answered for
-            answer: Future[Scores] = Future()
-            answer.set_exception(error)
-            return answer
-
     def _done(self, batch: Batch, scores: Future[Scores]) -> None:
-        now = time.monotonic_ns()
+        now = self._clock.monotonic_ns()
         for frame in batch.frames:
             frame.inferred = now
         self._buffers.give_back(batch.slot, scores.cancelled() or scores.exception() is not None)
+
+
+def _submit(engine: Engine, batch: Batch) -> Future[Scores]:
+    try:
+        deadlines = [frame.deadline for frame in batch.frames if frame.deadline is not None]
+        return engine.submit(batch.images, min(deadlines, default=None))
+    except Exception as error:  # noqa: BLE001 - it is raised again where the batch is answered for
+        answer: Future[Scores] = Future()
+        answer.set_exception(error)
+        return answer

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import cv2
 import numpy as np
 
 from engines.bundle import Bundle
 from engines.engine import EXACT, Engine, Scores
 from pipeline.config.sections import DecisionSection
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.decided import Decided, SigmaMap
 from pipeline.flow.frame import Frame
 from pipeline.protocol.verdict import Heatmap, Latency, Outcome, Reason, Region, Verdict
@@ -18,9 +17,11 @@ from pipeline.protocol.verdict import Heatmap, Latency, Outcome, Reason, Region,
 class Judge:
     """Applies a bundle's threshold and heatmap scale to scores."""
 
-    def __init__(self, bundle: Bundle, engine: Engine, settings: DecisionSection, line: str) -> None:
+    def __init__(
+        self, bundle: Bundle, engine: Engine, settings: DecisionSection, line: str, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._bundle, self._settings, self._line = bundle, settings, line
-        self._engine = engine
+        self._engine, self._clock = engine, clock
         manifest = bundle.manifest
         self.threshold = manifest.threshold.value if settings.sigma is None else settings.sigma
         self.scale = manifest.heatmap
@@ -58,7 +59,7 @@ class Judge:
         precision: str,
         exact: bool,
     ) -> Decided:
-        now = time.monotonic_ns()
+        now = self._clock.monotonic_ns()
         batched = frame.batched or now
         inferred = frame.inferred or batched
         verdict = Verdict(

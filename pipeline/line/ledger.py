@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Sequence
 
-from pipeline.flow.channel import Channel
+from pipeline.flow.channel import Channel, ChannelClosed
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.decided import Decided
 from pipeline.flow.frame import Frame
 from pipeline.flow.stage import Stage
-from pipeline.line.judge import Judge
+from pipeline.line.model import ModelSlot
 from pipeline.protocol.verdict import Reason
 
 _MARGIN_SHARE = 0.03
 _MOST_MARGIN_NS = 5_000_000
+_DRAIN_S = 5.0
 
 
 class Ledger(Stage):
     """Holds every frame from its capture until its answer has gone out.
 
-    Whoever answers first is heard; later answers count for nothing. A frame whose deadline comes before its answer is
+    The first answer to a frame counts; later ones are ignored. A frame whose deadline passes without an answer is
     answered `uninspected`, reason `late`, whatever holds it up: a gate can still act. Answers of one camera leave in
     the order of its frames.
 
     Args:
-        judge: words the answers of frames that were not inspected.
+        slot: its judge words the answers of frames that were not inspected.
         cameras: their names.
         outbox: where answers go.
         takt_ns: how long after its capture a frame's answer is of use, or None for as long as it takes.
+        drain_s: how long the line may take to drain, in seconds. What has no answer by then is answered
+            `engine_error`, whatever hangs.
+        clock: tells the time.
     """
 
-    def __init__(self, judge: Judge, cameras: Sequence[str], outbox: Channel[Decided], takt_ns: int | None) -> None:
+    def __init__(
+        self,
+        slot: ModelSlot,
+        cameras: Sequence[str],
+        outbox: Channel[Decided],
+        takt_ns: int | None,
+        drain_s: float = _DRAIN_S,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         super().__init__("ledger")
-        self._judge, self._outbox = judge, outbox
+        self._slot, self._outbox, self._clock = slot, outbox, clock
         self._frames: dict[str, deque[Frame]] = {name: deque() for name in cameras}
         self._answers: dict[tuple[str, int], Decided] = {}
         self._open = set(cameras)
@@ -42,20 +54,23 @@ class Ledger(Stage):
         # The answer must have left by the deadline, so it is given a little earlier.
         margin = 0 if takt_ns is None else min(_MOST_MARGIN_NS, int(_MARGIN_SHARE * takt_ns))
         self._patience = None if takt_ns is None else takt_ns - margin
-        self._broken = False
-
-    def use(self, judge: Judge) -> None:
-        """Words answers by another bundle from now on."""
-        with self._changed:
-            self._judge = judge
+        self._drain_ns = int(drain_s * 1e9)
+        self._drained_by: int | None = None
+        self._aborted = self._over = False
 
     def open(self, frame: Frame) -> None:
-        """Enters a frame that was captured."""
+        """Enters a frame that was captured.
+
+        Raises:
+            ChannelClosed: the ledger has ended; the frame came too late to be one of the line's.
+        """
         if self._patience is not None:
             frame.deadline = frame.captured + self._patience
         with self._changed:
+            if self._over:
+                raise ChannelClosed
             self._frames[frame.camera].append(frame)
-            if self._broken:
+            if self._aborted:
                 self._give_up(frame, "engine_error")
             self._changed.notify_all()
 
@@ -77,32 +92,42 @@ class Ledger(Stage):
             self._open.discard(camera)
             self._changed.notify_all()
 
-    def break_off(self) -> None:
+    def drain(self) -> None:
+        """Lets the frames in the line be inspected, for so long and no longer."""
+        with self._changed:
+            if self._drained_by is None:
+                self._drained_by = self._clock.monotonic_ns() + self._drain_ns
+            self._changed.notify_all()
+
+    def abort(self) -> None:
         """Answers everything that is open, and all that still comes, with `engine_error`."""
         with self._changed:
-            self._broken = True
-            for queue in self._frames.values():
-                for frame in queue:
-                    self._give_up(frame, "engine_error")
+            self._abort()
             self._changed.notify_all()
 
     def work(self) -> None:
         """Sends answers out until every camera has ended and every frame is answered."""
         while True:
             with self._changed:
-                # Not `wait_for`: with every frame that comes the next deadline may be another.
-                if not (self._ready() or self._ended()):
-                    self._changed.wait(self._until_deadline())
-                self._expire(time.monotonic_ns())
+                # A frame that comes in may bring the next deadline forward.
+                moment = self._next_moment()
+                self._clock.wait_for(
+                    self._changed,
+                    lambda: self._ready() or self._ended() or self._next_moment() != moment,  # noqa: B023
+                    None if moment is None else max(0.0, (moment - self._clock.monotonic_ns()) / 1e9),
+                )
+                self._expire(self._clock.monotonic_ns())
                 answers = self._take()
-                ended = self._ended()
+                self._over = self._ended()
             for decided in answers:
                 self._outbox.put(decided)
-            if ended:
+            if self._over:
                 return
 
-    def finish(self) -> None:
-        """Ends the answers."""
+    def ended(self) -> None:
+        """Closes the queue of answers."""
+        with self._changed:
+            self._over = True
         self._outbox.close()
 
     def _enter(self, decided: Decided) -> None:
@@ -112,20 +137,29 @@ class Ledger(Stage):
 
     def _give_up(self, frame: Frame, reason: Reason) -> None:
         if not frame.answered:
-            self._enter(self._judge.uninspected(frame, reason))
+            self._enter(self._slot.current.judge.uninspected(frame, reason))
             # It may have to wait for the answers before it, but its picture need not: overload must not fill memory.
             frame.image = frame.encoded = None
+
+    def _abort(self) -> None:
+        self._aborted = True
+        for queue in self._frames.values():
+            for frame in queue:
+                self._give_up(frame, "engine_error")
 
     def _ready(self) -> bool:
         return any(queue and queue[0].answered for queue in self._frames.values())
 
     def _ended(self) -> bool:
-        return (self._broken or not self._open) and not any(self._frames.values())
+        return (self._aborted or not self._open) and not any(self._frames.values())
 
-    def _until_deadline(self) -> float | None:
+    def _next_moment(self) -> int | None:
+        """Returns when something is due next, monotonic nanoseconds; None where nothing is."""
         # Deadlines of one camera come in the order of its frames, so the first that is open is the next.
-        deadlines = [queue[0].deadline for queue in self._frames.values() if queue and queue[0].deadline is not None]
-        return None if not deadlines else max(0.0, (min(deadlines) - time.monotonic_ns()) / 1e9)
+        moments = [queue[0].deadline for queue in self._frames.values() if queue and queue[0].deadline is not None]
+        if self._drained_by is not None:
+            moments.append(self._drained_by)
+        return min(moments, default=None)
 
     def _expire(self, now: int) -> None:
         for queue in self._frames.values():
@@ -133,6 +167,8 @@ class Ledger(Stage):
                 if frame.deadline is None or frame.deadline > now:
                     break
                 self._give_up(frame, "late")
+        if self._drained_by is not None and now >= self._drained_by:
+            self._abort()
 
     def _take(self) -> list[Decided]:
         answers = []

@@ -15,6 +15,8 @@ import zmq
 
 from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
+from pipeline.flow.closing import CLOSE_S
+from pipeline.flow.stage import OnFailure
 from pipeline.protocol.orders import MOST_ORDER_BYTES, Answer, Order, read_order
 from pipeline.protocol.sockets import has_listener, notice_dead_peers
 from pipeline.security.curve import THIS_MACHINE, Access, Gate
@@ -29,29 +31,21 @@ _MOST_WAITING = 16
 class ControlServer(Closing):
     """Takes orders and answers each.
 
-    A new bundle or threshold takes a while; other orders, triggers above all, do not wait for it.
+    A new bundle or threshold takes a while; other orders, triggers above all, do not wait for it. The
+    constructor binds the address; orders are taken from `start` on.
 
     Args:
         address: `ipc://` or a TCP address.
-        obey: carries an order out and returns the answer.
-        on_failure: called from the server's thread with what ended it; it takes no orders after that.
         access: who may give orders over TCP. A socket file is for its user only.
 
     Raises:
         ConfigError: the address is taken, cannot be bound, or would be open to everybody.
     """
 
-    def __init__(
-        self,
-        address: str,
-        obey: Callable[[Order], Answer],
-        on_failure: Callable[[str, Exception], None],
-        access: Access = THIS_MACHINE,
-    ) -> None:
+    def __init__(self, address: str, access: Access = THIS_MACHINE) -> None:
         if address.startswith("ipc://"):
             _prepare(address)
             access = THIS_MACHINE
-        self._obey, self._on_failure = obey, on_failure
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 500)
@@ -67,13 +61,33 @@ class ControlServer(Closing):
         self.address = self._gate.address
         self._over = threading.Event()
         self._slow = ThreadPoolExecutor(1, "deploy")
-        self._thread = threading.Thread(target=self._run, name="control")
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+
+    def start(self, obey: Callable[[Order], Answer], on_failure: OnFailure) -> None:
+        """Starts to take orders.
+
+        Args:
+            obey: carries an order out and returns the answer.
+            on_failure: called from the server's thread with what ended it; it takes no orders after that.
+        """
+        self._obey, self._on_failure = obey, on_failure
         self._thread.start()
 
-    def close(self) -> None:
-        """Takes no more orders and finishes those under way."""
+    def drain(self) -> None:
+        """Takes no more orders; those under way are finished."""
         self._over.set()
-        self._thread.join()
+
+    def close(self, deadline: float | None = None) -> None:
+        """Ends it and frees the address.
+
+        Raises:
+            TimeoutError: an order under way takes too long; it is left behind.
+        """
+        self.drain()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_S if deadline is None else deadline)
+            if self._thread.is_alive():
+                raise TimeoutError("an order is still being carried out")
         self._gate.close()
         self._socket.close()
         self._context.term()

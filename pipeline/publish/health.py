@@ -19,6 +19,7 @@ from urllib.request import urlopen
 
 from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
+from pipeline.flow.closing import CLOSE_S
 from pipeline.publish.metrics import LineMetrics, Status
 from pipeline.security.curve import is_local
 
@@ -33,19 +34,17 @@ _POLL_S = 0.1
 class HealthServer(Closing):
     """Answers `GET /live`, `/ready` and `/status` with JSON (200 for yes, 503 for no), and `/metrics` for Prometheus.
 
+    The constructor binds the address; requests are answered from `start` on.
+
     Args:
         address: `HOST:PORT` to bind; port 0 for one that is free.
-        status: returns what `Line.status` does.
-        metrics: of the line.
         insecure: whether other machines may ask.
 
     Raises:
         ConfigError: the address cannot be bound, or other machines could reach it.
     """
 
-    def __init__(
-        self, address: str, status: Callable[[], Status], metrics: LineMetrics, insecure: bool = False
-    ) -> None:
+    def __init__(self, address: str, insecure: bool = False) -> None:
         if not is_local(f"tcp://{address}"):
             if not insecure:
                 raise ConfigError(
@@ -55,10 +54,19 @@ class HealthServer(Closing):
             log.warning("the health server on %s answers everybody: insecure = true", address)
         host, _, port = address.rpartition(":")
         try:
-            self._server = _Server((host, int(port)), _handler(status, metrics))
+            self._server = _Server((host, int(port)), BaseHTTPRequestHandler)
         except (OSError, OverflowError) as error:
             raise ConfigError(f"the address {address} of [health] cannot be bound ({error}); give another") from error
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="health", daemon=True)
+
+    def start(self, status: Callable[[], Status], metrics: LineMetrics) -> None:
+        """Starts to answer.
+
+        Args:
+            status: returns what `Line.status` does.
+            metrics: of the line.
+        """
+        self._server.RequestHandlerClass = _handler(status, metrics)
         self._thread.start()
 
     @property
@@ -68,9 +76,10 @@ class HealthServer(Closing):
         return f"http://{host!s}:{port}"
 
     def close(self, deadline: float | None = None) -> None:
-        """Stops answering."""
-        self._server.shutdown()
-        self._thread.join(deadline)
+        """Stops answering and frees the address."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join(CLOSE_S if deadline is None else deadline)
         self._server.server_close()
 
 

@@ -148,10 +148,10 @@ class Publisher(Stage):
             for decided in batch:
                 self._hand_on(decided)
 
-    def finish(self) -> None:
-        """Ends what is handed on, and the journal."""
+    def ended(self) -> None:
+        """Ends what is handed on, and drains the journal."""
         if self._journal is not None:
-            self._journal.finish()
+            self._journal.drain()
         if self._outbox is not None:
             self._outbox.close()
 

@@ -12,6 +12,7 @@ import zmq
 
 from engines.closing import Closing
 from engines.errors import DataError
+from pipeline.flow.closing import CLOSE_S
 from pipeline.flow.stage import Stage
 from pipeline.journal.reader import JournalReader
 from pipeline.journal.store import Journal
@@ -94,7 +95,7 @@ class ReplaySocket(Closing):
         self._context.term()
 
 
-class ReplayServer(Stage):
+class ReplayServer(Stage, Closing):
     """Answers questions one after the other: a page of at most 200 verdicts or 1 MiB each, 50 a second and client.
 
     It reads the journal through a connection of its own, and what waits for the disk from memory.
@@ -110,8 +111,13 @@ class ReplayServer(Stage):
         self._each: OrderedDict[bytes, _Allowance] = OrderedDict()
         self._over = False
 
+    @property
+    def address(self) -> str:
+        """The bound address, with the port that was chosen where 0 was asked for."""
+        return self._socket.address
+
     def work(self) -> None:
-        """Answers until it is ended."""
+        """Answers until it is drained."""
         try:
             while not self._over:
                 parts = self._socket.receive()
@@ -122,12 +128,20 @@ class ReplayServer(Stage):
         finally:
             self._forget_reader()
 
-    def end(self) -> None:
-        """Ends it."""
+    def drain(self) -> None:
+        """Lets it end after the question that it is answering."""
         self._over = True
 
-    def finish(self) -> None:
-        """Nothing is fed from here."""
+    def close(self, deadline: float | None = None) -> None:
+        """Ends it and closes its socket.
+
+        Raises:
+            TimeoutError: the journal's disk hangs; the thread is left behind.
+        """
+        self.drain()
+        if not self.join(CLOSE_S if deadline is None else deadline):
+            raise TimeoutError("an answer is still being read from the journal")
+        self._socket.close()
 
     def _answer(self, client: bytes, question: list[bytes]) -> list[bytes]:
         if not self._may_ask(client):

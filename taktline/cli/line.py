@@ -25,6 +25,7 @@ from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.config.line_file import LineConfig, check_config, read_line_file
 from pipeline.config.sections import ControlSection
 from pipeline.flow.decided import Decided
+from pipeline.line.build import build_line
 from pipeline.line.line import Line
 from pipeline.protocol.orders import Order, control_address
 from pipeline.publish.health import fetch_status
@@ -77,7 +78,7 @@ def replay(
         _make_folder(save_heatmaps)
     summary = RunSummary()
     console = Console(stderr=as_json)
-    with Line(config, watched=True) as line, stopped_by_signals(line), LiveView(console, line) as view:
+    with build_line(config, watched=True) as line, stopped_by_signals(line), LiveView(console, line) as view:
         line.start()
         for decided in line.decided():
             summary.add(decided.verdict, decided.frame.label)
@@ -103,11 +104,11 @@ def run(
         config = config.model_copy(update={"control": ControlSection(bind="auto")})
     console = Console(stderr=True)
     summary = RunSummary()
-    with Line(config, watched=True) as line, stopped_by_signals(line):
+    with build_line(config, watched=True) as line, stopped_by_signals(line):
         line.start()
         console.print(
-            f"line [bold]{config.line.name}[/] runs: {len(config.camera)} camera(s), {line.engine.name} "
-            f"{line.engine.precision}, verdicts on {line.socket.address}",
+            f"line [bold]{config.line.name}[/] runs: {len(config.camera)} camera(s), {line.model.engine.name} "
+            f"{line.model.engine.precision}, verdicts on {line.publisher.address}",
             highlight=False,
         )
         for decided in line.decided():
@@ -264,8 +265,8 @@ def _tell(line: str, order: Order, as_json: bool, curve: ClientKeys | None) -> N
 
 @contextmanager
 def stopped_by_signals(line: Line) -> Iterator[None]:
-    """Stops a line, drained, on SIGINT or SIGTERM."""
-    with on_signals(line.stop):
+    """Drains a line on SIGINT or SIGTERM."""
+    with on_signals(line.drain):
         yield
 
 
@@ -281,7 +282,7 @@ def _make_folder(folder: Path) -> None:
 def _save_overlay(folder: Path, decided: Decided, line: Line) -> None:
     if decided.sigma is None or decided.frame.image is None:
         return
-    verdict, scale = decided.verdict, line.judge.scale
+    verdict, scale = decided.verdict, line.model.judge.scale
     overlay = draw_overlay(to_bgr(decided.frame.image), decided.sigma, scale.threshold, scale.full_scale)
     part = (verdict.part or "part").replace("/", "_").rsplit(".", 1)[0]
     path = folder / f"{verdict.sequence:05d}_{verdict.verdict}_{part}.png"

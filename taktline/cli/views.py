@@ -45,8 +45,8 @@ class LiveView:
     """
 
     def __init__(self, console: Console, line: Line) -> None:
-        self._engine = f"{line.engine.name} {line.engine.precision}"
-        self._address = line.socket.address
+        self._engine = f"{line.model.engine.name} {line.model.engine.precision}"
+        self._address = line.publisher.address
         self._rows: deque[tuple[Verdict, str | None]] = deque(maxlen=_ROWS)
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._drawn = 0.0

@@ -13,24 +13,22 @@ from pathlib import Path
 from engines.bundle import Bundle
 from engines.engine import Engine
 from pipeline.config.line_file import read_line_file
-from pipeline.line.line import Line
+from pipeline.line.build import build_line
 from taktline.cli.line import stopped_by_signals
 from tests.pipeline.line.test_takt import TimedEngine
 
 
-class TimedLine(Line):
-    """A line with such an engine in the place of its own."""
+def open_timed(bundle: Bundle) -> Engine:
+    """Opens such an engine in the place of the line's own."""
+    service, number, stall = (float(word) for word in sys.argv[1:4])
+    batches = itertools.count()
 
-    def _keep_engine(self, bundle: Bundle) -> Engine:
-        service, number, stall = (float(word) for word in sys.argv[1:4])
-        batches = itertools.count()
+    def serve(_count: int) -> None:
+        time.sleep((stall if next(batches) == number else service) / 1000)
 
-        def serve(_count: int) -> None:
-            time.sleep((stall if next(batches) == number else service) / 1000)
-
-        return TimedEngine(bundle.size, serve)
+    return TimedEngine(bundle.size, serve)
 
 
-with TimedLine(read_line_file(Path(sys.argv[4]))) as line, stopped_by_signals(line):
+with build_line(read_line_file(Path(sys.argv[4])), opener=open_timed) as line, stopped_by_signals(line):
     line.start()
     line.wait()

@@ -1,4 +1,4 @@
-"""A line's delivery without the line: verdicts go in by hand, and out through real sockets and files."""
+"""The end of a line without the rest: verdicts go in by hand, and out through real sockets and files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ import numpy as np
 
 from pipeline.config.sections import JournalSection, PublishSection
 from pipeline.flow.channel import Channel
+from pipeline.flow.closing import ClosingStack
 from pipeline.flow.decided import Decided
 from pipeline.flow.frame import Frame
 from pipeline.flow.stage import Stage
 from pipeline.journal.check import JournalCheck, Verification
 from pipeline.journal.reader import Found, JournalReader, Selection
+from pipeline.journal.store import Journal
 from pipeline.protocol.verdict import Heatmap, Latency, Outcome, Region, Verdict
-from pipeline.publish.delivery import Delivery
 from pipeline.publish.metrics import LineMetrics
+from pipeline.publish.publisher import Publisher, PublisherSocket
+from pipeline.publish.replay_server import ReplayServer, ReplaySocket
+from pipeline.security.curve import Access
 
 PICTURE = np.tile(np.arange(48, dtype=np.uint8)[:, None, None], (1, 64, 3))
 
@@ -39,20 +43,35 @@ def decide(camera: str, sequence: int, outcome: Outcome = "ok", captured_at: int
 
 
 class Running:
-    """A delivery that runs; leaving it ends it in order."""
+    """A publisher with its journal and replay; leaving it drains and closes them."""
 
     def __init__(
         self, publish: dict[str, Any], journal: dict[str, Any] | None, cameras: Sequence[str] = ("a",)
     ) -> None:
-        section = None if journal is None else JournalSection.model_validate(journal)
-        self.delivery = Delivery(PublishSection.model_validate(publish), section)
-        self.next = {camera: self.delivery.first(camera) for camera in cameras}
+        section = PublishSection.model_validate(publish)
+        access = Access(section.curve_secret, section.allowed_clients, section.insecure)
+        self._parts = ClosingStack()
+        try:
+            self.socket = PublisherSocket(section.verdicts, section.queue, access)
+            self._parts.add("the publisher's socket", self.socket.close)
+            self.journal = None if journal is None else Journal(JournalSection.model_validate(journal))
+            if self.journal is not None:
+                self._parts.add("the journal", self.journal.close)
+            self.replay: ReplayServer | None = None
+            if section.replay is not None and self.journal is not None:
+                self.replay = ReplayServer(ReplaySocket(section.replay, access), self.journal)
+                self._parts.add("the replay", self.replay.close)
+        except BaseException:
+            self._parts.close()
+            raise
+        first = {} if self.journal is None else {camera: self.journal.first(camera) for camera in cameras}
+        self.next = {camera: first.get(camera, 0) for camera in cameras}
         self._inbox: Channel[Decided] = Channel(1000)
         self._published: Channel[Decided] = Channel(100_000)
-        self.failures: list[tuple[str, Exception]] = []
-        self._stages: list[Stage] = self.delivery.stages(self._inbox, self._published, LineMetrics(cameras))
-        self.delivery.start(self._failed)
-        for stage in self._stages:
+        self.failures: list[tuple[str, BaseException]] = []
+        publisher = Publisher(self.socket, self._inbox, self._published, LineMetrics(cameras), self.journal)
+        self._stages: list[Stage] = [publisher, *([] if self.journal is None else self.journal.stages())]
+        for stage in (*self._stages, *([] if self.replay is None else [self.replay])):
             stage.start(self._failed)
 
     def publish(
@@ -67,15 +86,14 @@ class Running:
         return [self._published.get(30).verdict for _ in range(count)]
 
     def status(self) -> dict[str, Any]:
-        found = self.delivery.status()
-        assert found is not None
-        return found
+        assert self.journal is not None
+        return self.journal.status()
 
-    def end(self) -> None:
+    def close(self) -> None:
         self._inbox.close()
         for stage in self._stages:
             assert stage.join(30)
-        self.delivery.close()
+        self._parts.close()
         assert not self.failures
 
     def __enter__(self) -> Self:
@@ -84,9 +102,9 @@ class Running:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.end()
+        self.close()
 
-    def _failed(self, name: str, error: Exception) -> None:
+    def _failed(self, name: str, error: BaseException) -> None:
         self.failures.append((name, error))
 
 

@@ -83,7 +83,7 @@ def test_a_stored_position_is_gone_on_from(publish: dict[str, Any], tmp_path: Pa
 def test_the_last_before_a_pause_is_not_missed(publish: dict[str, Any], tmp_path: Path) -> None:
     """The subscriber's own connection loses it, and nothing follows that would show the gap."""
     with Running(publish, {"path": tmp_path / "line.journal"}) as running, open_subscriber(publish) as subscriber:
-        running.delivery.socket.await_subscribers(1, 30, threading.Event())
+        running.socket.await_subscribers(1, 30, threading.Event())
         running.publish(3)
         assert [subscriber.receive(30)[0].sequence for _ in range(3)] == [0, 1, 2]
         subscriber._sockets[0].disconnect(publish["verdicts"])
@@ -101,7 +101,7 @@ def test_a_subscriber_that_is_too_slow_asks_for_what_its_queue_had_no_room_for(
         open_subscriber(publish, queue=10) as subscriber,
         VerdictSubscriber(publish["verdicts"], queue=10) as careless,
     ):
-        running.delivery.socket.await_subscribers(2, 30, threading.Event())
+        running.socket.await_subscribers(2, 30, threading.Event())
         for _ in range(count // 500):
             running.publish(500)
         came = []
@@ -296,7 +296,7 @@ def test_watch_asks_for_what_it_missed(publish: dict[str, Any], tmp_path: Path) 
         (tmp_path / "seen").open("w+") as seen,
         subprocess.Popen(command, cwd=ROOT, stdout=seen) as watch,
     ):
-        running.delivery.socket.await_subscribers(1, 60, threading.Event())
+        running.socket.await_subscribers(1, 60, threading.Event())
         while watch.poll() is None:
             running.publish(50)
             time.sleep(0.05)

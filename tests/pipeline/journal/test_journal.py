@@ -58,7 +58,7 @@ def test_pictures_lie_beside_it(tmp_path: Path) -> None:
     for which, expected in (("none", 0), ("ng", 1), ("all", 11)):
         with Running(PUBLISH, {"path": path, "keep_images": which}) as running:
             running.publish(10)
-            running.end()
+            running.close()
             assert running.status()["pictures"]["dropped"] == 0
         assert verify(path).pictures == expected
     shown = [found for found in held(path) if found.picture is not None]
@@ -93,9 +93,9 @@ def test_a_full_disk_holds_no_verdict_up_and_all_are_written_once_it_is_free(dis
     path = disk.folder / "line.journal"
     with (
         Running(PUBLISH, {"path": path, "keep_images": "all"}) as running,
-        VerdictSubscriber(running.delivery.socket.address) as subscriber,
+        VerdictSubscriber(running.socket.address) as subscriber,
     ):
-        running.delivery.socket.await_subscribers(1, 30, threading.Event())
+        running.socket.await_subscribers(1, 30, threading.Event())
         before = running.publish(20)
         until(lambda: sum(running.status()["pictures"].values()) == 20)
         disk.fill()

@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -28,8 +29,11 @@ from engines.bundle import Bundle, open_bundle, update_manifest
 from engines.closing import Closing
 from engines.engine import Engine, Frames, Scores
 from engines.errors import EngineError, TaktlineError
+from engines.failover import FailoverEngine
+from engines.registry import open_engine
 from pipeline.client.orders import tell_line
 from pipeline.config.line_file import LineConfig, check_config
+from pipeline.line.build import build_line
 from pipeline.line.line import Line
 from pipeline.protocol.orders import Order
 
@@ -59,15 +63,13 @@ class Stumbling(Engine):
         self._inner.close()
 
 
-class SoakLine(Line):
+def stumbling_line(config: LineConfig, faults: list[int]) -> Line:
     """A line whose engines stumble."""
 
-    def __init__(self, config: LineConfig) -> None:
-        self.faults: list[int] = []
-        super().__init__(config, watched=True)
+    def open_one(bundle: Bundle) -> Engine:
+        return Stumbling(open_engine(bundle, precision="auto", max_batch=config.model.max_batch), faults)
 
-    def _open_engine(self, bundle: Bundle, name: str) -> Engine:
-        return Stumbling(super()._open_engine(bundle, name), self.faults)
+    return build_line(config, opener=lambda bundle: FailoverEngine([partial(open_one, bundle)]), watched=True)
 
 
 class Peer(Closing):
@@ -101,9 +103,10 @@ class Peer(Closing):
 class Faults:
     """What can happen to the line; each is over, and mended, when it returns."""
 
-    def __init__(self, line: SoakLine, peers: dict[str, Peer], folder: Path, parts: list[Path], rng: random.Random,
-                 bundles: list[Path], broken: Path) -> None:  # fmt: skip
-        self._line, self._peers, self._folder, self._parts = line, peers, folder, parts
+    def __init__(self, line: Line, stumbles: list[int], peers: dict[str, Peer], folder: Path, parts: list[Path],
+                 rng: random.Random, bundles: list[Path], broken: Path) -> None:  # fmt: skip
+        self._line, self._stumbles, self._peers = line, stumbles, peers
+        self._folder, self._parts = folder, parts
         self.rng = rng
         self._bundles, self._broken = itertools.cycle(bundles), broken
         self._number = itertools.count()
@@ -149,7 +152,7 @@ class Faults:
         flood.close()
 
     def engine_fails(self) -> None:
-        self._line.faults.extend(range(self.rng.randint(1, 5)))
+        self._stumbles.extend(range(self.rng.randint(1, 5)))
         self._pause(0.2, 1)
 
     def bundle_swapped(self) -> None:
@@ -219,8 +222,9 @@ def soak(bundle: Path, drawn: Path, work: Path, minutes: float, seed: int) -> di
         # The first line loads what stays for the life of the process.
         for whole in (False, True):
             before = leftovers()
-            with SoakLine(check_config(values, "soak")) as line:
-                faults = Faults(line, peers, folder, parts, rng, [other, bundle], broken)
+            stumbles: list[int] = []
+            with stumbling_line(check_config(values, "soak"), stumbles) as line:
+                faults = Faults(line, stumbles, peers, folder, parts, rng, [other, bundle], broken)
                 found = run(line, faults, minutes if whole else 0.05)
         after = leftovers()
     finally:
@@ -230,7 +234,7 @@ def soak(bundle: Path, drawn: Path, work: Path, minutes: float, seed: int) -> di
     return found | {"before": before, "after": after, "watched": len(seen)}
 
 
-def run(line: SoakLine, faults: Faults, minutes: float) -> dict[str, object]:
+def run(line: Line, faults: Faults, minutes: float) -> dict[str, object]:
     """Throws each fault once, then any at random, and reads what the line answers."""
     answers: dict[str, list[int]] = {camera.name: [] for camera in line.config.camera}
     reasons: Counter[str] = Counter()
@@ -259,10 +263,10 @@ def run(line: SoakLine, faults: Faults, minutes: float) -> dict[str, object]:
         thrown[fault.__name__] += 1
         time.sleep(faults.rng.uniform(0.1, 0.8))
     memory.append(settled_memory())
-    line.stop()
+    line.drain()
     ended = line.wait(60)
     reader.join()
-    delivered = {source.camera: source._sequence for source in line._sources}
+    delivered = {name: camera["frames"] for name, camera in line.status()["cameras"].items()}
     return {
         "ended": ended,
         "delivered": delivered,

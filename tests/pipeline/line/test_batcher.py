@@ -24,6 +24,7 @@ from pipeline.line.batcher import Batch, BatchBuffers, Batcher
 from pipeline.line.fair_queue import FairQueue
 from pipeline.line.judge import Judge
 from pipeline.line.ledger import Ledger
+from pipeline.line.model import Model, ModelSlot
 from pipeline.line.service_time import ServiceTime
 
 SIZE = (32, 32)
@@ -45,10 +46,11 @@ class Bench:
     """A batcher with its queue, memory and ledger, and nothing behind it."""
 
     def __init__(self, bundle: Path, takt_ns: int | None = None) -> None:
-        judge = Judge(open_bundle(bundle), NoEngine(SIZE, "f32", 8, "cpu"), DecisionSection(), "bench")
+        opened, engine = open_bundle(bundle), NoEngine(SIZE, "f32", 8, "cpu")
+        slot = ModelSlot(Model(opened, engine, Judge(opened, engine, DecisionSection(), "bench")))
         self.queue = FairQueue({"a": "drop_oldest"}, 64)
         self.answers: Channel[Decided] = Channel(1000)
-        self.ledger = Ledger(judge, ["a"], self.answers, takt_ns)
+        self.ledger = Ledger(slot, ["a"], self.answers, takt_ns)
         self.buffers = BatchBuffers(2, 8, SIZE, lambda _slot, _failed: None)
         self.batches: Channel[Batch] = Channel(100)
         self.batcher = Batcher(self.queue, self.batches, self.buffers, self.ledger, ServiceTime(8))
@@ -119,7 +121,7 @@ def test_a_flood_of_corrupt_frames_is_a_few_warnings_and_a_count(
     with caplog.at_level(logging.WARNING):
         for _ in range(100):
             assert bench.fill([bench.frame(encoded=b"no picture")]) is None
-        bench.batcher.finish()
+        bench.batcher.ended()
     assert len(caplog.records) == 4
     assert "a frame 0:" in caplog.text
     assert "97 more warnings of this kind" in caplog.text

@@ -18,10 +18,12 @@ import numpy as np
 import psutil
 import pytest
 
+from engines.bundle import Bundle
 from engines.engine import Engine, Frames, Scores
 from engines.errors import ConfigError, EngineError, LineDown, TaktlineError
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.config.line_file import LineConfig, check_config
+from pipeline.line.build import build_line
 from pipeline.line.line import Line
 from pipeline.protocol.verdict import Heatmap, Verdict
 from tests.conftest import ROOT, RunTaktline
@@ -52,9 +54,9 @@ def run_line(line: Line, endpoint: str, count: int) -> Received:
 @pytest.mark.usefixtures("no_thread_left")
 def test_every_frame_gets_one_verdict_in_order(drawn: Path, bundle_path: Path, endpoint: str) -> None:
     settings = config(bundle_path, f"replay:{drawn}", endpoint, decision={"heatmaps": "all"})
-    with Line(settings) as line:
+    with build_line(settings) as line:
         received = run_line(line, endpoint, 18)
-        short_id = line.bundle.short_id
+        short_id = line.model.bundle.short_id
     assert [verdict.sequence for verdict, _ in received] == list(range(18))
     for verdict, heatmap in received:
         assert verdict.score is not None
@@ -78,7 +80,7 @@ def test_broken_pictures_are_answered_and_the_line_goes_on(
         data = path.read_bytes()
         broken = index in (1, 4, 5, 6, 7)
         (tmp_path / path.name).write_bytes(data[: len(data) // 2] if broken else data)
-    with Line(config(bundle_path, f"folder:{tmp_path}", endpoint)) as line:
+    with build_line(config(bundle_path, f"folder:{tmp_path}", endpoint)) as line:
         received = run_line(line, endpoint, 8)
     assert [verdict.sequence for verdict, _ in received] == list(range(8))
     reasons = [verdict.reason for verdict, _ in received]
@@ -93,7 +95,7 @@ def test_two_cameras_each_count_their_own(drawn: Path, bundle_path: Path, endpoi
         bundle_path, "", endpoint,
         camera=cameras,  # type: ignore[arg-type]
     )  # fmt: skip
-    with Line(settings) as line, VerdictSubscriber(endpoint, ("cam1",)) as only:
+    with build_line(settings) as line, VerdictSubscriber(endpoint, ("cam1",)) as only:
         line.start()
         received = [only.receive(60)[0] for _ in range(18)]
         assert line.wait(30)
@@ -108,8 +110,8 @@ class FailingEngine(Engine):
 
     name = "failing"
 
-    def __init__(self, line: Line, error: type[Exception], stays: bool) -> None:
-        super().__init__(line.bundle.size, "f32", 1, "cpu")
+    def __init__(self, bundle: Bundle, error: type[Exception], stays: bool) -> None:
+        super().__init__(bundle.size, "f32", 1, "cpu")
         self._error, self._stays, self._count = error, stays, 0
 
     def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
@@ -128,11 +130,7 @@ class FailingEngine(Engine):
 
 
 def line_with(engine_error: type[Exception], settings: LineConfig, stays: bool = False) -> Line:
-    line = Line(settings)
-    line.engine.close()
-    line.engine = FailingEngine(line, engine_error, stays)
-    line._wire(watched=False)
-    return line
+    return build_line(settings, opener=lambda bundle: FailingEngine(bundle, engine_error, stays))
 
 
 @pytest.mark.usefixtures("no_thread_left")
@@ -171,12 +169,12 @@ def test_a_stage_that_stumbles_once_is_started_again(drawn: Path, bundle_path: P
 @pytest.mark.usefixtures("no_thread_left")
 def test_stopping_answers_for_what_is_in_the_line(drawn: Path, bundle_path: Path, endpoint: str) -> None:
     with (
-        Line(config(bundle_path, f"replay:{drawn}", endpoint), watched=True) as line,
+        build_line(config(bundle_path, f"replay:{drawn}", endpoint), watched=True) as line,
         VerdictSubscriber(endpoint) as subscriber,
     ):
         line.start()
         first = next(line.decided())
-        line.stop()
+        line.drain()
         rest = list(line.decided())
         count = 1 + len(rest)
         received = [subscriber.receive(10)[0].sequence for _ in range(count)]
@@ -188,7 +186,7 @@ def test_no_handle_is_left_behind(drawn: Path, bundle_path: Path, endpoint: str)
     process = psutil.Process()
     counts = []
     for _ in range(3):
-        with Line(config(bundle_path, f"replay:{drawn}", endpoint)) as line:
+        with build_line(config(bundle_path, f"replay:{drawn}", endpoint)) as line:
             run_line(line, endpoint, 18)
         counts.append((process.num_fds(), threading.active_count()))
     assert counts[1] == counts[2]
@@ -196,14 +194,14 @@ def test_no_handle_is_left_behind(drawn: Path, bundle_path: Path, endpoint: str)
 
 def test_a_port_in_use_is_told(drawn: Path, bundle_path: Path, endpoint: str) -> None:
     settings = config(bundle_path, f"replay:{drawn}", endpoint)
-    with Line(settings), pytest.raises(ConfigError, match="in use"):
-        Line(settings)
+    with build_line(settings), pytest.raises(ConfigError, match="in use"):
+        build_line(settings)
 
 
 def test_missing_subscribers_are_told(drawn: Path, bundle_path: Path, endpoint: str) -> None:
     publish = {"verdicts": endpoint, "await_subscribers": 2, "await_s": 0.3}
     with (
-        Line(config(bundle_path, f"replay:{drawn}", endpoint, publish=publish)) as line,
+        build_line(config(bundle_path, f"replay:{drawn}", endpoint, publish=publish)) as line,
         VerdictSubscriber(endpoint),
         pytest.raises(TaktlineError, match="1 of 2 subscribers"),
     ):

@@ -13,12 +13,13 @@ import numpy as np
 import psutil
 import pytest
 
+from engines.bundle import Bundle
 from engines.engine import Engine, Frames, Scores
 from engines.errors import EngineError, EngineUnavailable
 from engines.failover import FailoverEngine
 from engines.jobs import Jobs
 from pipeline.flow.frame import Frame
-from pipeline.line.line import Line
+from pipeline.line.build import build_line
 from pipeline.protocol.verdict import Verdict
 from pipeline.sources.source import Source
 from tests.pipeline.line.test_line import config
@@ -94,12 +95,11 @@ def run(
         ],
         publish={"verdicts": endpoint},
     )
-    with Line(settings, watched=True) as line:
-        line.engine.close()
-        line.engine = serve if isinstance(serve, Engine) else TimedEngine(line.bundle.size, serve)
-        line.judge._engine = line.engine
-        line._sources = list(cameras)
-        line._wire(watched=True)
+
+    def opener(bundle: Bundle) -> Engine:
+        return serve if isinstance(serve, Engine) else TimedEngine(bundle.size, serve)
+
+    with build_line(settings, sources=cameras, opener=opener, watched=True) as line:
         line.start()
         return [decided.verdict for decided in line.decided()]
 

@@ -99,10 +99,11 @@ class Server:
         self.obeyed: list[Order] = []
         publish = {"verdicts": "tcp://127.0.0.1:*", "replay": "tcp://127.0.0.1:*"}
         self.running = Running(publish, {"path": folder / "line.journal"})
-        self.control = ControlServer("tcp://127.0.0.1:*", self._obey, self._failed)
-        assert self.running.delivery.replay is not None
-        self.verdicts = self.running.delivery.socket.address
-        self.replay = self.running.delivery.replay.address
+        self.control = ControlServer("tcp://127.0.0.1:*")
+        self.control.start(self._obey, self._failed)
+        assert self.running.replay is not None
+        self.verdicts = self.running.socket.address
+        self.replay = self.running.replay.address
         self.subscriber = VerdictSubscriber(self.verdicts, replay=self.replay, since={})
         self.received = 0
 
@@ -110,7 +111,7 @@ class Server:
         self.obeyed.append(order)
         return {"status": {}}
 
-    def _failed(self, name: str, error: Exception) -> None:
+    def _failed(self, name: str, error: BaseException) -> None:
         raise AssertionError(f"{name} ended") from error
 
     def works(self) -> None:
@@ -127,7 +128,7 @@ class Server:
     def close(self) -> None:
         self.subscriber.close()
         self.control.close()
-        self.running.end()
+        self.running.close()
 
 
 @pytest.fixture(scope="module")
@@ -334,7 +335,7 @@ def test_nothing_grows(server: Server) -> None:
                     assert server.subscriber.receive(60)[0].sequence == server.received
                     server.received += 1
                     drain(topics)
-                    assert server.running.delivery.socket._subscriptions < 11_000
+                    assert server.running.socket._subscriptions < 11_000
         server.works()
 
     burst()

@@ -16,7 +16,7 @@ import pytest
 import zmq
 
 from pipeline.bridges.bridge import verdict_json
-from pipeline.line.line import Line
+from pipeline.line.build import build_line
 from pipeline.protocol.gap import Gap, pack_gap
 from pipeline.protocol.replay import ReplayRequest, unpack_request
 from pipeline.protocol.schema import SCHEMA_FILE, verdict_schema
@@ -106,7 +106,7 @@ def test_a_lines_messages_are_as_the_schema_says(drawn: Path, bundle_path: Path,
     socket.setsockopt(zmq.RCVTIMEO, 60_000)
     socket.subscribe("verdict.")
     socket.connect(endpoint)
-    with Line(config(bundle_path, f"folder:{tmp_path}", endpoint)) as line:
+    with build_line(config(bundle_path, f"folder:{tmp_path}", endpoint)) as line:
         line.start()
         messages = [socket.recv_multipart() for _ in range(count)]
     socket.close()

@@ -16,6 +16,7 @@ from engines.bundle import open_bundle, update_manifest
 from engines.errors import ConfigError, TaktlineError
 from pipeline.client.orders import tell_line
 from pipeline.config.line_file import LineConfig, check_config
+from pipeline.line.build import build_line
 from pipeline.line.line import Line
 from pipeline.protocol.orders import Order, control_address
 from pipeline.protocol.verdict import Verdict
@@ -35,13 +36,16 @@ def settings(bundle: Path, drawn: Path, bind: str | None = "tcp://127.0.0.1:*") 
     return check_config(values, "test")
 
 
+def played(config: LineConfig) -> Line:
+    """Builds a watched line whose camera is played, without end."""
+    return build_line(config, sources=[Camera("a", 20, 1_000_000)], watched=True)
+
+
 class Running:
-    """A line with a played camera that goes on until it is told to stop, and what it answered."""
+    """A watched line that runs until it is closed, and what it answered."""
 
     def __init__(self, line: Line) -> None:
         self.line, self.verdicts = line, list[Verdict]()
-        line._sources = [Camera("a", 20, 1_000_000)]
-        line._wire(watched=True)
         line.start()
         assert line.control is not None
         self.address = line.control.address
@@ -67,8 +71,8 @@ class Running:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
-    def end(self) -> None:
-        self.line.stop()
+    def close(self) -> None:
+        self.line.drain()
         assert self.line.wait(30)
         self._reader.join()
         assert [verdict.sequence for verdict in self.verdicts] == list(range(len(self.verdicts)))
@@ -83,8 +87,8 @@ def test_a_bundle_is_swapped_between_two_batches_and_a_bad_one_changes_nothing(
     broken = Path(shutil.copytree(bundle_path, tmp_path / "broken"))
     with (broken / "model.onnx").open("ab") as file:
         file.write(b"!")
-    with Line(settings(bundle_path, drawn), watched=True) as line:
-        first = line.bundle.short_id
+    with played(settings(bundle_path, drawn)) as line:
+        first = line.model.bundle.short_id
         running = Running(line)
         assert {verdict.bundle for verdict in running.more()} == {first}
         refused = taktline("deploy", broken, "--line", running.address)
@@ -95,14 +99,14 @@ def test_a_bundle_is_swapped_between_two_batches_and_a_bad_one_changes_nothing(
         done = taktline("deploy", other, "--line", running.address)
         assert done.returncode == 0, done.stderr
         assert {verdict.bundle for verdict in running.more()} == {changed.short_id}
-        running.end()
+        running.close()
     bundles = [verdict.bundle for verdict in running.verdicts]
     assert bundles == sorted(bundles, key=[first, changed.short_id].index)
     assert {verdict.reason for verdict in running.verdicts} <= {None, "dropped", "late"}
 
 
 def test_threshold_and_pause(bundle_path: Path, drawn: Path, taktline: RunTaktline) -> None:
-    with Line(settings(bundle_path, drawn), watched=True) as line:
+    with played(settings(bundle_path, drawn)) as line:
         running = Running(line)
         running.more(1)
         assert taktline("tell", running.address, "threshold", "--", -100).returncode == 0
@@ -113,7 +117,7 @@ def test_threshold_and_pause(bundle_path: Path, drawn: Path, taktline: RunTaktli
         running.dropped()
         assert tell_line(running.address, Order(do="resume"))["status"]["ready"]
         assert {verdict.verdict for verdict in running.more()} == {"ok"}
-        running.end()
+        running.close()
     gone = taktline("tell", running.address, "pause")
     assert gone.returncode == 2
     assert "no line takes orders" in gone.stderr.replace("\n", " ")
@@ -123,7 +127,8 @@ def test_threshold_and_pause(bundle_path: Path, drawn: Path, taktline: RunTaktli
 
 def test_nonsense_from_outside_is_refused_and_the_line_goes_on(bundle_path: Path, drawn: Path) -> None:
     context = zmq.Context()
-    with Line(settings(bundle_path, drawn)) as line:
+    with played(settings(bundle_path, drawn)) as line:
+        line.start()
         assert line.control is not None
         for message in (b"", b"\xc1", b"\xff" * 1000, msgpack.packb({"do": "deploy"}), msgpack.packb({"do": "explode"}),
                         msgpack.packb({"do": "status", "extra": 1}), msgpack.packb([1])):  # fmt: skip
@@ -144,23 +149,24 @@ def test_a_line_is_found_by_its_name_and_only_one_has_it(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     for _ in range(2):
-        with Line(settings(bundle_path, drawn, "auto")):
+        with build_line(settings(bundle_path, drawn, "auto")) as line:
+            line.start()
             assert tell_line(control_address("press4"), Order(do="status"))["status"]["line"] == "press4"
             assert (tmp_path / "taktline").stat().st_mode & 0o077 == 0
             with pytest.raises(ConfigError, match="a line of this name is running"):
-                Line(settings(bundle_path, drawn, "auto"))
+                build_line(settings(bundle_path, drawn, "auto"))
     with pytest.raises(TaktlineError, match="no line takes orders"):
         tell_line(control_address("press4"), Order(do="status"))
 
 
 def test_orders_are_not_taken_from_outside(bundle_path: Path, drawn: Path) -> None:
     with pytest.raises(ConfigError, match="open to everybody"):
-        Line(settings(bundle_path, drawn, "tcp://0.0.0.0:5558"))
+        build_line(settings(bundle_path, drawn, "tcp://0.0.0.0:5558"))
 
 
 def test_a_deploy_under_way_holds_no_other_order_up() -> None:
     """The deploy ends only after another order was answered; where that waited for it, neither would be."""
-    go, done, failures = threading.Event(), list[str](), list[Exception]()
+    go, done, failures = threading.Event(), list[str](), list[BaseException]()
 
     def obey(order: Order) -> dict[str, str]:
         if order.do == "deploy":
@@ -168,7 +174,8 @@ def test_a_deploy_under_way_holds_no_other_order_up() -> None:
         done.append(order.do)
         return {"did": order.do}
 
-    with ControlServer("tcp://127.0.0.1:*", obey, lambda name, error: failures.append(error)) as server:
+    with ControlServer("tcp://127.0.0.1:*") as server:
+        server.start(obey, lambda name, error: failures.append(error))
         deploying = threading.Thread(target=tell_line, args=(server.address, Order(do="deploy", bundle="x")))
         deploying.start()
         assert tell_line(server.address, Order(do="trigger", camera="a"), 20_000) == {"did": "trigger"}
@@ -186,7 +193,7 @@ def test_a_socket_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch:
 
     def refused() -> str:
         with pytest.raises(ConfigError) as caught:
-            ControlServer(control_address("press4"), lambda order: {}, lambda name, error: None)
+            ControlServer(control_address("press4"))
         return str(caught.value)
 
     folder.chmod(0o777)

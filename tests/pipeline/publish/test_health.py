@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import threading
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,9 @@ from urllib.request import urlopen
 import pytest
 
 from engines.errors import ConfigError, LineDown
+from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.config.line_file import check_config
-from pipeline.line.line import Line
+from pipeline.line.build import build_line
 from pipeline.publish.health import HealthServer
 from pipeline.publish.metrics import LineMetrics
 from tests.conftest import RunTaktline
@@ -39,16 +41,19 @@ def test_a_line_says_when_it_is_ready_and_what_it_did(
     drawn: Path, bundle_path: Path, endpoint: str, tmp_path: Path, taktline: RunTaktline
 ) -> None:
     settings = config(
-        bundle_path, f"replay:{drawn}", endpoint, health={"bind": "127.0.0.1:0"}, publish={"verdicts": endpoint},
+        bundle_path, f"replay:{drawn}", endpoint, health={"bind": "127.0.0.1:0"}, 
         journal={"path": tmp_path / "line.journal"},
     )  # fmt: skip
-    with Line(settings, watched=True) as line:
+    with build_line(settings, watched=True) as line:
         assert line.health is not None
         url = line.health.address
+        starting = threading.Thread(target=line.start)
+        starting.start()
         code, body = ask(f"{url}/ready")
         assert (code, body["why_not"]) == (503, ["the line has not started yet"])
         assert ask(f"{url}/live") == (200, {"live": True})
-        line.start()
+        with VerdictSubscriber(endpoint):
+            starting.join(30)
         assert len(list(line.decided())) == 18
         assert ask(f"{url}/ready") == (200, {"ready": True, "why_not": []})
         code, status = ask(f"{url}/status")
@@ -57,7 +62,7 @@ def test_a_line_says_when_it_is_ready_and_what_it_did(
         assert camera["frames"] == 18
         assert sum(camera["verdicts"].values()) == 18
         assert set(camera["verdicts"]) <= {"ok", "ng"}
-        assert status["bundle"] == line.bundle.short_id
+        assert status["bundle"] == line.model.bundle.short_id
         journal = status["journal"]
         assert (journal["journaled"], journal["unjournaled"], journal["trouble"]) == (18, 0, None)  # type: ignore[index]
         assert ask(f"{url}/nothing")[0] == 404
@@ -82,7 +87,7 @@ def test_a_camera_that_is_missing_makes_the_line_not_ready(
         "publish": {"verdicts": "tcp://127.0.0.1:*"},
         "health": {"bind": "127.0.0.1:0"},
     }
-    with Line(check_config(values, "test")) as line:
+    with build_line(check_config(values, "test")) as line:
         line.start()
         deadline = time.monotonic() + 20
         while "cannot be opened" not in str(line.status()["why_not"]):
@@ -112,7 +117,8 @@ def test_a_line_that_went_down_says_so(drawn: Path, bundle_path: Path, endpoint:
 def server(no_thread_left: None) -> Iterator[tuple[str, int]]:
     """A health server without a line; lends its host and port."""
     status = {"live": True, "ready": True, "why_not": []}
-    with HealthServer("127.0.0.1:0", lambda: status, LineMetrics(["a"])) as health:
+    with HealthServer("127.0.0.1:0") as health:
+        health.start(lambda: status, LineMetrics(["a"]))
         host, _, port = health.address.removeprefix("http://").rpartition(":")
         yield host, int(port)
 
@@ -160,18 +166,17 @@ def test_many_quick_connections_are_all_answered(server: tuple[str, int]) -> Non
 
 
 def test_other_machines_may_ask_only_where_the_line_file_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    metrics = LineMetrics(["a"])
     with pytest.raises(ConfigError, match=r"insecure = true under \[health\]"):
-        HealthServer("0.0.0.0:0", dict, metrics)
-    with HealthServer("0.0.0.0:0", dict, metrics, insecure=True):
+        HealthServer("0.0.0.0:0")
+    with HealthServer("0.0.0.0:0", insecure=True):
         assert "answers everybody" in caplog.text
-    HealthServer("localhost:0", dict, metrics).close()
+    HealthServer("localhost:0").close()
 
 
 def test_an_address_that_cannot_be_bound_is_told(drawn: Path, bundle_path: Path, endpoint: str) -> None:
     taken = endpoint.removeprefix("tcp://")
     settings = config(bundle_path, f"replay:{drawn}", endpoint, health={"bind": taken})
     with pytest.raises(ConfigError, match="cannot be bound"):
-        Line(settings)
+        build_line(settings)
     with pytest.raises(ConfigError, match="health"):
         config(bundle_path, f"replay:{drawn}", endpoint, health={"bind": "anywhere"})

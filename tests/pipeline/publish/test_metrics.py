@@ -17,6 +17,7 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from pipeline.line.build import build_line
 from pipeline.line.line import Line
 from tests.conftest import ROOT
 from tests.pipeline.line.test_line import config
@@ -33,7 +34,7 @@ def finished_line(drawn: Path, bundle_path: Path, tmp_path: Path) -> Iterator[Li
         bundle_path, f"replay:{drawn}", address, publish={"verdicts": address}, health={"bind": "127.0.0.1:0"},
         line={"takt_ms": 60_000}, journal={"path": tmp_path / "line.journal"},
     )  # fmt: skip
-    with Line(settings, watched=True) as line:
+    with build_line(settings, watched=True) as line:
         line.start()
         assert len(list(line.decided())) == 18
         yield line

@@ -21,7 +21,7 @@ from engines.errors import ConfigError, LineDown, TaktlineError
 from pipeline.client.orders import tell_line
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.config.line_file import LineConfig, check_config
-from pipeline.line.line import Line
+from pipeline.line.build import build_line
 from pipeline.protocol.orders import Order
 from pipeline.protocol.verdict import pack
 from pipeline.publish.control import ControlServer
@@ -31,7 +31,7 @@ from pipeline.security.keys import AllowList, KeyPair, allow, new_pair, revoke
 from tests.conftest import RunTaktline
 from tests.pipeline.parts import Running as Delivering
 from tests.pipeline.protocol.test_verdict import VERDICT
-from tests.pipeline.publish.test_control import Running
+from tests.pipeline.publish.test_control import Running, played
 
 
 class House:
@@ -179,8 +179,8 @@ def test_what_was_missed_is_told_to_no_stranger(house: House, tmp_path: Path) ->
     }
     with Delivering(publish, {"path": tmp_path / "line.journal"}) as running:
         running.publish(300)
-        assert running.delivery.replay is not None
-        verdicts, replay = running.delivery.socket.address, running.delivery.replay.address
+        assert running.replay is not None
+        verdicts, replay = running.socket.address, running.replay.address
 
         def ask(keys: ClientKeys | None) -> VerdictSubscriber:
             return VerdictSubscriber(verdicts, replay=replay, since={}, curve=keys)
@@ -201,7 +201,7 @@ def test_what_was_missed_is_told_to_no_stranger(house: House, tmp_path: Path) ->
             assert [archive.receive(30)[0].sequence for _ in range(301)] == list(range(301))
 
 
-def ended(name: str, error: Exception) -> None:
+def ended(name: str, error: BaseException) -> None:
     raise AssertionError(f"{name} ended") from error
 
 
@@ -229,7 +229,7 @@ def test_who_takes_orders_with_keys_does_not_go_on_without_its_door(
         },
         "control": {"bind": "tcp://127.0.0.1:*", "allowed_clients": orders},
     }
-    with Line(LineConfig.model_validate(values)) as line:
+    with build_line(LineConfig.model_validate(values)) as line:
         line.start()
         assert not line.wait(1)
         monkeypatch.setattr(AllowList, "keys", broken)
@@ -246,7 +246,8 @@ def test_orders_need_a_key(house: House) -> None:
         obeyed.append(order)
         return {"status": {}}
 
-    with ControlServer("tcp://127.0.0.1:*", obey, ended, house.access) as server:
+    with ControlServer("tcp://127.0.0.1:*", house.access) as server:
+        server.start(obey, ended)
         office = house.clients["office"]
         assert tell_line(server.address, Order(do="pause"), curve=office) == {"status": {}}
         for keys in house.strangers():
@@ -289,10 +290,10 @@ def test_a_line_with_keys_and_strangers_at_both_its_doors(
     }
     folder = tmp_path / "keys"
     options = ("--key", folder / "office.key_secret", "--server-key", folder / "line.key")
-    with Line(check_config(values, "test"), watched=True) as line:
+    with played(check_config(values, "test")) as line:
         running = Running(line)
         orders = running.address.replace("0.0.0.0", "127.0.0.1")
-        verdicts = line.socket.address.replace("0.0.0.0", "127.0.0.1")
+        verdicts = line.publisher.address.replace("0.0.0.0", "127.0.0.1")
         running.more(1)
         told = taktline("tell", orders, "threshold", *options, "--", "-100")
         assert told.returncode == 0, told.stderr
@@ -309,7 +310,7 @@ def test_a_line_with_keys_and_strangers_at_both_its_doors(
         assert taktline("tell", orders, "threshold", *options, "100").returncode == 2
         assert taktline("tell", orders, "threshold", "100").returncode == 2
         assert {verdict.verdict for verdict in running.more()} == {"ng"}
-        running.end()
+        running.close()
 
 
 @pytest.mark.parametrize(
@@ -337,7 +338,7 @@ def test_an_open_socket_is_refused_or_warned_about(caplog: pytest.LogCaptureFixt
     with pytest.raises(ConfigError, match=r"open to everybody.*insecure = true"):
         PublisherSocket("tcp://0.0.0.0:*")
     with pytest.raises(ConfigError, match=r"open to everybody.*under \[control\]"):
-        ControlServer("tcp://*:*", lambda order: {}, ended)
+        ControlServer("tcp://*:*")
     with caplog.at_level(logging.WARNING), PublisherSocket("tcp://0.0.0.0:*", access=Access(insecure=True)):
         assert "open to everybody" in caplog.text
     caplog.clear()

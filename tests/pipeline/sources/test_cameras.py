@@ -21,6 +21,7 @@ import pytest
 from engines.errors import ConfigError, DataError
 from pipeline.config.camera import CameraConfig
 from pipeline.config.line_file import check_config
+from pipeline.line.build import build_line
 from pipeline.line.line import Line
 from pipeline.protocol.verdict import Verdict
 from pipeline.sources import open_source
@@ -91,30 +92,30 @@ class Answers:
             assert time.monotonic() < deadline, f"{len(self.verdicts)} of {wanted} verdicts came"
             time.sleep(0.05)
 
-    def finish(self) -> None:
+    def join(self) -> None:
         self._reader.join(30)
 
 
 @contextmanager
 def running(values: dict[str, object]) -> Iterator[tuple[Line, Answers]]:
     """Runs a line; in the end every frame that its camera gave must have one answer, in order."""
-    with Line(check_config(values, "test"), watched=True) as line:
+    with build_line(check_config(values, "test"), watched=True) as line:
         line.start()
         answers = Answers(line)
         try:
             yield line, answers
         finally:
-            line.stop()
+            line.drain()
             assert line.wait(30)
-            answers.finish()
+            answers.join()
         sequences = [verdict.sequence for verdict in answers.verdicts]
-        assert sequences == list(range(line._sources[0]._sequence))
+        assert sequences == list(range(line.status()["cameras"]["top"]["frames"]))
 
 
 @pytest.mark.usefixtures("no_thread_left")
 def test_a_video_file_is_inspected_to_its_end(bundle_path: Path, video: Path) -> None:
     values = line_config(bundle_path, f"file:{video}")
-    with Line(check_config(values, "test"), watched=True) as line:
+    with build_line(check_config(values, "test"), watched=True) as line:
         line.start()
         verdicts = [decided.verdict for decided in line.decided()]
     assert [verdict.sequence for verdict in verdicts] == list(range(50))
@@ -207,7 +208,7 @@ def test_pictures_asked_for_by_message(bundle_path: Path, port: int) -> None:
             time.sleep(1.5)
             assert answers.verdicts == []
             for number in range(5):
-                line.trigger("top", f"P{number}")
+                line.orders.trigger("top", f"P{number}")
             answers.await_in_all(5)
     finally:
         stop(server)
@@ -234,10 +235,10 @@ def test_a_camera_that_is_not_there_disturbs_no_other(
 ) -> None:
     values = line_config(bundle_path, f"rtsp://operator:secret@127.0.0.1:{port}/part")
     values["camera"] = [*values["camera"], {"name": "good", "source": f"replay:{drawn}"}]  # type: ignore[misc]
-    with Line(check_config(values, "test"), watched=True) as line:
+    with build_line(check_config(values, "test"), watched=True) as line:
         line.start()
         found = [next(line.decided()).verdict for _ in range(18)]
-        line.stop()
+        line.drain()
     assert [verdict.sequence for verdict in found] == list(range(18))
     assert {verdict.camera for verdict in found} == {"good"}
     assert "opening it again" in caplog.text

@@ -21,7 +21,7 @@ from pipeline.client.feed_sender import FeedSender
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.config.camera import CameraConfig
 from pipeline.flow.frame import Frame
-from pipeline.line.line import Line
+from pipeline.line.build import build_line
 from pipeline.sources import open_source
 from pipeline.sources.feed import FeedSource
 from tests.conftest import ROOT
@@ -168,11 +168,11 @@ def test_a_line_inspects_what_another_program_sends(bundle_path: Path, address: 
         bundle_path, f"feed:{address}", endpoint,
         camera=[{"name": "top", "source": f"feed:{address}", "on_overload": "block"}],  # type: ignore[arg-type]
     )  # fmt: skip
-    with Line(settings) as line, VerdictSubscriber(endpoint) as subscriber:
+    with build_line(settings) as line, VerdictSubscriber(endpoint) as subscriber:
         line.start()
         subprocess.run([sys.executable, "-c", PROGRAM, address], cwd=ROOT, check=True, timeout=60)
         verdicts = [subscriber.receive(60)[0] for _ in range(12)]
-        line.stop()
+        line.drain()
         assert line.wait(30)
     assert [verdict.part for verdict in verdicts] == [f"part-{number}" for number in range(12)]
     reasons = [verdict.reason for verdict in verdicts]

@@ -1,0 +1,85 @@
+"""Closes what something is made of: in reverse order, under one deadline, whatever fails or hangs on the way."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from engines.closing import Closing
+
+log = logging.getLogger(__name__)
+
+CLOSE_S = 10.0
+_LEAST_S = 0.1
+
+
+class Countdown:
+    """Counts down to a deadline.
+
+    Args:
+        seconds: from now; None for the usual ten.
+    """
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self._until = time.monotonic() + (CLOSE_S if seconds is None else seconds)
+
+    def left(self, reserve: float = 0.0) -> float:
+        """Returns the seconds that are left, but for a reserve; never below 0."""
+        return max(0.0, self._until - reserve - time.monotonic())
+
+
+class ClosingStack(Closing):
+    """Remembers how each part is closed, and closes the last one first.
+
+    Each part is closed in a daemon thread, so that one that hangs in a foreign library or on a dead disk keeps neither
+    the others nor the process from ending.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[str, Callable[[], object]]] = []
+        self._closing = threading.Lock()
+
+    def add(self, name: str, close: Callable[[], object]) -> None:
+        """Adds a part, which is closed before those that were added earlier."""
+        self._parts.append((name, close))
+
+    def release(self) -> None:
+        """Forgets the parts: somebody else closes them from now on."""
+        self._parts.clear()
+
+    def close(self, deadline: float | None = None) -> None:
+        """Closes every part; errors and parts that hang are logged. Closing twice is safe."""
+        self.close_within(deadline)
+
+    def close_within(self, deadline: float | None = None) -> tuple[str, ...]:
+        """Closes every part.
+
+        Args:
+            deadline: seconds in which all of them should be closed; None for ten. When it has passed, each of those
+                left still gets a tenth of a second.
+
+        Returns:
+            The names of the parts that hang and were left behind.
+        """
+        countdown = Countdown(deadline)
+        hung = []
+        with self._closing:
+            while self._parts:
+                name, close = self._parts.pop()
+                thread = threading.Thread(target=_close, args=(name, close), name=f"close {name}", daemon=True)
+                thread.start()
+                thread.join(max(_LEAST_S, countdown.left()))
+                if thread.is_alive():
+                    log.error("%s hangs while it is closed; it is left behind", name)
+                    hung.append(name)
+        return tuple(hung)
+
+
+def _close(name: str, close: Callable[[], object]) -> None:
+    try:
+        close()
+    except Exception:
+        # The other parts must be closed all the same.
+        log.exception("%s failed while it was closed", name)

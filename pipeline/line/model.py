@@ -1,0 +1,75 @@
+"""What inspects the frames at the moment: a bundle, the engine that runs it, and the judge of its scores."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from engines.bundle import Bundle
+from engines.closing import Closing
+from engines.engine import Engine
+from engines.errors import LineDown
+from pipeline.line.judge import Judge
+
+EngineOpener = Callable[[Bundle], Engine]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A bundle that runs; a deploy replaces all three parts together.
+
+    Attributes:
+        bundle: the opened bundle.
+        engine: runs it.
+        judge: turns its scores into verdicts.
+    """
+
+    bundle: Bundle
+    engine: Engine
+    judge: Judge
+
+
+class ModelSlot(Closing):
+    """Holds the model that inspects the next batch. Closing it closes that model's engine.
+
+    Attributes:
+        max_batch: the largest batch that the line makes; each later model must take such batches too.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.max_batch = model.engine.max_batch
+        self._using, self._swapping = threading.Lock(), threading.Lock()
+        self._closed = False
+
+    @property
+    def current(self) -> Model:
+        """The model that inspects the next batch."""
+        return self._model
+
+    @contextmanager
+    def using(self) -> Iterator[Model]:
+        """Lends the model: it is not replaced meanwhile."""
+        with self._using:
+            yield self._model
+
+    def swap(self, model: Model) -> Model:
+        """Puts another model in its place and returns the one before, which no batch goes to any more.
+
+        Raises:
+            LineDown: the line was closed meanwhile.
+        """
+        with self._using, self._swapping:
+            if self._closed:
+                raise LineDown("the line was closed while the bundle was being opened")
+            retired, self._model = self._model, model
+        return retired
+
+    def close(self) -> None:
+        """Closes the engine."""
+        # Not `_using`: a submit that hangs holds it.
+        with self._swapping:
+            self._closed = True
+        self._model.engine.close()

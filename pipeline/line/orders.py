@@ -1,0 +1,121 @@
+"""Carries out what a running line is told: another bundle or threshold, a pause, a picture."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from engines.bundle import Bundle, open_bundle
+from engines.errors import ConfigError
+from pipeline.line.model import Model, ModelSlot
+from pipeline.protocol.orders import Answer, Order
+from pipeline.publish.metrics import Status
+from pipeline.sources.source import Source
+
+log = logging.getLogger(__name__)
+
+
+class Orders:
+    """Carries orders out on a running line; safe to use from any thread.
+
+    Args:
+        slot: holds the model that inspects.
+        open_model: opens an engine on the bundle of a deploy.
+        sources: take the triggers.
+        paused: set while frames are answered without being inspected.
+        status: describes the line.
+    """
+
+    def __init__(
+        self,
+        slot: ModelSlot,
+        open_model: Callable[[Bundle], Model],
+        sources: Sequence[Source],
+        paused: threading.Event,
+        status: Callable[[], Status],
+    ) -> None:
+        self._slot, self._open_model, self._sources = slot, open_model, tuple(sources)
+        self._paused, self._status = paused, status
+        self._deploying = threading.Lock()
+
+    def obey(self, order: Order) -> Answer:
+        """Carries an order out and returns what to answer.
+
+        Raises:
+            TaktlineError: it cannot be carried out; the line goes on as before.
+        """
+        if order.do == "deploy" and order.bundle is not None:
+            self.deploy(Path(order.bundle))
+        elif order.do == "threshold" and order.threshold is not None:
+            self.set_threshold(order.threshold)
+        elif order.do == "pause":
+            self.pause()
+        elif order.do == "resume":
+            self.resume()
+        elif order.do == "trigger" and order.camera is not None:
+            self.trigger(order.camera, order.part)
+            # Short, as the next part is on its way.
+            return {}
+        elif order.do != "status":
+            raise ConfigError(f"the order {order.do} is incomplete; use `taktline {order.do} --help`")
+        return {"status": self._status()}
+
+    def deploy(self, path: Path) -> None:
+        """Replaces the bundle that runs.
+
+        The new one is loaded, checked and warmed beside it; then the line switches between two batches. No frame is
+        lost, and if anything is wrong with the new bundle nothing changes.
+
+        Raises:
+            TaktlineError: it cannot be used.
+        """
+        with self._deploying:
+            bundle = open_bundle(path)
+            running = self._slot.current.bundle
+            if bundle.size != running.size:
+                raise ConfigError(
+                    f"{path} takes pictures of {bundle.size[1]} x {bundle.size[0]} and the line makes "
+                    f"{running.size[1]} x {running.size[0]}; restart the line with it"
+                )
+            model = self._open_model(bundle)
+            try:
+                if model.engine.max_batch < self._slot.max_batch:
+                    raise ConfigError(
+                        f"{path} runs in batches of {model.engine.max_batch} only here; restart the line with it"
+                    )
+                retired = self._slot.swap(model)
+            except BaseException:
+                model.engine.close()
+                raise
+            retired.engine.close()
+        log.warning("the line goes on with the bundle %s (%s)", path, bundle.short_id)
+
+    def set_threshold(self, threshold: float) -> None:
+        """Changes the threshold, in sigma, until another bundle is deployed."""
+        with self._deploying:
+            model = self._slot.current
+            model.engine.set_threshold(threshold)
+            model.judge.threshold = threshold
+
+    def pause(self) -> None:
+        """Answers frames without inspecting them: `uninspected`, reason `dropped`."""
+        self._paused.set()
+
+    def resume(self) -> None:
+        """Inspects again."""
+        self._paused.clear()
+
+    def trigger(self, camera: str, part: str | None = None) -> None:
+        """Asks a camera for a picture, whose verdict will carry the part's id.
+
+        Raises:
+            TaktlineError: the line has no such camera, or it takes no triggers.
+        """
+        for source in self._sources:
+            if source.camera == camera:
+                source.trigger(part)
+                return
+        names = ", ".join(source.camera for source in self._sources)
+        raise ConfigError(f"the line has no camera '{camera}'; it has {names}")

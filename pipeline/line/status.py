@@ -1,0 +1,57 @@
+"""Describes a line in plain values: what it runs, what it counted, and why it is not ready."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engines.failover import FailoverEngine
+from pipeline.journal.store import Journal
+from pipeline.line.model import Model
+from pipeline.publish.metrics import LineMetrics, Status
+from pipeline.sources.source import Source
+
+
+def describe_line(
+    line: str,
+    model: Model,
+    sources: Sequence[Source],
+    metrics: LineMetrics,
+    journal: Journal | None,
+    *,
+    live: bool,
+    started: bool,
+    paused: bool,
+) -> Status:
+    """Returns the state of a line, in plain values.
+
+    `live` is true until the line has gone down. `ready` is true while it inspects: it was started, its engine runs,
+    and every camera gives frames. `why_not` has a sentence for each of these that is missing.
+    """
+    counts = metrics.status()
+    cameras = {source.camera: counts[source.camera] | {"trouble": source.trouble} for source in sources}
+    why_not = [f"camera {name}: {state['trouble']}" for name, state in cameras.items() if state["trouble"]]
+    if paused:
+        why_not.append("the line is paused")
+    if not started:
+        why_not.append("the line has not started yet")
+    engine = model.engine
+    engine_up = not isinstance(engine, FailoverEngine) or engine.inner is not None
+    if not engine_up:
+        why_not.append(f"the engine {engine.name} failed and is being opened again")
+    return {
+        "line": line,
+        "live": live,
+        "ready": live and not why_not,
+        "why_not": why_not,
+        "engine": {
+            "name": engine.name,
+            "precision": engine.precision,
+            "device": engine.device_name,
+            "up": engine_up,
+            "failovers": engine.failovers if isinstance(engine, FailoverEngine) else 0,
+        },
+        "bundle": model.bundle.short_id,
+        "threshold": model.judge.threshold,
+        "cameras": cameras,
+        "journal": None if journal is None else journal.status(),
+    }
