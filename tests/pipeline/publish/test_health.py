@@ -6,7 +6,6 @@ import json
 import socket
 import struct
 import threading
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +40,7 @@ def test_a_line_says_when_it_is_ready_and_what_it_did(
     drawn: Path, bundle_path: Path, endpoint: str, tmp_path: Path, taktline: RunTaktline
 ) -> None:
     settings = config(
-        bundle_path, f"replay:{drawn}", endpoint, health={"bind": "127.0.0.1:0"}, 
+        bundle_path, f"replay:{drawn}", endpoint, health={"bind": "127.0.0.1:0"},
         journal={"path": tmp_path / "line.journal"},
     )  # fmt: skip
     with build_line(settings, watched=True) as line:
