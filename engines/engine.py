@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from abc import abstractmethod
 from concurrent.futures import Future
@@ -15,12 +16,14 @@ import numpy.typing as npt
 from engines.bundle import Bundle
 from engines.closing import Closing
 from engines.errors import ConfigError, EngineError, EngineUnavailable
+from engines.foreign import translated
 
 log = logging.getLogger(__name__)
 
 Frames = npt.NDArray[np.uint8]
 Hint = Literal["latency", "throughput"]
 EXACT = "f32"
+CLOSE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Engine(Closing):
                 out. None for no such time.
 
         Raises:
-            EngineError: wrong shape or type, or the engine is closed.
+            EngineError: wrong shape or type, the engine is closed, or its library refuses the batch.
         """
         if self._closed:
             raise EngineError(f"the engine {self.name} is closed; open it again with open_engine")
@@ -126,7 +129,8 @@ class Engine(Closing):
                 f"the engine {self.name} takes 1 to {self.max_batch} frames a batch and was given "
                 f"{len(frames)}; open it with a larger max_batch"
             )
-        return self._submit(np.ascontiguousarray(frames), until)
+        with translated(f"the engine {self.name} failed on a batch"):
+            return self._submit(np.ascontiguousarray(frames), until)
 
     def infer(self, frames: Frames) -> Scores:
         """Scores a batch and waits for the result; see `submit`."""
@@ -145,11 +149,27 @@ class Engine(Closing):
             self.infer(frames[:count])
             self.batch_ns[count] = time.monotonic_ns() - started
 
-    def close(self) -> None:
-        """Waits for the batches in flight and frees what the engine holds; closing twice is safe."""
-        if not self._closed:
-            self._closed = True
+    def close(self, deadline: float | None = None) -> None:
+        """Waits for the batches in flight and frees what the engine holds; closing twice is safe.
+
+        Args:
+            deadline: seconds after which an engine that hangs is left to itself; None for 10.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        limit = CLOSE_S if deadline is None else deadline
+        closer = threading.Thread(target=self._close_quietly, name=f"close {self.name}", daemon=True)
+        closer.start()
+        closer.join(limit)
+        if closer.is_alive():
+            log.error("the engine %s did not close within %g s; it is left to itself", self.name, limit)
+
+    def _close_quietly(self) -> None:
+        try:
             self._close()
+        except Exception as error:  # noqa: BLE001 - whatever its library raises, there is nothing left to save
+            log.warning("the engine %s did not close cleanly: %s", self.name, error)
 
     def _scores(
         self, score: npt.NDArray[np.float32], heatmap: npt.NDArray[np.float32], timing: Timing | None = None

@@ -1,4 +1,4 @@
-"""Batches in flight for engines that have no queue of their own: a few slots, and one thread that collects results."""
+"""Batches in flight: a few slots, and one thread that collects their results in order."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Protocol
 
 from engines.engine import Frames, Scores
-from engines.errors import EngineError
+from engines.foreign import translated
+from engines.worker import Worker
 
 
 class Slot(Protocol):
@@ -34,14 +36,12 @@ class Jobs:
     """
 
     def __init__(self, name: str, slots: Sequence[Slot]) -> None:
-        self._name = name
+        self._failed = f"the engine {name} failed on a batch"
         self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
         for slot in slots:
             self._free.put(slot)
-        self._started: queue.SimpleQueue[tuple[Slot, Future[Scores]] | None] = queue.SimpleQueue()
         self._order = threading.Lock()
-        self._collector = threading.Thread(target=self._collect, name=f"engine-{name}", daemon=True)
-        self._collector.start()
+        self._collector = Worker(f"engine-{name}")
 
     def submit(self, frames: Frames) -> Future[Scores]:
         """Starts a batch as soon as a slot is free.
@@ -50,42 +50,22 @@ class Jobs:
             EngineError: it could not be started.
         """
         slot = self._free.get()
-        future: Future[Scores] = Future()
         with self._order:
             try:
-                slot.start(frames)
-            except Exception as error:
+                with translated(self._failed):
+                    slot.start(frames)
+            except BaseException:
                 self._free.put(slot)
-                raise self._failure(error) from error
-            self._started.put((slot, future))
-        return future
+                raise
+            return self._collector.submit(partial(self._finish, slot))
 
     def close(self) -> None:
         """Waits for the batches in flight and ends the thread."""
-        self._started.put(None)
-        self._collector.join()
+        self._collector.close()
 
-    def _collect(self) -> None:
-        while (job := self._started.get()) is not None:
-            slot, future = job
-            try:
-                scores = slot.finish()
-            except Exception as error:  # noqa: BLE001 - whatever a foreign library raises belongs to this batch
-                failure = self._failure(error)
-                failure.__cause__ = error
-                self._free.put(slot)
-                future.set_exception(failure)
-            else:
-                self._free.put(slot)
-                future.set_result(scores)
-
-    def _failure(self, error: Exception) -> EngineError:
-        if isinstance(error, EngineError):
-            return error
-        return EngineError(f"the engine {self._name} failed on a batch: {first_line(error)}")
-
-
-def first_line(error: Exception) -> str:
-    """Returns what an error of a foreign library says, in one line: the last that is not empty."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    def _finish(self, slot: Slot) -> Scores:
+        try:
+            with translated(self._failed):
+                return slot.finish()
+        finally:
+            self._free.put(slot)

@@ -10,9 +10,10 @@ import numpy as np
 from engines.bundle import MODEL_F16, MODEL_F32, Bundle
 from engines.cache import cache_folder
 from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores
-from engines.errors import EngineError, EngineUnavailable
+from engines.errors import EngineUnavailable
 from engines.extras import require
-from engines.jobs import Jobs, Slot, first_line
+from engines.foreign import translated
+from engines.jobs import Jobs, Slot
 
 _PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 
@@ -28,11 +29,9 @@ class OnnxRuntimeEngine(NetworkEngine):
         model = bundle.file(MODEL_F16 if self.precision == "f16" else MODEL_F32)
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        try:
+        # Its own exceptions share no base class.
+        with translated(f"ONNX Runtime cannot load {model} on {self.device}"):
             self._session = ort.InferenceSession(str(model), options, providers=self._providers())
-        except Exception as error:
-            # Its own exceptions share no base class.
-            raise EngineError(f"ONNX Runtime cannot load {model} on {self.device}: {first_line(error)}") from error
         if _PROVIDERS[self.device] not in self._session.get_providers():
             raise EngineUnavailable(
                 f"ONNX Runtime found no usable {_PROVIDERS[self.device]} (is the NVIDIA driver installed, and are CUDA "

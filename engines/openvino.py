@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from engines.bundle import MODEL_F32, MODEL_INT8, Bundle
 from engines.cache import cache_folder, prune
 from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores, Timing
-from engines.errors import EngineError, EngineUnavailable
+from engines.errors import EngineUnavailable
 from engines.extras import require
-from engines.jobs import first_line
+from engines.foreign import translated
+from engines.jobs import Jobs
 
-if TYPE_CHECKING:
-    import openvino
+FloatArray = npt.NDArray[np.float32]
 
 _MOST_CACHED = 2 << 30
+_ONE_CORE = threading.Lock()
 
 
 class OpenVinoEngine(NetworkEngine):
-    """Runs the bundle's float32 ONNX model, or its 8-bit one, through OpenVINO's asynchronous queue.
+    """Runs the bundle's float32 ONNX model, or its 8-bit one, through OpenVINO's asynchronous requests.
 
     Its inference precision is a hint to OpenVINO: in `bf16` the convolutions compute in bfloat16, and what follows
     the last of them (the score) stays in float32. Compiled models are kept on disk, so that opening is quick.
@@ -30,8 +36,7 @@ class OpenVinoEngine(NetworkEngine):
 
     def __init__(self, bundle: Bundle, settings: EngineSettings) -> None:
         super().__init__(bundle, settings)
-        ov = _import()
-        core = ov.Core()
+        core = open_core()
         target = self.device.upper()
         folder = cache_folder("openvino")
         int8 = bundle.manifest.int8
@@ -43,28 +48,26 @@ class OpenVinoEngine(NetworkEngine):
             "CACHE_DIR": str(folder),
         }
         model = bundle.file(MODEL_INT8 if self.precision == "int8" else MODEL_F32)
-        try:
+        with translated(f"OpenVINO cannot load {model} on {target}"):
             compiled = core.compile_model(str(model), target, config)
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot load {model} on {target}: {first_line(error)}") from error
         prune(folder, _MOST_CACHED)
         self.device_name = str(core.get_property(target, "FULL_DEVICE_NAME")).strip()
         # With the latency hint a CPU asks for one request; a second lets the next batch be prepared meanwhile.
         self.jobs = max(2, int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
-        self._queue = ov.AsyncInferQueue(compiled, self.jobs)
-        self._queue.set_callback(self._deliver)
+        # Not its AsyncInferQueue: that one never reports a request that failed, and takes no more after it.
+        self._jobs = Jobs(self.name, [_Slot(self, compiled.create_infer_request()) for _ in range(self.jobs)])
         self.warm_up()
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
         """Lists `cpu`, and `gpu` and `npu` where Intel's drivers for them are installed."""
-        found = {name.partition(".")[0].lower() for name in _import().Core().available_devices}
+        found = {name.partition(".")[0].lower() for name in open_core().available_devices}
         return tuple(name for name in ("cpu", "gpu", "npu") if name in found)
 
     @classmethod
     def precisions(cls, device: str) -> tuple[str, ...]:
         """Lists `bf16` first where a CPU has it in hardware, `f16` on a GPU or NPU, then `f32`."""
-        capabilities = _import().Core().get_property(device.upper(), "OPTIMIZATION_CAPABILITIES")
+        capabilities = open_core().get_property(device.upper(), "OPTIMIZATION_CAPABILITIES")
         fast = ("bf16", "BF16") if device == "cpu" else ("f16", "FP16")
         offered = (fast[0],) if fast[1] in capabilities else ()
         return offered if device == "npu" else (*offered, "f32")
@@ -75,33 +78,49 @@ class OpenVinoEngine(NetworkEngine):
         offered, int8 = cls.precisions(device), bundle.manifest.int8
         return (*offered, "int8") if int8 is not None and int8.accepted and int8.rest in offered else offered
 
-    def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
-        future: Future[Scores] = Future()
-        try:
-            # The frames ride along so that their memory lives as long as the request reads it.
-            self._queue.start_async({"frames": frames}, (future, frames), share_inputs=True)
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO failed on a batch: {first_line(error)}") from error
-        return future
+    def wrap(self, score: FloatArray, heatmap: FloatArray, timing: Timing) -> Scores:
+        """Turns a request's outputs, copied out of it, into scores."""
+        return self._scores(score, heatmap, timing)
 
-    def _deliver(self, request: openvino.InferRequest, job: tuple[Future[Scores], Frames]) -> None:
-        future = job[0]
-        started = time.perf_counter_ns()
-        try:
-            score, heatmap = (request.get_tensor(name).data.copy() for name in ("score", "heatmap"))
-            # It reads the frames where they lie.
-            timing = Timing(0, int(request.latency * 1e6), time.perf_counter_ns() - started)
-        except RuntimeError as error:
-            failure = EngineError(f"OpenVINO failed on a batch: {first_line(error)}")
-            failure.__cause__ = error
-            future.set_exception(failure)
-        else:
-            future.set_result(self._scores(score, heatmap, timing))
+    def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
+        return self._jobs.submit(frames)
 
     def _close(self) -> None:
-        self._queue.wait_all()
-        del self._queue
+        self._jobs.close()
+        del self._jobs
 
 
-def _import() -> Any:
-    return require("openvino", "", EngineUnavailable)
+class _Slot:
+    """A request of OpenVINO's, which computes on threads of its own."""
+
+    def __init__(self, engine: OpenVinoEngine, request: Any) -> None:
+        self._engine, self._request = engine, request
+
+    def start(self, frames: Frames) -> None:
+        # The request reads the frames where they lie, so they must live as long.
+        self._frames = frames
+        self._request.start_async({"frames": frames}, share_inputs=True)
+
+    def finish(self) -> Scores:
+        self._request.wait()
+        started = time.perf_counter_ns()
+        score, heatmap = (self._request.get_tensor(name).data.copy() for name in ("score", "heatmap"))
+        timing = Timing(0, int(self._request.latency * 1e6), time.perf_counter_ns() - started)
+        return self._engine.wrap(score, heatmap, timing)
+
+
+def open_core() -> Any:
+    """Returns OpenVINO's core: one for the life of the process.
+
+    Raises:
+        EngineUnavailable: OpenVINO is not installed.
+    """
+    # Its CPU plugin gives the thread that first uses it an alternate signal stack, and unmaps that when the last core
+    # or model goes, on whatever thread. The next signal then ends the process. So the plugin must never go.
+    with _ONE_CORE:
+        return _make_core()
+
+
+@cache
+def _make_core() -> Any:
+    return require("openvino", "", EngineUnavailable).Core()

@@ -15,7 +15,7 @@ from engines.bundle import MODEL_F16, MODEL_F32, Bundle
 from engines.cache import cache_folder, store
 from engines.cuda import Capability, open_cuda
 from engines.errors import ConfigError, EngineError, EngineUnavailable
-from engines.jobs import first_line
+from engines.foreign import first_line
 
 log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from engines.bundle import Bundle
 from engines.engine import EXACT, Engine, EngineSettings, Hint, NetworkEngine
 from engines.errors import ConfigError, EngineUnavailable
+from engines.foreign import translated
 from engines.second_look import SecondLook
 
 # An engine's module is imported only when it is wanted.
@@ -63,14 +64,22 @@ def open_engine(
 
     Raises:
         EngineUnavailable: it cannot run here; the text says why.
+        EngineError: its library failed; the text has its words.
         ConfigError: no such engine, device or precision.
     """
+    with translated(f"the engine {engine} cannot be opened"):
+        return _open(bundle, engine, precision, EngineSettings(None, max_batch, device, hint), threshold)
+
+
+def _open(
+    bundle: Bundle, engine: str, precision: str | None, settings: EngineSettings, threshold: float | None
+) -> Engine:
     fast_name, _, exact_name = (precision or "").partition("+")
     look = precision == "auto" or bool(exact_name)
     asked = None if fast_name in {"", "auto"} else fast_name
     if exact_name and exact_name != EXACT:
         raise ConfigError(f"the precision is {precision}; a second look is taken in {EXACT}: {fast_name}+{EXACT}")
-    found, settings = _choose(engine, EngineSettings(asked, max_batch, device, hint))
+    found, settings = _choose(engine, replace(settings, precision=asked))
     if not look:
         return found(bundle, settings)
     offered = found.precisions_for(bundle, settings.device or found.devices()[0])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 
 import numpy as np
 
 from engines.engine import Engine, Frames, Scores
 from engines.manifest import Band
+from engines.worker import Worker
 
 _TIMED_RUNS = 3
 
@@ -39,7 +41,7 @@ class SecondLook(Engine):
         self.band, self.threshold = band, threshold
         self.jobs = fast.jobs + 1
         self._places = threading.Semaphore(self.jobs)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="second-look")
+        self._worker = Worker("second-look")
         self._exact_ns = self._time_exact()
 
     def set_threshold(self, threshold: float) -> None:
@@ -50,7 +52,7 @@ class SecondLook(Engine):
         self._places.acquire()
         try:
             fast = self._fast.submit(frames, until)
-            future = self._worker.submit(self._look, frames, fast, until, self.threshold)
+            future = self._worker.submit(partial(self._look, frames, fast, until, self.threshold))
         except BaseException:
             self._places.release()
             raise
@@ -83,6 +85,6 @@ class SecondLook(Engine):
         return (time.monotonic_ns() - started) // _TIMED_RUNS
 
     def _close(self) -> None:
-        self._worker.shutdown(wait=True)
+        self._worker.close()
         self._fast.close()
         self._exact.close()

@@ -35,9 +35,9 @@ def describe_line(
     if not started:
         why_not.append("the line has not started yet")
     engine = model.engine
-    engine_up = not isinstance(engine, FailoverEngine) or engine.inner is not None
-    if not engine_up:
-        why_not.append(f"the engine {engine.name} failed and is being opened again")
+    supervised = engine if isinstance(engine, FailoverEngine) else None
+    if supervised is not None and supervised.trouble is not None:
+        why_not.append(supervised.trouble)
     return {
         "line": line,
         "live": live,
@@ -47,8 +47,8 @@ def describe_line(
             "name": engine.name,
             "precision": engine.precision,
             "device": engine.device_name,
-            "up": engine_up,
-            "failovers": engine.failovers if isinstance(engine, FailoverEngine) else 0,
+            "up": supervised is None or supervised.state == "running",
+            "failovers": 0 if supervised is None else supervised.failovers,
         },
         "bundle": model.bundle.short_id,
         "threshold": model.judge.threshold,
