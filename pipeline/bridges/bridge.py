@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 import threading
 import time
 from abc import abstractmethod
@@ -16,6 +14,7 @@ from typing import Any
 
 from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
+from engines.files import write_atomic
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.protocol.verdict import Verdict, VersionError, WireError
 
@@ -117,16 +116,7 @@ class PositionFile:
         """
         values = {"v": _STORE_VERSION, "position": stored.position, "mark": stored.mark}
         try:
-            handle, temporary = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
-            try:
-                with os.fdopen(handle, "w") as file:
-                    json.dump(values, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(temporary).replace(self._path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            write_atomic(self._path, json.dumps(values), mode=0o600)
         except OSError as error:
             raise ConfigError(f"{self._path} cannot be written: {error.strerror or error}") from error
 

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import zmq
 from zmq.auth import load_certificate
 
 from engines.errors import ConfigError
+from engines.files import write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -246,17 +246,6 @@ def _make_folder(folder: Path) -> None:
 
 def _write(path: Path, data: bytes, mode: int) -> None:
     try:
-        # Nobody else may read it, not even for the moment before it has its name.
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                os.fchmod(file.fileno(), mode)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_atomic(path, data, mode=mode)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error
