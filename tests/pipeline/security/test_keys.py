@@ -12,7 +12,7 @@ from pipeline.publish.publisher import PublisherSocket
 from pipeline.security.curve import ClientKeys
 from pipeline.security.keys import allow, new_pair, revoke
 from tests.conftest import RunTaktline
-from tests.pipeline.security.test_curve import House
+from tests.pipeline.security.conftest import House
 
 
 def test_keys_from_the_command_line(taktline: RunTaktline, tmp_path: Path) -> None:
