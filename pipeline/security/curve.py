@@ -6,8 +6,10 @@ import ipaddress
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import zmq
@@ -24,6 +26,8 @@ _DOMAIN = b"taktline"
 _ZAP_ADDRESS = "inproc://zeromq.zap.01"
 _POLL_MS = 100
 _REBIND_S = 1.0
+# How long an answer waits for the disk that holds the keys.
+_DISK_S = 0.5
 _HANDSHAKE_MS = 3_000
 _LOG_EVERY_S = 30.0
 
@@ -182,10 +186,11 @@ class Gate(Closing):
 class _Authenticator(Closing):
     """Answers ZeroMQ about each client that connects (ZAP, RFC 27), in a thread of its own.
 
-    Only this thread reads the folder of clients: if the disk under it hangs, the line goes on.
+    A second thread reads the folder of clients. If the disk under it hangs, the list stays as it was last read: clients
+    on it are still admitted, and the line still ends.
 
     Attributes:
-        allowed: the public keys of the allowed clients, at most half a second old.
+        allowed: the public keys of the allowed clients, at most half a second old unless the disk hangs.
     """
 
     def __init__(self, context: zmq.Context[Any], clients: AllowList) -> None:
@@ -193,48 +198,59 @@ class _Authenticator(Closing):
         self.allowed = clients.keys()
         self._inside: set[bytes] = set()
         self._revoked, self._over = threading.Event(), threading.Event()
+        # Each is set once the folder was read after it came.
+        self._requests: SimpleQueue[threading.Event] = SimpleQueue()
         self._refused, self._log_at = 0, 0.0
         self._socket = context.socket(zmq.REP)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.bind(_ZAP_ADDRESS)
-        self._thread = threading.Thread(target=self._serve, name="authenticator")
-        self._thread.start()
+        self._answering = threading.Thread(target=self._serve, name="authenticator")
+        self._reading = threading.Thread(target=self._keep_reading, name="allowed clients", daemon=True)
+        for thread in (self._answering, self._reading):
+            thread.start()
 
     def anybody_revoked(self) -> bool:
         """Tells, once, whether a client that was admitted has been revoked.
 
         Raises:
-            TaktlineError: the thread has died.
+            TaktlineError: a thread has died.
         """
         if self._revoked.is_set():
             self._revoked.clear()
             return True
-        if not self._thread.is_alive() and not self._over.is_set():
+        if not (self._answering.is_alive() and self._reading.is_alive()) and not self._over.is_set():
             raise TaktlineError("the thread that lets clients in has died; restart the line")
         return False
 
     def close(self) -> None:
-        """Stops the thread."""
+        """Stops the threads; one that waits for a disk that hangs is left behind."""
         self._over.set()
-        self._thread.join()
+        self._requests.put(threading.Event())
+        self._answering.join()
+        self._reading.join(_DISK_S)
+
+    def _keep_reading(self) -> None:
+        while not self._over.is_set():
+            request = None
+            with suppress(Empty):
+                request = self._requests.get(timeout=REVOKED_WITHIN_S)
+            self.allowed = self._clients.keys()
+            if request is not None:
+                request.set()
 
     def _serve(self) -> None:
-        look_at = 0.0
         with self._socket:
             while not self._over.is_set():
-                asked = self._socket.poll(_POLL_MS)
-                if asked or time.monotonic() >= look_at:
-                    self._look()
-                    look_at = time.monotonic() + REVOKED_WITHIN_S
-                if asked:
+                if self._socket.poll(_POLL_MS):
+                    # Somebody may have been allowed only just now.
+                    request = threading.Event()
+                    self._requests.put(request)
+                    request.wait(_DISK_S)
                     self._socket.send_multipart(self._answer(self._socket.recv_multipart()))
-
-    def _look(self) -> None:
-        self.allowed = self._clients.keys()
-        gone = self._inside - self.allowed
-        if gone:
-            self._inside -= gone
-            self._revoked.set()
+                gone = self._inside - self.allowed
+                if gone:
+                    self._inside -= gone
+                    self._revoked.set()
 
     def _answer(self, question: list[bytes]) -> list[bytes]:
         version, request, _, address, _, mechanism, *credentials = question

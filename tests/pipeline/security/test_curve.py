@@ -16,7 +16,7 @@ from pipeline.protocol.verdict import pack
 from pipeline.publish.control import ControlServer
 from pipeline.publish.publisher import PublisherSocket
 from pipeline.security.curve import Access, ClientKeys, is_local
-from pipeline.security.keys import allow, revoke
+from pipeline.security.keys import AllowList, allow, revoke
 from tests.pipeline.parts import Running as Delivering
 from tests.pipeline.protocol.test_verdict import VERDICT
 from tests.pipeline.security.conftest import House, ended, publishing
@@ -172,3 +172,30 @@ def test_an_open_socket_is_refused_or_warned_about(caplog: pytest.LogCaptureFixt
         PublisherSocket("tcp://127.0.0.1:*", access=Access(allowed=house.allowed))
     with pytest.raises(ConfigError, match="is not there"):
         PublisherSocket("tcp://127.0.0.1:*", access=Access(house.access.secret, house.allowed / "none"))
+
+
+@pytest.mark.usefixtures("no_thread_left")
+def test_keys_on_a_disk_that_hangs_hold_nobody_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was allowed still gets in, and the socket closes."""
+    hanging, over = threading.Event(), threading.Event()
+    keys = AllowList.keys
+
+    def hang(clients: AllowList) -> frozenset[bytes]:
+        if hanging.is_set():
+            over.wait(60)
+        return keys(clients)
+
+    monkeypatch.setattr(AllowList, "keys", hang)
+    try:
+        with publishing(house.access) as (socket, sent):
+            with VerdictSubscriber(socket.address, curve=house.clients["office"]) as office:
+                office.receive(30)
+            hanging.set()
+            with VerdictSubscriber(socket.address, curve=house.clients["archive"]) as archive:
+                archive.receive(30)
+            with VerdictSubscriber(socket.address, curve=house.clients["stranger"]) as stranger:
+                silent(stranger, sent)
+            began = time.monotonic()
+        assert time.monotonic() - began < 10
+    finally:
+        over.set()
