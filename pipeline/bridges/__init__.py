@@ -1,1 +1,1 @@
-"""Bring verdicts to other systems."""
+"""Bridges: verdicts brought to other systems."""

@@ -1,11 +1,9 @@
-"""A bridge: brings a line's verdicts somewhere else, each at least once, and remembers how far it has come."""
+"""A bridge: brings a line's verdicts to another system, each at least once, and remembers how far it got."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 import threading
 import time
 from abc import abstractmethod
@@ -16,6 +14,7 @@ from typing import Any
 
 from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
+from engines.files import write_atomic
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.protocol.verdict import Verdict, VersionError, WireError
 
@@ -28,10 +27,10 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 
 
 class Unreachable(TaktlineError):
-    """A destination does not take verdicts now; they are brought again.
+    """A destination does not take verdicts now; the bridge tries again.
 
     Attributes:
-        retry_s: when it asked to be tried again, in seconds; None where it did not say.
+        retry_s: the pause that the destination asked for, in seconds; None where it did not say.
     """
 
     def __init__(self, why: str, retry_s: float | None = None) -> None:
@@ -40,39 +39,39 @@ class Unreachable(TaktlineError):
 
 
 class Destination(Closing):
-    """Where a bridge brings verdicts.
+    """Where a bridge brings verdicts to.
 
     Attributes:
-        together: the most verdicts it takes at once.
+        together: the most verdicts that it takes at once.
     """
 
     together = 100
 
     @abstractmethod
     def deliver(self, verdicts: Sequence[Verdict], stop: threading.Event) -> None:
-        """Brings verdicts there, in their order, and returns once all have arrived.
+        """Delivers verdicts in order, and returns once all have arrived.
 
         Raises:
-            Unreachable: not all have arrived, or `stop` was set meanwhile; all come again.
+            Unreachable: not all have arrived, or `stop` was set meanwhile; all of them will come again.
         """
 
     def tick(self, silent_s: float) -> None:
-        """Called about twice a second between deliveries, with how long the line has been silent."""
+        """Called about twice a second between deliveries; the line has been silent for `silent_s` seconds."""
 
     def mark(self) -> Any:
-        """Returns what it wants back as `resume` when the bridge starts again after the last delivery."""
+        """Returns what `resume` should get if the bridge starts again after this delivery."""
         return None
 
     def resume(self, mark: Any) -> None:
-        """Called before the first delivery with what `mark` returned; None at the very first start."""
+        """Called before the first delivery with what `mark` returned, or None at the very first start."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """How far a bridge has come.
+    """How far a bridge got.
 
     Attributes:
-        position: the subscriber's, after the last verdict that has arrived.
+        position: the subscriber's, after the last verdict that arrived.
         mark: the destination's.
     """
 
@@ -81,16 +80,16 @@ class Stored:
 
 
 class PositionFile:
-    """The file in which a bridge remembers how far it has come."""
+    """The file in which a bridge remembers how far it got."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> Stored | None:
-        """Returns what was stored last; None where nothing was.
+        """Returns what was stored last; None where there is no file yet.
 
         Raises:
-            ConfigError: the file is none of a bridge, or cannot be read.
+            ConfigError: the file was not written by a bridge, or cannot be read.
         """
         try:
             if self._path.stat().st_size > _MOST_STORED_BYTES:
@@ -105,37 +104,28 @@ class PositionFile:
             raise ConfigError(f"{self._path} cannot be read: {error.strerror or error}") from error
         except (ValueError, KeyError) as error:
             raise ConfigError(
-                f"{self._path} does not say how far a bridge has come ({error}); give another file with --position, or "
-                "remove it to begin anew"
+                f"{self._path} does not say how far a bridge got ({error}); give another file with --position, or "
+                "remove it to start over"
             ) from error
 
     def write(self, stored: Stored) -> None:
-        """Stores it, so that after a crash either this or what was there before is found.
+        """Stores it in one step: after a crash the file holds either this or what was there before.
 
         Raises:
             ConfigError: it cannot be written.
         """
         values = {"v": _STORE_VERSION, "position": stored.position, "mark": stored.mark}
         try:
-            handle, temporary = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
-            try:
-                with os.fdopen(handle, "w") as file:
-                    json.dump(values, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(temporary).replace(self._path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            write_atomic(self._path, json.dumps(values), mode=0o600)
         except OSError as error:
             raise ConfigError(f"{self._path} cannot be written: {error.strerror or error}") from error
 
 
 class Bridge:
-    """Brings what a subscriber receives to a destination, and stores the position only once it has arrived.
+    """Brings what a subscriber receives to a destination, and stores the position only after it has arrived.
 
-    A bridge or a destination that dies in between makes verdicts arrive twice, never not at all: as far as the
-    subscriber gets them, which takes a line with a journal and a replay.
+    If the bridge or the destination dies in between, some verdicts arrive twice, but none is lost, provided that the
+    line has a journal and the subscriber a replay to ask.
     """
 
     def __init__(self, subscriber: VerdictSubscriber, destination: Destination, store: PositionFile) -> None:
@@ -144,10 +134,10 @@ class Bridge:
         self.delivered = 0
 
     def run(self, stop: threading.Event) -> None:
-        """Works until `stop` is set.
+        """Delivers verdicts until `stop` is set.
 
         Raises:
-            VersionError: the line is of another schema version.
+            VersionError: the line speaks another schema version.
             ConfigError: the position cannot be stored.
         """
         while not stop.is_set():
@@ -160,7 +150,7 @@ class Bridge:
             self._destination.tick(time.monotonic() - self._heard)
 
     def _collect(self, stop: threading.Event) -> list[Verdict]:
-        """Waits a moment for a verdict, and takes with it what is there already."""
+        """Waits a moment for a verdict, and takes along those that are there already."""
         verdicts: list[Verdict] = []
         while len(verdicts) < self._destination.together and not stop.is_set():
             try:
@@ -170,7 +160,7 @@ class Bridge:
             except VersionError:
                 raise
             except WireError as error:
-                log.warning("a message is left out: %s", error)
+                log.warning("skipped a message: %s", error)
         if verdicts:
             self._heard = time.monotonic()
         return verdicts
@@ -185,17 +175,17 @@ class Bridge:
                 if stop.is_set():
                     break
                 wait = min(max(pause, error.retry_s or 0.0), _LONGEST_PAUSE_S)
-                log.warning("%s; it is tried again in %.1f s", error, wait)
+                log.warning("%s; trying again in %.1f s", error, wait)
                 stop.wait(wait)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
         return False
 
 
 def verdict_json(verdict: Verdict) -> bytes:
-    """Returns a verdict as a bridge writes it: one JSON object, as the wire's body but for the heatmap."""
+    """Returns a verdict as a bridge writes it: one JSON object with the body's keys, without the heatmap."""
     return json.dumps(verdict.to_json(), separators=(",", ":")).encode()
 
 
 def idempotency_key(verdict: Verdict) -> str:
-    """Returns what tells a verdict that comes again from another one."""
+    """Returns the key by which a receiver recognises a verdict that comes again."""
     return f"{verdict.line}/{verdict.camera}/{verdict.epoch}/{verdict.sequence}"

@@ -1,4 +1,4 @@
-"""Verdicts into files, one JSON object a line."""
+"""A bridge to files: one JSON object a line."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ log = logging.getLogger(__name__)
 
 
 class JsonLines(Destination):
-    """Appends verdicts to `FILE`. When it is full it becomes `FILE.1`, that one `FILE.2`, and so on up to `keep`.
+    """Appends verdicts to `FILE`. When it is full it becomes `FILE.1`, the one before `FILE.2`, and so on up to `keep`.
 
-    What a crash left behind after the last stored position is cut off and written anew: each verdict stands there once.
+    After a crash, whatever lies behind the last stored position is cut off and written again, so that each verdict is
+    in the files once.
 
     Args:
         path: the file.
-        most_bytes: a file that is longer is put aside.
-        keep: how many are kept that were put aside.
+        most_bytes: a file that is longer is rotated.
+        keep: how many rotated files are kept.
 
     Raises:
         ConfigError: the file cannot be opened.
@@ -35,16 +36,16 @@ class JsonLines(Destination):
         self._file = self._open()
 
     def deliver(self, verdicts: Sequence[Verdict], stop: threading.Event) -> None:
-        """Appends them and waits until they are on the disk."""
+        """Appends verdicts and waits until they are on the disk."""
         del stop
         try:
-            # A moved or removed file is not written on unseen.
+            # Somebody may have moved or removed the file that is open here.
             if not self._path.exists() or os.fstat(self._file.fileno()).st_ino != self._path.stat().st_ino:
                 self._reopen()
             size = os.fstat(self._file.fileno()).st_size
             if size >= self._most_bytes:
                 self._file.close()
-                self._put_aside()
+                self._rotate()
                 self._reopen()
                 size = 0
             try:
@@ -53,33 +54,33 @@ class JsonLines(Destination):
                     rest = rest[self._file.write(rest) :]
                 os.fsync(self._file.fileno())
             except OSError:
-                # All of them come again: none of them may stand there.
+                # All of them will come again, so none may stay.
                 self._file.truncate(size)
                 raise
         except OSError as error:
             raise Unreachable(f"{self._path} cannot be written ({error.strerror or error})") from error
 
     def mark(self) -> Any:
-        """Returns which file it is, and how long."""
+        """Returns which file was written, and its length."""
         found = os.fstat(self._file.fileno())
         return {"inode": found.st_ino, "size": found.st_size}
 
     def resume(self, mark: Any) -> None:
-        """Cuts off what was written after the position that goes with the mark."""
+        """Cuts off what was written after the mark."""
         if not isinstance(mark, dict):
             return
         inode, size = mark.get("inode"), mark.get("size")
-        found, aside = os.fstat(self._file.fileno()), self._aside(1)
+        found, rotated = os.fstat(self._file.fileno()), self._rotated(1)
         if found.st_ino == inode:
             keep = size
-        elif aside.exists() and aside.stat().st_ino == inode:
-            # It was put aside just before the crash; nothing in the new file was stored.
+        elif rotated.exists() and rotated.stat().st_ino == inode:
+            # It was rotated just before the crash: nothing in the new file belongs to a stored position.
             keep = 0
         else:
-            log.warning("%s is not the file that was written last time; what is in it stays", self._path)
+            log.warning("%s is not the file that was written last time; its content is kept", self._path)
             return
         if isinstance(keep, int) and found.st_size > keep:
-            log.warning("the last %d bytes of %s are written anew", found.st_size - keep, self._path)
+            log.warning("the last %d bytes of %s will be written again", found.st_size - keep, self._path)
             self._file.truncate(keep)
 
     def close(self) -> None:
@@ -96,14 +97,14 @@ class JsonLines(Destination):
         self._file.close()
         self._file = self._path.open("ab", buffering=0)
 
-    def _put_aside(self) -> None:
+    def _rotate(self) -> None:
         for number in range(self._keep, 1, -1):
-            if self._aside(number - 1).exists():
-                self._aside(number - 1).replace(self._aside(number))
+            if self._rotated(number - 1).exists():
+                self._rotated(number - 1).replace(self._rotated(number))
         if self._keep:
-            self._path.replace(self._aside(1))
+            self._path.replace(self._rotated(1))
         else:
             self._path.unlink()
 
-    def _aside(self, number: int) -> Path:
+    def _rotated(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")

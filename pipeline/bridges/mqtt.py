@@ -1,4 +1,4 @@
-"""Verdicts to an MQTT broker, with QoS 1, and a retained status of the line."""
+"""A bridge to an MQTT broker: verdicts with QoS 1, and a retained status of the line."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ _NO_CONNECTION = 4
 
 @dataclass(frozen=True)
 class MqttSettings:
-    """How a broker is reached and what it is told.
+    """How to reach a broker and what to publish there.
 
     Attributes:
-        broker: `HOST` or `HOST:PORT`; the port is 1883, or 8883 with TLS.
-        topic: of a verdict; `{line}` and `{camera}` stand for their names.
-        status_topic: of the retained status; None for none.
-        user: who logs in; None for nobody.
-        password_file: whose first line is the password.
-        tls: whether the connection is encrypted and the broker's certificate checked.
-        ca: file with the authorities that are trusted; None for the system's.
+        broker: `HOST` or `HOST:PORT`; the port is 1883 by default, 8883 with TLS.
+        topic: a verdict's topic; `{line}` and `{camera}` stand for their names.
+        status_topic: topic of the retained status; None for none.
+        user: user name to log in with; None for no login.
+        password_file: file whose first line is the password.
+        tls: whether to encrypt the connection and check the broker's certificate.
+        ca: file with the trusted authorities; None for the system's.
         certificate: the client's certificate file, where the broker wants one.
         certificate_key: its key file.
-        client_id: how the broker knows the client; None for a name of its own.
+        client_id: the client's id at the broker; None for a random one.
         protocol: the version of MQTT.
-        silent_after_s: after so long without a verdict the status says that the line is silent.
+        silent_after_s: seconds without a verdict after which the status says that the line is silent.
     """
 
     broker: str
@@ -74,7 +74,7 @@ class MqttSettings:
 class MqttBroker(Destination):
     """Publishes each verdict as JSON and waits for the broker's acknowledgement.
 
-    The connection is made anew without end, by a thread of paho's, and what was not acknowledged is sent again.
+    A thread of paho's reconnects for as long as it takes, and sends again what was not acknowledged.
 
     Raises:
         ConfigError: a setting is wrong, the broker refuses the user or shows a wrong certificate, or paho-mqtt is not
@@ -101,16 +101,16 @@ class MqttBroker(Destination):
             raise
 
     def deliver(self, verdicts: Sequence[Verdict], stop: threading.Event) -> None:
-        """Publishes them and returns once all are acknowledged."""
+        """Publishes verdicts and returns once all are acknowledged."""
         with self._news:
             self._acknowledged.clear()
         waiting = set()
         for verdict in verdicts:
             topic = fill_topic(self._settings.topic, verdict)
             info = self._client.publish(topic, verdict_json(verdict), qos=1)
-            # Without a connection paho keeps it, and sends it when there is one again.
+            # Without a connection paho keeps the message, and sends it once there is one again.
             if info.rc not in (0, _NO_CONNECTION):
-                raise Unreachable(f"the broker {self._settings.broker} takes no more now ({info.rc.name})")
+                raise Unreachable(f"the broker {self._settings.broker} takes no more messages now ({info.rc.name})")
             waiting.add(info.mid)
         quiet = time.monotonic() + _ACK_S
         with self._news:
@@ -139,7 +139,7 @@ class MqttBroker(Destination):
             self._told, self._told_at = news, time.monotonic()
 
     def close(self) -> None:
-        """Says good-bye and closes the connection."""
+        """Publishes that the bridge is offline, and closes the connection."""
         if self._settings.status_topic is not None and self._connected:
             info = self._client.publish(self._settings.status_topic, self._status("offline"), qos=1, retain=True)
             deadline = time.monotonic() + _GOODBYE_S
@@ -169,7 +169,7 @@ class MqttBroker(Destination):
         if settings.tls:
             self._encrypt(client)
         elif settings.user is not None and not is_local(f"tcp://{self._address()[0]}:0"):
-            log.warning("the password goes to %s for everybody to read; encrypt it with --tls", settings.broker)
+            log.warning("the password travels to %s unencrypted; encrypt the connection with --tls", settings.broker)
         if settings.status_topic is not None:
             client.will_set(settings.status_topic, self._status("offline"), qos=1, retain=True)
         return client
@@ -184,14 +184,14 @@ class MqttBroker(Destination):
             raise ConfigError(f"the certificates for the broker cannot be used ({error})") from error
 
     def _connect(self) -> None:
-        """Connects; a broker that is not there yet is waited for in the background, one that refuses us is not."""
+        """Connects. The background goes on trying a broker that is not there yet; one that refuses us is an error."""
         host, port = self._address()
         try:
             self._client.connect(host, port, _KEEP_ALIVE_S)
         except ssl.SSLError as error:
             raise ConfigError(f"no encrypted connection to the broker {self._settings.broker}: {error}") from error
         except OSError as error:
-            log.warning("the broker %s is not there (%s); it is tried on", self._settings.broker, error)
+            log.warning("the broker %s is not there (%s); still trying", self._settings.broker, error)
             self._client.loop_start()
             return
         self._client.loop_start()
@@ -244,7 +244,7 @@ class MqttBroker(Destination):
         del client, data, flags, properties
         with self._news:
             if self._connected and reason.is_failure:
-                log.warning("the broker %s has gone (%s); it is tried on", self._settings.broker, reason)
+                log.warning("lost the broker %s (%s); reconnecting", self._settings.broker, reason)
             self._connected = False
             self._news.notify_all()
 
@@ -256,7 +256,7 @@ class MqttBroker(Destination):
 
 
 def check_topic(topic: str) -> None:
-    """Refuses what no verdict can be published under.
+    """Refuses a topic that no verdict can be published under.
 
     Raises:
         ConfigError: it is empty, too long, or has a wildcard.
@@ -266,7 +266,7 @@ def check_topic(topic: str) -> None:
 
 
 def fill_topic(topic: str, verdict: Verdict) -> str:
-    """Puts the names of a verdict into a topic; what has a meaning in topics becomes '_'."""
+    """Puts a verdict's names into a topic; characters that have a meaning in topics become '_'."""
     for name, value in (("{line}", verdict.line), ("{camera}", verdict.camera)):
         topic = topic.replace(name, "".join("_" if sign in "/+#\0" else sign for sign in value))
     return topic

@@ -1,4 +1,4 @@
-"""Verdicts to a web server, one POST each."""
+"""A bridge to a web server: one POST a verdict."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _CONFLICT = 409
 class Webhook(Destination):
     """POSTs each verdict as JSON, with the header `Idempotency-Key: LINE/CAMERA/EPOCH/SEQUENCE`.
 
-    Whatever is answered but 2xx, or 409 for one that the server has already, is tried again without end: a verdict that
-    a server refuses holds up those after it, and is not lost.
+    Any answer but 2xx, or 409 for a verdict that the server has already, is tried again for as long as it takes: a
+    verdict that the server refuses holds up those after it, and is not lost.
 
     Args:
-        url: where to.
-        token_file: a file with a token that goes along as `Authorization: Bearer`.
+        url: where to post.
+        token_file: file whose first line is a token to send as `Authorization: Bearer`.
         timeout_s: how long an answer may take.
 
     Raises:
-        ConfigError: the URL is none, the token cannot be read, or httpx is not installed.
+        ConfigError: the URL cannot be used, the token cannot be read, or httpx is not installed.
     """
 
     together = 1
@@ -47,7 +47,7 @@ class Webhook(Destination):
         self._client = httpx.Client(headers=headers, timeout=timeout_s)
 
     def deliver(self, verdicts: Sequence[Verdict], stop: threading.Event) -> None:
-        """Posts them, one after the other."""
+        """Posts verdicts, one after the other."""
         for verdict in verdicts:
             if stop.is_set():
                 raise Unreachable("the bridge was stopped")
@@ -63,7 +63,7 @@ class Webhook(Destination):
         where = f"{self._url.scheme}://{self._url.host}{self._url.path}"
         try:
             with self._client.stream("POST", self._url, content=verdict_json(verdict), headers=headers) as answer:
-                # Read, so that the connection can be used again; but no server makes us read for ever.
+                # Reading the answer frees the connection for the next one; but no server makes us read for ever.
                 read = 0
                 for block in answer.iter_raw():
                     read += len(block)

@@ -1,1 +1,1 @@
-"""What receives verdicts and gives orders."""
+"""Clients of a line: they receive verdicts, give orders and send frames."""

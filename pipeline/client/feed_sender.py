@@ -1,4 +1,4 @@
-"""Hands frames to a line from another program of the same machine."""
+"""Frames for a line from another program on the same machine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pipeline.protocol.topics import safe_text
 
 
 class FeedSender(Closing):
-    """Hands frames to a line from another program of the same machine. A context manager.
+    """Sends frames to a line on the same machine. A context manager.
 
     Args:
         address: what the line file has after `feed:`.
 
     Raises:
-        ConfigError: the address is none.
+        ConfigError: the address cannot be used.
     """
 
     def __init__(self, address: str) -> None:
@@ -43,16 +43,16 @@ class FeedSender(Closing):
         captured: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Sends a frame; waits while the line takes none.
+        """Sends a frame, and waits while the line takes none.
 
         Args:
             picture: uint8 `[H, W, 3]` BGR or `[H, W]` gray, or the bytes of a picture file.
             part: id of the part, for its verdict.
-            captured: `time.monotonic_ns()` when it was captured; None for when the line receives it.
+            captured: `time.monotonic_ns()` at capture; None for the time at which the line receives it.
             timeout: seconds to wait; None for ever.
 
         Raises:
-            TaktlineError: the line takes none for so long.
+            TaktlineError: the line took none within `timeout`.
         """
         header: dict[str, Any] = {"v": FEED_VERSION, "part": part and safe_text(part), "captured": captured}
         if isinstance(picture, bytes):
@@ -67,6 +67,6 @@ class FeedSender(Closing):
             raise TaktlineError(f"the line took no frame for {timeout:g} s; is it running?") from error
 
     def close(self) -> None:
-        """Closes the socket once what was sent is out, or after a second."""
+        """Closes the socket once everything is sent, or after a second."""
         self._socket.close()
         self._context.term()

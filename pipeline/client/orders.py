@@ -1,4 +1,4 @@
-"""Gives a running line an order."""
+"""Orders to a running line."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pipeline.protocol.sockets import notice_dead_peers
 from pipeline.security.curve import ClientKeys
 
 _PROBE_MS = 500
-_KNOCK_MS = 5_000
-# A bundle for a GPU may have its plan built first.
+_CONNECT_MS = 5_000
+# For a bundle on a GPU, the line may have to build its plan first.
 _PATIENCE_MS = 1_800_000
 
 
@@ -20,20 +20,20 @@ def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS, curve
     """Gives a running line an order and waits until it is carried out.
 
     Args:
-        address: of its control socket.
-        order: what it is told.
-        patience_ms: how long it may take.
-        curve: for a line that takes orders from those only that it knows.
+        address: the line's control socket.
+        order: what to do.
+        patience_ms: how long that may take.
+        curve: for a line with keys.
 
     Raises:
-        TaktlineError: nobody is there, or the line refuses; the text has its words.
+        TaktlineError: no line answers, or the line refuses; the text repeats its reason.
     """
     context = zmq.Context()
     socket = context.socket(zmq.REQ)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, 16 * MOST_ORDER_BYTES)
     socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.setsockopt(zmq.SNDTIMEO, _PROBE_MS if curve is None else min(_KNOCK_MS, patience_ms))
+    socket.setsockopt(zmq.SNDTIMEO, _PROBE_MS if curve is None else min(_CONNECT_MS, patience_ms))
     notice_dead_peers(socket)
     socket.setsockopt(zmq.RCVTIMEO, patience_ms)
     if curve is not None:
@@ -43,7 +43,7 @@ def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS, curve
         socket.send(msgpack.packb(order.model_dump()))
         answer = msgpack.unpackb(socket.recv(), strict_map_key=True)
         if not isinstance(answer, dict) or socket.getsockopt(zmq.RCVMORE):
-            raise ValueError("it is no map")
+            raise ValueError("it is not a map")
     except zmq.ZMQError as error:
         known = "is it running under that name?" if curve is None else "is it running, and does it allow this key?"
         raise TaktlineError(f"no line takes orders at {address}; {known}") from error
@@ -53,5 +53,5 @@ def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS, curve
         socket.close()
         context.term()
     if not answer.pop("ok", False):
-        raise TaktlineError(f"the line did not do it and goes on as before: {answer.get('error')}")
+        raise TaktlineError(f"the line refused and goes on as before: {answer.get('error')}")
     return answer

@@ -24,14 +24,14 @@ def open_verdicts(
     """Connects to where a line publishes.
 
     Args:
-        context: of the process's own threads, or of asyncio.
+        context: the socket's.
         address: the line's.
         cameras: only these; all when empty.
-        queue: the most verdicts that wait in it.
-        curve: for a line that lets in only those whom it knows.
+        queue: the most verdicts that wait in the socket.
+        curve: for a line with keys.
 
     Raises:
-        ConfigError: the address is none.
+        ConfigError: the address cannot be used.
     """
     socket = context.socket(zmq.SUB)
     socket.setsockopt(zmq.RCVHWM, queue)
@@ -41,10 +41,10 @@ def open_verdicts(
 
 
 def open_replay(context: zmq.Context[Socket], address: str, curve: ClientKeys | None = None) -> Socket:
-    """Connects to where a line is asked for what was missed; while it is away nothing can be sent.
+    """Connects to a line's replay; while the line is away, nothing can be sent.
 
     Raises:
-        ConfigError: the address is none.
+        ConfigError: the address cannot be used.
     """
     socket = context.socket(zmq.DEALER)
     socket.setsockopt(zmq.IMMEDIATE, 1)

@@ -1,1 +1,1 @@
-"""What stands on the wire."""
+"""What goes over the wire."""

@@ -1,4 +1,4 @@
-"""A verdict as it was published: what the journal keeps, and what a re-read sends again."""
+"""A verdict as it was published: what the journal keeps and the replay sends again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Entry:
         captured_at: see `Verdict.captured_at`.
         verdict: `ok`, `ng` or `uninspected`.
         body: the message's body as it was published.
-        heatmap: the message's third part, if it has one.
+        heatmap: the message's third part; None where it has none.
     """
 
     epoch: str
@@ -31,11 +31,11 @@ class Entry:
 
     @property
     def parts(self) -> list[bytes]:
-        """The message that was published."""
+        """The message as it was published."""
         parts = [f"{TOPIC}{self.camera}".encode(), self.body]
         return parts if self.heatmap is None else [*parts, self.heatmap]
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """Length of body and heatmap in bytes."""
         return len(self.body) + len(self.heatmap or b"")

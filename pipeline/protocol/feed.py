@@ -1,4 +1,4 @@
-"""The messages of a feed: frames that another program of this machine hands over."""
+"""The messages of a feed: frames from another program on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engines.errors import DataError
 from engines.validation import explain
 
 FEED_VERSION = 1
-# Messages that wait at either end of the connection: enough for a hiccup, and little memory.
+# How many messages wait at either end of the connection: enough for a hiccup, and little memory.
 FEED_HIGH_WATER_MARK = 16
 _MOST_HEADER_BYTES = 4096
 
@@ -31,6 +31,11 @@ class FeedHeader(BaseModel):
 
 
 def read_header(message: list[zmq.Frame]) -> FeedHeader:
+    """Reads the header of a message.
+
+    Raises:
+        DataError: the message is not a frame; the text goes on after the name of its sender.
+    """
     if len(message) != 2:
         raise DataError(f"has {len(message)} parts; a frame has a header and a picture")
     if len(message[0]) > _MOST_HEADER_BYTES:

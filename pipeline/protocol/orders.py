@@ -1,4 +1,4 @@
-"""Orders to a running line, and their answers."""
+"""Orders to a running line, and its answers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ MOST_SIGMA = 1000.0
 
 
 class Order(BaseModel):
-    """What a line is told.
+    """An order to a line.
 
     Attributes:
         v: version of the order.
         do: what to do.
         bundle: for `deploy`: the folder of the new bundle.
         threshold: for `threshold`: in sigma, from -1000 to 1000.
-        camera: for `trigger`: the camera that is to take a picture.
-        part: for `trigger`: id of the part, which its verdict will carry.
+        camera: for `trigger`: the camera that takes a picture.
+        part: for `trigger`: id of the part, for its verdict.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,21 +45,21 @@ Answer = dict[str, Any]
 
 
 def control_address(line: str) -> str:
-    """Returns where a line of this name takes orders: a socket file that only its user may open."""
+    """Returns where a line of this name takes orders: a socket file that only its owner can open."""
     own = os.environ.get("XDG_RUNTIME_DIR")
     folder = Path(own) / "taktline" if own else Path(tempfile.gettempdir()) / f"taktline-{os.getuid()}"
     return f"ipc://{folder / line}.control"
 
 
 def read_order(message: bytes | None) -> Order:
-    """Reads an order as it came from outside.
+    """Reads an order that came from outside.
 
     Raises:
-        TaktlineError: it is none.
+        TaktlineError: it is not an order.
     """
     try:
         if message is None:
-            raise ValueError("it is not one frame from somebody who may give it")
+            raise ValueError("it is not a single frame, or its sender may not give orders")
         values = msgpack.unpackb(
             message, strict_map_key=True, max_map_len=16, max_str_len=4096, max_array_len=0, max_bin_len=0,
             max_ext_len=0,

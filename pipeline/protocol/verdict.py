@@ -1,4 +1,4 @@
-"""The verdict: what the line says of one frame, and how it stands on the wire."""
+"""The verdict: what the line says about one frame, and its form on the wire."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Outcome = Literal["ok", "ng", "uninspected"]
 Reason = Literal["dropped", "late", "corrupt", "engine_error"]
 HeatmapGrid = npt.NDArray[np.uint8]
 
-# What a reader checks of a body that came from outside; whoever makes a verdict here is not slowed down by it.
+# A reader checks these on a body from outside; making a verdict here costs nothing extra.
 Number = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Sigma = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -32,11 +32,11 @@ _CHECKED = ConfigDict(extra="forbid")
 
 
 class WireError(TaktlineError):
-    """A message is no verdict that this version can read."""
+    """A message is not a verdict that this version can read."""
 
 
 class VersionError(WireError):
-    """A message is of another schema version: whoever sends it is another Taktline."""
+    """A message has another schema version: its sender is another Taktline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Region:
         y: upper edge.
         w: width.
         h: height.
-        peak: the highest value in it, in sigma.
+        peak: the highest value inside, in sigma.
     """
 
     x: Number
@@ -66,9 +66,9 @@ class Latency:
 
     Attributes:
         queue: from capture (before the picture is decoded) until its batch was closed.
-        infer: until the engine gave its score.
-        decide: until the verdict stood.
-        publish: until it was handed to the journal, or to the socket where there is none.
+        infer: until the engine returned its score.
+        decide: until there was a verdict.
+        publish: until the verdict was handed to the journal, or to the socket where there is no journal.
     """
 
     queue: Number
@@ -86,7 +86,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the line says of one frame. Fields as in the wire's body; scores and thresholds in sigma units.
+    """What the line says about one frame. Fields as in the wire's body; scores and thresholds in sigma units.
 
     Attributes:
         line: name of the line.
@@ -95,18 +95,18 @@ class Verdict:
         verdict: `ok`, `ng` or `uninspected`.
         reason: why a frame is uninspected, else None.
         score: None where the frame was not inspected.
-        threshold: above it a part is `ng`.
+        threshold: a part is `ng` where its score lies above it.
         regions: where the defect seems to be, the strongest first.
         part: id of the part, where the source knows one.
         captured_at: wall clock, nanoseconds since 1970 (UTC).
         latency: where the time went.
         engine: name of the engine.
-        precision: precision it computes in.
-        exact: whether float32 gives this verdict for sure: it was computed in it, or lies far from the threshold.
+        precision: precision it computed in.
+        exact: whether float32 is sure to give this verdict: it was computed in float32, or lies far from the threshold.
         bundle: first 12 digits of the bundle's sha256.
-        epoch: within one epoch a camera's sequence numbers one frame only; another one follows where the line cannot
+        epoch: within one epoch each sequence of a camera names one frame; a new epoch begins where the line cannot
             promise that, as with a new journal.
-        journaled: whether it was in the journal before it was published.
+        journaled: whether the verdict was in the journal before it was published.
     """
 
     line: Text
@@ -130,9 +130,9 @@ class Verdict:
     __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the verdict as plain values, as on the wire but for the heatmap."""
+        """Returns the verdict as plain values, as on the wire, without the heatmap."""
         values: dict[str, Any] = {"v": WIRE_VERSION}
-        # `asdict` would copy everything again, at four times the cost.
+        # `asdict` copies everything again and takes four times as long.
         for name in _FIELDS:
             values[name] = getattr(self, name)
         values["regions"] = [
@@ -167,14 +167,14 @@ class Heatmap:
 
     @classmethod
     def from_sigma(cls, sigma: npt.NDArray[np.float32], low: float, high: float) -> Heatmap:
-        """Brings a heatmap in sigma units to bytes on the scale from `low` to `high`."""
+        """Converts a heatmap in sigma units to bytes on the scale from `low` to `high`."""
         grid = np.rint(np.clip((sigma - low) / (high - low), 0.0, 1.0) * 255.0)
         return cls(grid.astype(np.uint8), low, high)
 
 
 @dataclass(frozen=True, slots=True)
 class HeatmapScale:
-    """What a body says of the heatmap that follows it.
+    """What a body says about the heatmap that follows it.
 
     Attributes:
         h: rows of the grid.
@@ -224,7 +224,7 @@ def unpack(parts: list[bytes]) -> tuple[Verdict, Heatmap | None]:
     """Reads a verdict from ZeroMQ message parts.
 
     Raises:
-        WireError: it is no verdict, or one of another version.
+        WireError: the message is not a verdict, or has another version.
     """
     if len(parts) not in (2, 3):
         raise WireError(f"a message of {len(parts)} parts is no verdict; is this the address of a Taktline line?")

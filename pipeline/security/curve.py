@@ -1,4 +1,4 @@
-"""CURVE on ZeroMQ's sockets: who they are, whom they let in, and that they are not bound for everybody."""
+"""CURVE on ZeroMQ sockets: a line's identity, the clients it admits, and no socket open to a network by mistake."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import ipaddress
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import zmq
@@ -21,11 +23,13 @@ log = logging.getLogger(__name__)
 
 REVOKED_WITHIN_S = 0.5
 _DOMAIN = b"taktline"
-_DOOR = "inproc://zeromq.zap.01"
+_ZAP_ADDRESS = "inproc://zeromq.zap.01"
 _POLL_MS = 100
 _REBIND_S = 1.0
+# How long an answer waits for the disk that holds the keys.
+_DISK_S = 0.5
 _HANDSHAKE_MS = 3_000
-_TELL_EVERY_S = 30.0
+_LOG_EVERY_S = 30.0
 
 Socket = zmq.Socket[Any]
 
@@ -36,8 +40,8 @@ class Access:
 
     Attributes:
         secret: the line's secret key file; None for no CURVE.
-        allowed: the folder with the public keys of those who may come in.
-        insecure: whether the socket may be bound for everybody.
+        allowed: the folder with the public keys of the clients that are admitted.
+        insecure: whether a socket without CURVE may be bound where other machines reach it.
     """
 
     secret: Path | None = None
@@ -50,7 +54,7 @@ THIS_MACHINE = Access()
 
 @dataclass(frozen=True)
 class ClientKeys:
-    """What a client needs to come in: its own pair, and the public key of the line it means."""
+    """What a client needs to be admitted: its own key pair, and the public key of the line."""
 
     pair: KeyPair
     server: bytes
@@ -65,48 +69,50 @@ class ClientKeys:
         return cls(read_pair(secret), read_public(server))
 
     def apply(self, socket: Socket) -> None:
-        """Prepares a socket before it is connected."""
+        """Sets the keys on a socket, before it is connected."""
         socket.curve_publickey, socket.curve_secretkey = self.pair.public, self.pair.secret
         socket.curve_serverkey = self.server
 
 
 class Gate(Closing):
-    """Binds a socket and minds who comes in. All but `close` is for the thread that uses the socket.
+    """Binds a socket and admits clients to it. Everything but `close` is for the thread that uses the socket.
 
-    With CURVE, ZeroMQ asks a thread of the gate for each client that knocks. A client whose key is taken off the list
-    is let in no more, and its standing connection ends: `mind` then closes all of the socket's connections and binds
-    it anew, and those that are still allowed come back by themselves. It must be called every now and then, and
+    With CURVE, ZeroMQ asks a thread of the gate about each client that connects. A client whose key is revoked is
+    refused from then on, and its open connection ends: `mind` closes all of the socket's connections and binds it
+    again, and the clients that are still allowed reconnect by themselves. Call `mind` twice a second or more often, and
     before anything is sent.
 
     Args:
         socket: not bound yet, and the only one of its context that is bound through a gate.
         address: where to bind it.
-        access: who may come in.
+        access: who may reach it.
         what: what the socket is, for errors.
-        setting: where the line file says who may come in.
+        setting: the section of the line file that names the allowed clients.
 
     Raises:
-        ConfigError: it would be open to everybody, a key cannot be used, or the address cannot be bound.
+        ConfigError: the socket would be open to everybody, a key cannot be used, or the address cannot be bound.
     """
 
     def __init__(self, socket: Socket, address: str, access: Access, what: str, setting: str = "[publish]") -> None:
         self._socket, self._what = socket, what
-        self._door: _Door | None = None
+        self._authenticator: _Authenticator | None = None
         self._bound, self._told = True, False
         if access.secret is not None or access.allowed is not None:
             if access.allowed is None:
-                raise ConfigError(f"'allowed_clients' is missing under {setting}: the folder of those who may come in")
+                raise ConfigError(
+                    f"'allowed_clients' is missing under {setting}: the folder with the public keys of allowed clients"
+                )
             if access.secret is None:
-                raise ConfigError(f"'curve_secret' is missing under [publish]: the line's key for {what}")
+                raise ConfigError(f"'curve_secret' is missing under [publish]: the line's secret key, for {what}")
             pair, clients = read_pair(access.secret), AllowList(access.allowed)
             socket.curve_server = True
             socket.curve_publickey, socket.curve_secretkey = pair.public, pair.secret
             socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
-            # Without it whoever knocks while the door is closed would be let in.
+            # Without it a client that connects while nobody answers ZeroMQ would be admitted.
             socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-            # Whoever is refused hears nothing, and knocks again after that time.
+            # A refused client hears nothing, and tries again after that time.
             socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
-            self._door = _Door(socket.context, clients)
+            self._authenticator = _Authenticator(socket.context, clients)
         elif not is_local(address):
             if not access.insecure:
                 raise ConfigError(
@@ -124,38 +130,41 @@ class Gate(Closing):
         self.address = bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
 
     def mind(self) -> None:
-        """Ends the connections of clients whose keys were revoked; costs next to nothing where there are none.
+        """Ends the connections of clients whose keys were revoked; costs next to nothing where none was.
 
         Raises:
             TaktlineError: the gate's thread has died.
         """
-        if self._door is not None and self._door.anybody_revoked():
-            log.warning("a client of %s was revoked: all connections are closed, the others come back", self._what)
+        if self._authenticator is not None and self._authenticator.anybody_revoked():
+            log.warning(
+                "a client of %s was revoked: all its connections are closed, and the other clients reconnect",
+                self._what,
+            )
             self.close_connections()
         elif not self._bound:
             self._bind_again()
 
     def admits(self, frame: zmq.Frame) -> bool:
-        """Tells whether whoever sent a message may still come in. The message is read with `copy=False`."""
-        return self._door is None or str(frame.get("User-Id")).encode() in self._door.allowed
+        """Tells whether the sender of a message is still allowed. Read the message with `copy=False`."""
+        return self._authenticator is None or str(frame.get("User-Id")).encode() in self._authenticator.allowed
 
     def close_connections(self) -> None:
-        """Closes all connections and binds anew."""
+        """Closes all connections and binds the socket again."""
         if self._bound:
-            # What ZeroMQ accepted through an address it closes with it.
+            # ZeroMQ closes the connections that it accepted through an address together with it.
             self._socket.unbind(self.address)
             self._bound = False
         self._bind_again()
 
     def close(self) -> None:
-        """Lets nobody in any more; must come before the context ends."""
-        if self._door is not None:
-            self._door.close()
+        """Admits nobody any more; call it before the context ends."""
+        if self._authenticator is not None:
+            self._authenticator.close()
 
     def _bind_again(self) -> None:
         deadline = time.monotonic() + _REBIND_S
         if self.address.startswith("ipc://"):
-            # The old listener removes its socket file as it closes, and must not remove the new one.
+            # The old listener removes its socket file as it closes; it must not remove the new one.
             file = Path(self.address.removeprefix("ipc://"))
             while file.exists() and time.monotonic() < deadline:
                 time.sleep(0.002)
@@ -169,18 +178,19 @@ class Gate(Closing):
                     time.sleep(0.002)
                     continue
                 if not self._told:
-                    log.error("%s cannot be bound anew (%s); it is tried on", self.address, error.strerror)
+                    log.error("%s cannot be bound again (%s); still trying", self.address, error.strerror)
                 self._told = True
                 return
 
 
-class _Door(Closing):
-    """Answers ZeroMQ for each client that wants in (ZAP, RFC 27), in a thread of its own.
+class _Authenticator(Closing):
+    """Answers ZeroMQ about each client that connects (ZAP, RFC 27), in a thread of its own.
 
-    The folder of clients is read in this thread only: where it lies on a disk that hangs, the line goes on.
+    A second thread reads the folder of clients. If the disk under it hangs, the list stays as it was last read: clients
+    on it are still admitted, and the line still ends.
 
     Attributes:
-        allowed: the public keys of those who may come in, as they were half a second ago at the most.
+        allowed: the public keys of the allowed clients, at most half a second old unless the disk hangs.
     """
 
     def __init__(self, context: zmq.Context[Any], clients: AllowList) -> None:
@@ -188,48 +198,59 @@ class _Door(Closing):
         self.allowed = clients.keys()
         self._inside: set[bytes] = set()
         self._revoked, self._over = threading.Event(), threading.Event()
-        self._refused, self._tell_at = 0, 0.0
+        # Each is set once the folder was read after it came.
+        self._requests: SimpleQueue[threading.Event] = SimpleQueue()
+        self._refused, self._log_at = 0, 0.0
         self._socket = context.socket(zmq.REP)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.bind(_DOOR)
-        self._thread = threading.Thread(target=self._serve, name="door")
-        self._thread.start()
+        self._socket.bind(_ZAP_ADDRESS)
+        self._answering = threading.Thread(target=self._serve, name="authenticator")
+        self._reading = threading.Thread(target=self._keep_reading, name="allowed clients", daemon=True)
+        for thread in (self._answering, self._reading):
+            thread.start()
 
     def anybody_revoked(self) -> bool:
-        """Tells, once, whether somebody was let in who no longer may.
+        """Tells, once, whether a client that was admitted has been revoked.
 
         Raises:
-            TaktlineError: the thread has died.
+            TaktlineError: a thread has died.
         """
         if self._revoked.is_set():
             self._revoked.clear()
             return True
-        if not self._thread.is_alive() and not self._over.is_set():
-            raise TaktlineError("the thread that lets clients in has died; start the line anew")
+        if not (self._answering.is_alive() and self._reading.is_alive()) and not self._over.is_set():
+            raise TaktlineError("the thread that lets clients in has died; restart the line")
         return False
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Stops the threads; one that waits for a disk that hangs is left behind."""
         self._over.set()
-        self._thread.join()
+        self._requests.put(threading.Event())
+        self._answering.join()
+        self._reading.join(_DISK_S)
+
+    def _keep_reading(self) -> None:
+        while not self._over.is_set():
+            request = None
+            with suppress(Empty):
+                request = self._requests.get(timeout=REVOKED_WITHIN_S)
+            self.allowed = self._clients.keys()
+            if request is not None:
+                request.set()
 
     def _serve(self) -> None:
-        look_at = 0.0
         with self._socket:
             while not self._over.is_set():
-                asked = self._socket.poll(_POLL_MS)
-                if asked or time.monotonic() >= look_at:
-                    self._look()
-                    look_at = time.monotonic() + REVOKED_WITHIN_S
-                if asked:
+                if self._socket.poll(_POLL_MS):
+                    # Somebody may have been allowed only just now.
+                    request = threading.Event()
+                    self._requests.put(request)
+                    request.wait(_DISK_S)
                     self._socket.send_multipart(self._answer(self._socket.recv_multipart()))
-
-    def _look(self) -> None:
-        self.allowed = self._clients.keys()
-        gone = self._inside - self.allowed
-        if gone:
-            self._inside -= gone
-            self._revoked.set()
+                gone = self._inside - self.allowed
+                if gone:
+                    self._inside -= gone
+                    self._revoked.set()
 
     def _answer(self, question: list[bytes]) -> list[bytes]:
         version, request, _, address, _, mechanism, *credentials = question
@@ -237,20 +258,25 @@ class _Door(Closing):
         if key in self.allowed:
             self._inside.add(key)
             return [version, request, b"200", b"OK", key, b""]
-        self._tell(address.decode(errors="replace"), key.decode())
+        self._log_refusal(address.decode(errors="replace"), key.decode())
         # 300 and not 400: libzmq's clients give up for good at 400, and could not come back once they are allowed.
         return [version, request, b"300", b"not allowed", b"", b""]
 
-    def _tell(self, address: str, key: str) -> None:
-        """Who is refused knocks again at once, and must not fill the log."""
+    def _log_refusal(self, address: str, key: str) -> None:
+        """Logs a refusal, but not each: a refused client tries again at once, and must not fill the log."""
         self._refused += 1
-        if time.monotonic() >= self._tell_at:
-            self._tell_at = time.monotonic() + _TELL_EVERY_S
-            log.warning("%s knocked with the key %s, which is not allowed (%d times)", address, key, self._refused)
+        if time.monotonic() >= self._log_at:
+            self._log_at = time.monotonic() + _LOG_EVERY_S
+            log.warning(
+                "refused %s: its key %s is not on the list of allowed clients (%d times)",
+                address,
+                key,
+                self._refused,
+            )
 
 
 def is_local(address: str) -> bool:
-    """Tells whether a ZeroMQ address can be reached from this machine only."""
+    """Tells whether only this machine can reach a ZeroMQ address."""
     if address.startswith(("ipc://", "inproc://")):
         return True
     host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")

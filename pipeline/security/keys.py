@@ -1,4 +1,4 @@
-"""Keys on disk: who a line is, who its clients are, and whom it lets in."""
+"""Keys on disk: a line's own, its clients', and the folder of those it admits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import zmq
 from zmq.auth import load_certificate
 
 from engines.errors import ConfigError
+from engines.files import write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class KeyPair:
 
 
 def new_pair(name: str, folder: Path) -> KeyPair:
-    """Makes a key pair: `NAME.key`, to be handed out, and `NAME.key_secret`, which only its user may read.
+    """Makes a key pair: `NAME.key`, to hand out, and `NAME.key_secret`, which only its owner may read.
 
     Raises:
         ConfigError: the name cannot be used, is taken, or the files cannot be written.
@@ -44,7 +44,7 @@ def new_pair(name: str, folder: Path) -> KeyPair:
     secret_file, public_file = folder / f"{name}{SECRET}", folder / f"{name}{PUBLIC}"
     for path in (secret_file, public_file):
         if path.exists():
-            raise ConfigError(f"{path} exists already; give another name, or remove it where nobody uses it any more")
+            raise ConfigError(f"{path} exists already; give another name, or remove it if nobody uses it")
     public, secret = zmq.curve_keypair()
     _make_folder(folder)
     _write(secret_file, _certificate(public, secret), 0o600)
@@ -56,7 +56,7 @@ def read_pair(path: Path) -> KeyPair:
     """Reads a secret key file.
 
     Raises:
-        ConfigError: it is none, or others may read it.
+        ConfigError: it is not a secret key file, or others may read it.
     """
     check_private(path)
     public, secret = _load(path)
@@ -72,7 +72,7 @@ def read_pair(path: Path) -> KeyPair:
 
 
 def read_public(key: str) -> bytes:
-    """Returns a public key that is given as its 40 characters, or as a file that has it.
+    """Returns a public key, given as its 40 characters or as the file that holds it.
 
     Raises:
         ConfigError: it is neither.
@@ -82,7 +82,7 @@ def read_public(key: str) -> bytes:
 
 
 def check_private(path: Path) -> None:
-    """Refuses a file with a secret that others than its user may read.
+    """Refuses a file with a secret that anybody but its owner may read.
 
     Raises:
         ConfigError: they may, or it cannot be read.
@@ -92,11 +92,11 @@ def check_private(path: Path) -> None:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"others may read the secret in {path}; forbid it with: chmod 600 {path}")
+        raise ConfigError(f"others may read the secret in {path}; protect it with: chmod 600 {path}")
 
 
 def read_secret(path: Path) -> str:
-    """Reads a password or token from the first line of a file that only its user may read.
+    """Reads a password or token from the first line of a file that only its owner may read.
 
     Raises:
         ConfigError: others may read it, or there is nothing in it.
@@ -113,17 +113,17 @@ def read_secret(path: Path) -> str:
 
 
 def check_name(name: str) -> None:
-    """Refuses what is no name of a key.
+    """Refuses a name that no key can have.
 
     Raises:
         ConfigError: it has other characters, or is too long.
     """
     if not _NAME.fullmatch(name) or name.startswith("."):
-        raise ConfigError(f"'{name}' is no name of a key; give up to 64 letters, digits, dots, '-' and '_'")
+        raise ConfigError(f"'{name}' is no name for a key; use up to 64 letters, digits, '-', '_' and (inside) dots")
 
 
 def allow(name: str, public: bytes, allowed: Path) -> Path:
-    """Lets a client in from now on: its public key goes into the folder of those allowed.
+    """Admits a client from now on: its public key goes into the folder of allowed clients.
 
     Raises:
         ConfigError: another key is allowed under this name, or the folder cannot be written.
@@ -138,49 +138,50 @@ def allow(name: str, public: bytes, allowed: Path) -> Path:
 
 
 def revoke(name: str, allowed: Path) -> None:
-    """Lets a client in no more; running lines notice within a second.
+    """Takes a client off the list; running lines notice within a second.
 
     Raises:
-        ConfigError: no such client is allowed, or the folder cannot be written.
+        ConfigError: no client of that name is on the list, or the folder cannot be written.
     """
     check_name(name)
     path = allowed / f"{name}{PUBLIC}"
     try:
         path.unlink()
     except FileNotFoundError as error:
-        known = ", ".join(sorted(read_allowed(allowed))) or "nobody"
-        raise ConfigError(f"no client '{name}' is allowed in {allowed}; allowed are: {known}") from error
+        known = ", ".join(sorted(read_allowed(allowed)))
+        listed = f"on the list: {known}" if known else "the list is empty"
+        raise ConfigError(f"no client named '{name}' is on the list in {allowed}; {listed}") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be removed: {error.strerror or error}") from error
 
 
 def read_allowed(allowed: Path) -> dict[str, bytes]:
-    """Returns the public keys in a folder, by their names; a file that holds none lets nobody in and is told of."""
+    """Returns the public keys in a folder by name; logs a warning for each file that holds none."""
     found = {}
     for path in sorted(allowed.glob(f"*{PUBLIC}")):
         try:
             found[path.name.removesuffix(PUBLIC)] = _load(path)[0]
         except ConfigError as error:
-            log.warning("%s; it lets nobody in", error)
+            log.warning("%s; this file admits nobody", error)
     return found
 
 
 class AllowList:
-    """The folder of clients that may come in, as it is now: it is read again whenever it changes.
+    """The folder of allowed clients, read again whenever it changes. For one thread.
 
-    A folder that cannot be read lets nobody in. For one thread.
+    A folder that cannot be read admits nobody.
 
     Attributes:
         folder: where it is.
 
     Raises:
-        ConfigError: the folder is not there at the start.
+        ConfigError: the folder does not exist at the start.
     """
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise ConfigError(
-                f"the folder of allowed clients {folder} is not there; make it, or let a first client in with: "
+                f"the folder of allowed clients {folder} is not there; make it, or allow a first client with: "
                 f"taktline keys allow KEY --allowed {folder}"
             )
         self.folder = folder
@@ -188,12 +189,12 @@ class AllowList:
         self._keys: frozenset[bytes] = frozenset()
 
     def keys(self) -> frozenset[bytes]:
-        """Returns the public keys of those who may come in."""
+        """Returns the public keys of the allowed clients."""
         try:
             seen = tuple(self._look())
         except OSError as error:
             if self._seen is not None:
-                log.error("the folder of allowed clients %s cannot be read (%s); nobody gets in", self.folder, error)
+                log.error("the folder of allowed clients %s cannot be read (%s): nobody is let in", self.folder, error)
             self._seen, self._keys = None, frozenset()
             return self._keys
         if seen != self._seen:
@@ -203,7 +204,7 @@ class AllowList:
     def _look(self) -> Iterator[tuple[str, int, int, int]]:
         with os.scandir(self.folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
-                # One that has just been revoked may be gone by now.
+                # A file may vanish meanwhile: its client has just been revoked.
                 with suppress(FileNotFoundError):
                     if entry.name.endswith(PUBLIC):
                         found = entry.stat()
@@ -216,7 +217,7 @@ def _load(path: Path) -> tuple[bytes, bytes | None]:
             raise ValueError("it is too long")
         public, secret = load_certificate(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is no file with a key; make one with: taktline keys new NAME") from error
+        raise ConfigError(f"{path} is no file with a key; make a key with: taktline keys new NAME") from error
     if not all(_is_key(key) for key in (public, secret) if key is not None):
         raise ConfigError(f"the key in {path} is damaged; make a new one with: taktline keys new NAME")
     return public, secret
@@ -227,7 +228,7 @@ def _is_key(text: bytes) -> bool:
 
 
 def _certificate(public: bytes, secret: bytes | None = None) -> bytes:
-    """The text that ZeroMQ's own tools write and read."""
+    """Returns the text that ZeroMQ's own tools read and write."""
     kind = "SECRET: keep it to yourself" if secret else "public: hand it out"
     lines = [f"#   CURVE key, {kind}. Made by Taktline on {datetime.date.today().isoformat()}.", "metadata", "curve"]
     lines.append(f'    public-key = "{public.decode()}"')
@@ -245,17 +246,6 @@ def _make_folder(folder: Path) -> None:
 
 def _write(path: Path, data: bytes, mode: int) -> None:
     try:
-        # Nobody else may read it, not even for the moment before it has its name.
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                os.fchmod(file.fileno(), mode)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_atomic(path, data, mode=mode)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error

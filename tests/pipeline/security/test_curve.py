@@ -1,91 +1,25 @@
-"""Who has no key, a wrong one or a revoked one receives nothing and gives no orders; the line does not mind."""
+"""Without a key, with a wrong or a revoked one, a client receives nothing; the line goes on."""
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-import json
 import logging
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-import msgpack
 import pytest
-import zmq
 
-from engines.errors import ConfigError, LineDown, TaktlineError
-from pipeline.client.orders import tell_line
+from engines.errors import ConfigError
 from pipeline.client.subscriber import VerdictSubscriber
-from pipeline.config.line_file import LineConfig, check_config
-from pipeline.line.build import build_line
-from pipeline.protocol.orders import Order
 from pipeline.protocol.verdict import pack
 from pipeline.publish.control import ControlServer
 from pipeline.publish.publisher import PublisherSocket
 from pipeline.security.curve import Access, ClientKeys, is_local
-from pipeline.security.keys import AllowList, KeyPair, allow, new_pair, revoke
-from tests.conftest import RunTaktline
+from pipeline.security.keys import AllowList, allow, revoke
 from tests.pipeline.parts import Running as Delivering
 from tests.pipeline.protocol.test_verdict import VERDICT
-from tests.pipeline.publish.test_control import Running, played
-
-
-class House:
-    """A line's keys, and those of its clients: two that are let in and a stranger."""
-
-    def __init__(self, folder: Path) -> None:
-        self.server = new_pair("line", folder)
-        self.allowed = folder / "allowed"
-        self.access = Access(folder / "line.key_secret", self.allowed)
-        pairs = {name: new_pair(name, folder) for name in ("office", "archive", "stranger")}
-        for name in ("office", "archive"):
-            allow(name, pairs[name].public, self.allowed)
-        self.clients = {name: ClientKeys(pair, self.server.public) for name, pair in pairs.items()}
-
-    def strangers(self) -> list[ClientKeys | None]:
-        """No key; a key that nobody knows; one that is let in, for another line; a secret that is not its own."""
-        office, stranger = self.clients["office"].pair, self.clients["stranger"].pair
-        return [
-            None,
-            self.clients["stranger"],
-            ClientKeys(office, stranger.public),
-            ClientKeys(KeyPair(office.public, stranger.secret), self.server.public),
-        ]
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path / "keys")
-
-
-@contextmanager
-def publishing(
-    access: Access, address: str = "tcp://127.0.0.1:*"
-) -> Iterator[tuple[PublisherSocket, Callable[[], int]]]:
-    """A publisher that sends a verdict every few milliseconds; and a function that says how many it has sent."""
-    sent = 0
-    over = threading.Event()
-    with PublisherSocket(address, access=access) as socket:
-
-        def publish() -> None:
-            nonlocal sent
-            for sequence in itertools.count():
-                if over.wait(0.005):
-                    return
-                socket.send(pack(dataclasses.replace(VERDICT, sequence=sequence), None))
-                sent = sequence + 1
-
-        thread = threading.Thread(target=publish)
-        thread.start()
-        try:
-            yield socket, lambda: sent
-        finally:
-            over.set()
-            thread.join()
+from tests.pipeline.security.conftest import House, ended, publishing
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -179,8 +113,8 @@ def test_what_was_missed_is_told_to_no_stranger(house: House, tmp_path: Path) ->
     }
     with Delivering(publish, {"path": tmp_path / "line.journal"}) as running:
         running.publish(300)
-        assert running.replay is not None
-        verdicts, replay = running.socket.address, running.replay.address
+        assert running.delivery.replay is not None
+        verdicts, replay = running.delivery.socket.address, running.delivery.replay.address
 
         def ask(keys: ClientKeys | None) -> VerdictSubscriber:
             return VerdictSubscriber(verdicts, replay=replay, since={}, curve=keys)
@@ -199,118 +133,6 @@ def test_what_was_missed_is_told_to_no_stranger(house: House, tmp_path: Path) ->
             office.receive(1)
         with ask(house.clients["archive"]) as archive:
             assert [archive.receive(30)[0].sequence for _ in range(301)] == list(range(301))
-
-
-def ended(name: str, error: BaseException) -> None:
-    raise AssertionError(f"{name} ended") from error
-
-
-@pytest.mark.usefixtures("no_thread_left")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_who_takes_orders_with_keys_does_not_go_on_without_its_door(
-    house: House, bundle_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    orders = house.allowed.with_name("orders")
-    shutil.copytree(house.allowed, orders)
-    keys = AllowList.keys
-
-    def broken(clients: AllowList) -> frozenset[bytes]:
-        if clients.folder == orders:
-            raise RuntimeError("the list of clients is broken")
-        return keys(clients)
-
-    values = {
-        "model": {"bundle": bundle_path, "engine": "torch", "precision": "f32", "max_batch": 1},
-        "camera": [{"name": "top", "source": f"replay:{drawn}", "fps": 0.2}],
-        "publish": {
-            "verdicts": "tcp://127.0.0.1:*",
-            "curve_secret": house.access.secret,
-            "allowed_clients": house.allowed,
-        },
-        "control": {"bind": "tcp://127.0.0.1:*", "allowed_clients": orders},
-    }
-    with build_line(LineConfig.model_validate(values)) as line:
-        line.start()
-        assert not line.wait(1)
-        monkeypatch.setattr(AllowList, "keys", broken)
-        with pytest.raises(LineDown, match=r"'control' failed .*lets clients in has died"):
-            line.wait(60)
-        assert not line.status()["live"]
-
-
-@pytest.mark.usefixtures("no_thread_left")
-def test_orders_need_a_key(house: House) -> None:
-    obeyed: list[Order] = []
-
-    def obey(order: Order) -> dict[str, object]:
-        obeyed.append(order)
-        return {"status": {}}
-
-    with ControlServer("tcp://127.0.0.1:*", house.access) as server:
-        server.start(obey, ended)
-        office = house.clients["office"]
-        assert tell_line(server.address, Order(do="pause"), curve=office) == {"status": {}}
-        for keys in house.strangers():
-            with pytest.raises(TaktlineError, match="no line takes orders"):
-                tell_line(server.address, Order(do="resume"), 1000, curve=keys)
-        assert [order.do for order in obeyed] == ["pause"]
-        context = zmq.Context()
-        socket = context.socket(zmq.REQ)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.RCVTIMEO, 2000)
-        office.apply(socket)
-        socket.connect(server.address)
-        socket.send(msgpack.packb(Order(do="pause").model_dump()))
-        assert msgpack.unpackb(socket.recv())["ok"]
-        revoke("office", house.allowed)
-        time.sleep(1.5)
-        socket.send(msgpack.packb(Order(do="resume").model_dump()))
-        with pytest.raises(zmq.Again):
-            socket.recv()
-        socket.close()
-        context.term()
-        assert [order.do for order in obeyed] == ["pause", "pause"]
-        assert tell_line(server.address, Order(do="status"), curve=house.clients["archive"]) == {"status": {}}
-
-
-def test_a_line_with_keys_and_strangers_at_both_its_doors(
-    bundle_path: Path, drawn: Path, house: House, taktline: RunTaktline, tmp_path: Path
-) -> None:
-    """It answers for every frame in order, whoever knocks, comes, or is revoked."""
-    values = {
-        "line": {"name": "press4", "takt_ms": 5000},
-        "model": {"bundle": str(bundle_path), "precision": "f32", "max_batch": 2},
-        "camera": [{"name": "a", "source": f"replay:{drawn}", "on_overload": "drop_oldest"}],
-        "publish": {
-            "verdicts": "tcp://0.0.0.0:*",
-            "curve_secret": str(house.access.secret),
-            "allowed_clients": str(house.allowed),
-        },
-        "control": {"bind": "tcp://0.0.0.0:*", "allowed_clients": str(house.allowed)},
-    }
-    folder = tmp_path / "keys"
-    options = ("--key", folder / "office.key_secret", "--server-key", folder / "line.key")
-    with played(check_config(values, "test")) as line:
-        running = Running(line)
-        orders = running.address.replace("0.0.0.0", "127.0.0.1")
-        verdicts = line.publisher.address.replace("0.0.0.0", "127.0.0.1")
-        running.more(1)
-        told = taktline("tell", orders, "threshold", *options, "--", "-100")
-        assert told.returncode == 0, told.stderr
-        assert {verdict.verdict for verdict in running.more()} == {"ng"}
-        watched = taktline("watch", verdicts, "--count", 3, "--timeout", 60, "--json", *options)
-        assert watched.returncode == 0, watched.stderr
-        seen = [json.loads(row) for row in watched.stdout.splitlines()]
-        assert [row["threshold"] for row in seen] == [-100, -100, -100]
-        revoked = taktline("keys", "revoke", "office", "--allowed", house.allowed)
-        assert revoked.returncode == 0
-        refused = taktline("watch", verdicts, "--count", 1, "--timeout", 3, *options)
-        assert refused.returncode == 2
-        assert "let you in" in refused.stderr.replace("\n", " ")
-        assert taktline("tell", orders, "threshold", *options, "100").returncode == 2
-        assert taktline("tell", orders, "threshold", "100").returncode == 2
-        assert {verdict.verdict for verdict in running.more()} == {"ng"}
-        running.close()
 
 
 @pytest.mark.parametrize(
@@ -338,7 +160,7 @@ def test_an_open_socket_is_refused_or_warned_about(caplog: pytest.LogCaptureFixt
     with pytest.raises(ConfigError, match=r"open to everybody.*insecure = true"):
         PublisherSocket("tcp://0.0.0.0:*")
     with pytest.raises(ConfigError, match=r"open to everybody.*under \[control\]"):
-        ControlServer("tcp://*:*")
+        ControlServer("tcp://*:*", lambda order: {}, ended)
     with caplog.at_level(logging.WARNING), PublisherSocket("tcp://0.0.0.0:*", access=Access(insecure=True)):
         assert "open to everybody" in caplog.text
     caplog.clear()
@@ -350,3 +172,30 @@ def test_an_open_socket_is_refused_or_warned_about(caplog: pytest.LogCaptureFixt
         PublisherSocket("tcp://127.0.0.1:*", access=Access(allowed=house.allowed))
     with pytest.raises(ConfigError, match="is not there"):
         PublisherSocket("tcp://127.0.0.1:*", access=Access(house.access.secret, house.allowed / "none"))
+
+
+@pytest.mark.usefixtures("no_thread_left")
+def test_keys_on_a_disk_that_hangs_hold_nobody_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was allowed still gets in, and the socket closes."""
+    hanging, over = threading.Event(), threading.Event()
+    keys = AllowList.keys
+
+    def hang(clients: AllowList) -> frozenset[bytes]:
+        if hanging.is_set():
+            over.wait(60)
+        return keys(clients)
+
+    monkeypatch.setattr(AllowList, "keys", hang)
+    try:
+        with publishing(house.access) as (socket, sent):
+            with VerdictSubscriber(socket.address, curve=house.clients["office"]) as office:
+                office.receive(30)
+            hanging.set()
+            with VerdictSubscriber(socket.address, curve=house.clients["archive"]) as archive:
+                archive.receive(30)
+            with VerdictSubscriber(socket.address, curve=house.clients["stranger"]) as stranger:
+                silent(stranger, sent)
+            began = time.monotonic()
+        assert time.monotonic() - began < 10
+    finally:
+        over.set()

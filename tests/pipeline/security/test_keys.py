@@ -1,4 +1,4 @@
-"""Key files: made, allowed and revoked from the command line, and what is wrong with one told in a sentence."""
+"""Key files, made, allowed and revoked from the command line; a bad one is refused in one clear sentence."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from engines.errors import ConfigError
 from pipeline.publish.publisher import PublisherSocket
 from pipeline.security.curve import ClientKeys
-from pipeline.security.keys import allow, new_pair
+from pipeline.security.keys import allow, new_pair, revoke
 from tests.conftest import RunTaktline
-from tests.pipeline.security.test_curve import House
+from tests.pipeline.security.conftest import House
 
 
 def test_keys_from_the_command_line(taktline: RunTaktline, tmp_path: Path) -> None:
@@ -33,8 +33,11 @@ def test_keys_from_the_command_line(taktline: RunTaktline, tmp_path: Path) -> No
     assert taktline("keys", "revoke", "again", "--allowed", allowed).returncode == 0
     unknown = taktline("keys", "revoke", "again", "--allowed", allowed)
     assert unknown.returncode == 2
-    assert "allowed are: office" in unknown.stderr.replace("\n", " ")
+    assert "on the list: office" in unknown.stderr.replace("\n", " ")
     assert [path.name for path in allowed.iterdir()] == ["office.key"]
+    revoke("office", allowed)
+    with pytest.raises(ConfigError, match=r"no client named 'nobody' is on the list .*; the list is empty"):
+        revoke("nobody", allowed)
 
 
 @pytest.mark.usefixtures("no_thread_left")

@@ -1,16 +1,11 @@
-"""Bridges as processes of their own, to real brokers, servers and files that die and come back."""
+"""Bridges to real MQTT brokers that die and come back, with and without TLS."""
 
 from __future__ import annotations
 
 import json
 import signal
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,80 +15,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from tests.conftest import ROOT
 from tests.peers.mosquitto import Mosquitto, needed
+from tests.pipeline.bridges.conftest import KILLED, OpenBridge, publish_slowly
 from tests.pipeline.parts import Running, until
-
-KILLED = -signal.SIGKILL
-
-
-class BridgeProcess:
-    """`taktline bridge` in a process of its own, from a line that runs in this one."""
-
-    def __init__(self, running: Running, folder: Path, *arguments: object) -> None:
-        assert running.replay is not None
-        self._command = [
-            sys.executable, "-m", "taktline", "bridge", *map(str, arguments), "--oldest",
-            "--from", running.socket.address, "--replay", running.replay.address,
-            "--position", str(folder / "position.json"),
-        ]  # fmt: skip
-        self._log = folder / "bridge.log"
-        self.start()
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=ROOT)
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        """Sends a signal and returns how it ended."""
-        assert self._process.poll() is None, self._log.read_text()
-        self._process.send_signal(number)
-        return self._process.wait(60)
-
-    def ended(self) -> str:
-        """Waits until it ends by itself, and returns what it said."""
-        assert self._process.wait(60) == 2, self._log.read_text()
-        return " ".join(self._log.read_text().split())
-
-    def kill(self) -> None:
-        """Leaves nothing behind, whatever failed."""
-        self._process.kill()
-        self._process.wait(60)
-
-
-OpenBridge = Callable[..., BridgeProcess]
-
-
-@pytest.fixture
-def open_bridge(running: Running, tmp_path: Path) -> Iterator[OpenBridge]:
-    with ExitStack() as stack:
-
-        def start(*arguments: object) -> BridgeProcess:
-            bridge = BridgeProcess(running, tmp_path, *arguments)
-            stack.callback(bridge.kill)
-            return bridge
-
-        yield start
-
-
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    publish = {"verdicts": "tcp://127.0.0.1:*", "replay": "tcp://127.0.0.1:*"}
-    with Running(publish, {"path": tmp_path / "line.journal"}) as delivery:
-        yield delivery
-
-
-def publish_slowly(running: Running, count: int) -> threading.Thread:
-    """Publishes so many verdicts over some seconds: there is time to kill somebody meanwhile."""
-
-    def publish() -> None:
-        for _ in range(count // 10):
-            running.publish(10)
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=publish)
-    thread.start()
-    return thread
 
 
 class Consumer:
@@ -221,108 +145,3 @@ def make_certificates(folder: Path) -> None:
     run("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "broker.key", "-out", "broker.csr", "-subj", "/CN=127.0.0.1")
     run("x509", "-req", "-in", "broker.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
         "-out", "broker.pem", "-extfile", "names")  # fmt: skip
-
-
-class Moody:
-    """A web server that fails now and then: it answers 503, hangs up, or takes a verdict without saying so."""
-
-    def __init__(self) -> None:
-        self.keys: list[str] = []
-        self.refused = self.repeated = 0
-        moody = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                key = self.headers["Idempotency-Key"]
-                assert key == f"test/a/{body['epoch']}/{body['sequence']}"
-                assert self.headers["Authorization"] == "Bearer token"
-                mood = (len(moody.keys) + moody.refused) % 11
-                if mood in (3, 7):
-                    moody.refused += 1
-                    if mood == 7:
-                        self.close_connection = True
-                        return
-                    self.answer(503)
-                    return
-                if key in moody.keys:
-                    moody.repeated += 1
-                    self.answer(409)
-                    return
-                moody.keys.append(key)
-                if mood == 5:
-                    self.close_connection = True
-                    return
-                self.answer(204)
-
-            def answer(self, status: int) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/verdicts"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-def test_a_web_server_that_fails_now_and_then_gets_each_verdict_in_order(
-    running: Running, open_bridge: OpenBridge, tmp_path: Path
-) -> None:
-    server = Moody()
-    token = tmp_path / "token"
-    token.write_text("token\n")
-    token.chmod(0o600)
-    try:
-        bridge = open_bridge("webhook", server.url, "--token-file", token)
-        running.publish(60)
-        until(lambda: len(server.keys) >= 20)
-        assert bridge.end(signal.SIGKILL) == KILLED
-        bridge.start()
-        until(lambda: len(server.keys) == 60, 120)
-        until(lambda: json.loads((tmp_path / "position.json").read_text())["position"]["a"]["sequence"] == 59)
-        assert bridge.end() == 0
-    finally:
-        server.close()
-    assert [int(key.rpartition("/")[2]) for key in server.keys] == list(range(60))
-    assert server.refused and server.repeated
-
-
-def test_files_hold_each_verdict_once_though_the_bridge_is_killed(
-    running: Running, open_bridge: OpenBridge, tmp_path: Path
-) -> None:
-    file = tmp_path / "verdicts.jsonl"
-    bridge = open_bridge("jsonl", file, "--max-mib", 0.05, "--keep", 100)
-    publishing = publish_slowly(running, 2000)
-
-    def written() -> list[int]:
-        aside = sorted(tmp_path.glob("verdicts.jsonl.*"), key=lambda path: -int(path.suffix[1:]))
-        text = "".join(path.read_text() for path in [*aside, file] if path.exists())
-        return [json.loads(row)["sequence"] for row in text.split("\n")[:-1]]
-
-    def at_least(count: int) -> bool:
-        # A file may get another name just while it is being read.
-        with suppress(FileNotFoundError):
-            return len(written()) >= count
-        return False
-
-    for count in (200, 700, 1200, 1700):
-        until(lambda count=count: at_least(count))
-        assert bridge.end(signal.SIGKILL) == KILLED
-        bridge.start()
-    publishing.join()
-    until(lambda: at_least(2000))
-    assert bridge.end() == 0
-    assert written() == list(range(2000))
-    assert len(list(tmp_path.glob("verdicts.jsonl.*"))) > 3
