@@ -13,7 +13,7 @@ from calibration.dataset import open_test_split, read_frames
 from calibration.progress import silent
 from engines.bundle import open_bundle
 from engines.registry import ENGINES
-from taktline.cli.engine_tables import agreement_table
+from taktline.cli.engines import agreement_table
 from tests.conftest import RunTaktline
 
 _MOST = 160

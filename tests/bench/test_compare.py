@@ -13,7 +13,7 @@ from bench.report.histogram import LatencyHistogram
 from bench.report.results import Results, Run, StoredWindow, read_results, write_results
 from bench.report.windows import Window
 from engines.errors import ConfigError, DataError
-from taktline.cli.bench_tables import results_tables
+from taktline.cli.bench.tables import results_tables
 from tests.conftest import RunTaktline
 
 

@@ -113,7 +113,7 @@ def test_a_zip_holds_pictures_heatmaps_and_their_table(journal: Path, tmp_path: 
     [
         (["query", "nowhere.journal"], "there is no journal"),
         (["query", __file__], "cannot be read as a journal"),
-        (["query", "JOURNAL", "--verdict", "bad"], "'bad' is no verdict"),
+        (["query", "JOURNAL", "--verdict", "bad"], "there is no verdict 'bad'"),
         (["query", "JOURNAL", "--from", "yesterday"], "'yesterday' is no date"),
         (["export", "JOURNAL", "out.xlsx"], "is of no known kind"),
         (["export", "JOURNAL", "/proc/out.csv"], "cannot be written"),

@@ -14,7 +14,7 @@ from engines.bundle import Bundle
 from engines.engine import Engine
 from pipeline.config.line_file import read_line_file
 from pipeline.line.line import Line
-from taktline.cli.line import stopped_by_signals
+from taktline.cli.signals import on_signals
 from tests.pipeline.line.test_takt import TimedEngine
 
 
@@ -31,6 +31,6 @@ class TimedLine(Line):
         return TimedEngine(bundle.size, serve)
 
 
-with TimedLine(read_line_file(Path(sys.argv[4]))) as line, stopped_by_signals(line):
+with TimedLine(read_line_file(Path(sys.argv[4]))) as line, on_signals(line.stop):
     line.start()
     line.wait()
