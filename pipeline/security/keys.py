@@ -148,8 +148,9 @@ def revoke(name: str, allowed: Path) -> None:
     try:
         path.unlink()
     except FileNotFoundError as error:
-        known = ", ".join(sorted(read_allowed(allowed))) or "nobody"
-        raise ConfigError(f"no client '{name}' is allowed in {allowed}; allowed are: {known}") from error
+        known = ", ".join(sorted(read_allowed(allowed)))
+        listed = f"the clients there are: {known}" if known else "there are no clients in it"
+        raise ConfigError(f"there is no client '{name}' to revoke in {allowed}; {listed}") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be removed: {error.strerror or error}") from error
 
