@@ -77,7 +77,7 @@ def _await_answer(socket: zmq.Socket[Any], events: zmq.Socket[Any], patience_ms:
     poller.register(socket, zmq.POLLIN)
     poller.register(events, zmq.POLLIN)
     while (left := deadline - time.monotonic()) > 0:
-        ready = dict(poller.poll(left * 1000))
+        ready = dict(poller.poll(round(left * 1000) + 1))
         if socket in ready:
             return True
         gone = False

@@ -42,6 +42,10 @@ class Subscription:
     key: KeyOption = None
     server_key: ServerKeyOption = None
 
+    def __post_init__(self) -> None:
+        if self.oldest and self.replay is None:
+            raise ConfigError("--oldest reads from the line's journal; give the line's replay address with --replay")
+
 
 def build_bridge() -> typer.Typer:
     """Returns the commands under `taktline bridge`."""
@@ -129,8 +133,6 @@ def _run(destination: Destination, position: Path, asked: Subscription) -> None:
 
     store, curve = PositionFile(asked.position or position), read_keys(asked.key, asked.server_key)
     stored = store.read()
-    if asked.oldest and asked.replay is None:
-        raise ConfigError("--oldest reads from the line's journal; give the line's replay address with --replay")
     console = stderr()
     if asked.replay is None:
         console.print("without --replay, verdicts published while the bridge is down are lost")

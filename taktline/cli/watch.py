@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from engines.errors import TaktlineError
-from taktline.cli.console import show, show_json
+from taktline.cli.console import show, show_json, stderr
 from taktline.cli.options import (
     PUBLISHED_AT,
     CamerasOption,
@@ -19,6 +20,9 @@ from taktline.cli.options import (
     read_keys,
 )
 from taktline.cli.signals import on_signals
+
+if TYPE_CHECKING:
+    from pipeline.protocol.gap import Gap
 
 _TICK_S = 0.2
 
@@ -42,7 +46,10 @@ def watch(
 
     stop = threading.Event()
     curve = read_keys(key, server_key)
-    with VerdictSubscriber(endpoint, tuple(camera or ()), replay, curve=curve) as subscriber, on_signals(stop.set):
+    with (
+        VerdictSubscriber(endpoint, tuple(camera or ()), replay, curve=curve, on_gap=_show_gap) as subscriber,
+        on_signals(stop.set),
+    ):
         seen = 0
         waited = 0.0
         while not stop.is_set() and (count is None or seen < count):
@@ -61,3 +68,8 @@ def watch(
                 show_json(verdict.to_json())
             else:
                 show(verdict_text(verdict))
+
+
+def _show_gap(gap: Gap) -> None:
+    text = f"{gap.camera}: {gap.count} verdicts from {gap.first} to {gap.last} are missing ({gap.why})"
+    stderr().print(Text(text, "yellow"))

@@ -121,9 +121,9 @@ def test_a_zip_holds_pictures_heatmaps_and_their_table(journal: Path, tmp_path: 
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(
-    arguments: list[str], message: str, journal: Path, taktline: RunTaktline
+    arguments: list[str], message: str, journal: Path, taktline_in_process: RunTaktline
 ) -> None:
-    done = taktline("journal", *[str(journal) if word == "JOURNAL" else word for word in arguments])
+    done = taktline_in_process("journal", *[str(journal) if word == "JOURNAL" else word for word in arguments])
     assert done.returncode == 2
     assert message in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
