@@ -44,7 +44,8 @@ LATENCY = {"p50": 123.4, "p90": 150.0, "p95": 1234.5, "p99": 2345.6, "p99_9": 34
 
 def engine_tables() -> list[object]:
     row = Agreement(
-        "onnxruntime", "CPU (AMD EPYC 7B13)", "int8+f32", -0.1234, 0.4012, 0.5123, 0.98765, 0.9532, 12, 0.42, 0.169, 123.4, 98.7
+        "onnxruntime", "CPU (AMD EPYC 7B13)", "int8+f32",
+        -0.1234, 0.4012, 0.5123, 0.98765, 0.9532, 12, 0.42, 0.169, 123.4, 98.7,
     )  # fmt: skip
     return [engines_table(list_engines()), agreement_table([row, replace(row, flips=0, auroc=None)], 160)]
 
@@ -52,8 +53,8 @@ def engine_tables() -> list[object]:
 def bench_tables() -> list[object]:
     engine = Run(
         name="openvino cpu bf16+f32, batch 16", kind="engine", images_per_s=123.4, steady=False, latency_ms=LATENCY,
-        variation=0.12, split_ms={"copy_in": LATENCY, "compute": LATENCY}, ratio=1.23, baseline="torch cpu f32, batch 8",
-        peak_memory_mb=1234.0,
+        variation=0.12, split_ms={"copy_in": LATENCY, "compute": LATENCY}, ratio=1.23,
+        baseline="torch cpu f32, batch 8", peak_memory_mb=1234.0,
     )  # fmt: skip
     line = Run(
         name="poisson 1234.5/s, jpeg", kind="line", images_per_s=98.7, latency_ms=LATENCY, lag_ms=LATENCY,
