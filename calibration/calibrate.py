@@ -14,7 +14,8 @@ import numpy as np
 from calibration.autoencoder import TrainingSettings
 from calibration.backbone import load_backbone
 from calibration.bands import measure_bands
-from calibration.dataset import DEFAULT_SPLIT, FEW_NORMALS, Dataset, Sample, open_dataset, read_frames
+from calibration.dataset import FEW_NORMALS, Dataset, Sample, open_dataset, read_frames
+from calibration.defaults import DEFAULT_SPLIT
 from calibration.evaluate import evaluate
 from calibration.export import write_network
 from calibration.features import cache_capacity
@@ -27,9 +28,10 @@ from engines.bundle import Bundle, new_bundle, open_bundle, update_manifest, wri
 from engines.engine import EXACT
 from engines.errors import DataError
 from engines.image import Image
-from engines.manifest import Int8, Rule
+from engines.manifest import Int8
 from engines.network import NetworkConfig
 from engines.registry import open_engine
+from engines.rule import Rule
 
 log = logging.getLogger(__name__)
 

@@ -20,13 +20,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from calibration.defaults import DEFAULT_SPLIT
 from engines.errors import DataError
 from engines.image import IMAGE_SUFFIXES, Image, read_image, resize_frame
 
 GOOD = "good"
 MIN_NORMALS = 10
 FEW_NORMALS = 50
-DEFAULT_SPLIT = 0.8
 _GOOD_NAMES = (GOOD, "ok")
 _NOT_DEFECTS = frozenset({"train", "test", "ground_truth", "masks", "split_csv"})
 

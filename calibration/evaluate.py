@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from calibration.dataset import Sample, read_frames, read_mask
+from calibration.metrics import Confusion, auroc
 from calibration.pixels import aupro, pixel_auroc, to_pixels
 from calibration.progress import Reporter, silent
 from engines.bundle import Bundle
@@ -89,21 +90,20 @@ def image_metrics(
     """Returns the figures of whole parts: rates at the threshold, and those that need none."""
     defective = np.array([sample.defective for sample in samples])
     rejected = scores > threshold
-    tp, fp = int((defective & rejected).sum()), int((~defective & rejected).sum())
-    fn, tn = int((defective & ~rejected).sum()), int((~defective & ~rejected).sum())
+    confusion = Confusion.of(defective, rejected)
     metrics: dict[str, Any] = {
         "parts": len(samples),
         "good": int((~defective).sum()),
         "defective": int(defective.sum()),
         "threshold": threshold,
-        "confusion": {"tp": tp, "fp": fp, "fn": fn, "tn": tn},
-        "accuracy": (tp + tn) / len(samples),
-        "precision": tp / (tp + fp) if tp + fp else None,
-        "recall": tp / (tp + fn) if tp + fn else None,
-        "f1": 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None,
-        "false_alarm_rate": fp / (fp + tn) if fp + tn else None,
+        "confusion": confusion.to_json(),
+        "accuracy": confusion.accuracy,
+        "precision": confusion.precision,
+        "recall": confusion.recall,
+        "f1": confusion.f1,
+        "false_alarm_rate": confusion.false_alarm_rate,
         "recall_by_defect": _recall_by_defect(samples, rejected),
-        "auroc": None,
+        "auroc": auroc(scores, defective),
         "auroc_interval": None,
         "average_precision": None,
         "best_f1": None,
@@ -114,7 +114,6 @@ def image_metrics(
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
         best = int(np.argmax(f1[:-1]))
         metrics |= {
-            "auroc": float(roc_auc_score(defective, scores)),
             "auroc_interval": _bootstrap(scores, defective, seed),
             "average_precision": float(average_precision_score(defective, scores)),
             "best_f1": float(f1[best]),
@@ -139,10 +138,10 @@ def _bootstrap(scores: npt.NDArray[np.float64], defective: npt.NDArray[np.bool_]
     good, bad = scores[~defective], scores[defective]
     labels = np.repeat([False, True], [len(good), len(bad)])
     areas = [
-        roc_auc_score(labels, np.concatenate([rng.choice(good, len(good)), rng.choice(bad, len(bad))]))
+        auroc(np.concatenate([rng.choice(good, len(good)), rng.choice(bad, len(bad))]), labels)
         for _ in range(_BOOTSTRAPS)
     ]
-    low, high = np.quantile(areas, [0.025, 0.975])
+    low, high = np.quantile(np.array(areas, np.float64), [0.025, 0.975])
     return float(low), float(high)
 
 

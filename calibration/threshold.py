@@ -11,7 +11,8 @@ from scipy.stats import beta
 from sklearn.metrics import precision_recall_curve
 
 from engines.errors import ConfigError, DataError
-from engines.manifest import Heatmap, Rule, Threshold
+from engines.manifest import Heatmap, Threshold
+from engines.rule import Rule
 
 DEFAULT_SIGMA = 2.0
 DEFAULT_RATE = 0.01

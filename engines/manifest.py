@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from engines.rule import Rule
 
 SCHEMA_VERSION = 3
 
@@ -13,9 +15,6 @@ class Part(BaseModel):
     """A checked piece of the manifest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Rule = Literal["sigma", "false-alarm-rate", "f1"]
 
 
 class Threshold(Part):

@@ -1,6 +1,8 @@
 """`python -m taktline`."""
 
+import sys
+
 from taktline.cli.app import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

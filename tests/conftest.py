@@ -22,6 +22,7 @@ from calibration.calibrate import CalibrationSettings, calibrate
 from calibration.parts import write_dataset
 from engines.bundle import Bundle, open_bundle
 from engines.network import NetworkConfig
+from taktline.cli.app import main
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -181,5 +182,22 @@ def taktline() -> RunTaktline:
     def run(*arguments: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "taktline", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT)
+
+    return run
+
+
+@pytest.fixture
+def taktline_in_process(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunTaktline:
+    """Runs the command line in this process: for mistakes, which end before any work.
+
+    An exception that should have been a sentence fails the test. What needs a process of its own takes `taktline`.
+    """
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(ROOT)
+        words = list(map(str, arguments))
+        capsys.readouterr()
+        code = main(words)
+        return subprocess.CompletedProcess(["taktline", *words], code, *capsys.readouterr())
 
     return run

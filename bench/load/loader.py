@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.load.pictures import Decode, as_sent, load_pictures
+from bench.load.decode import Decode
+from bench.load.pictures import as_sent, load_pictures
 from bench.load.schedule import Schedule
 from engines.closing import Closing
 from pipeline.client.feed_sender import FeedSender

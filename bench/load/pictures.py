@@ -11,13 +11,12 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from bench.load.decode import Decode
 from bench.measure.machine import largest_cache
 from calibration.dataset import open_test_split
 from calibration.parts import DEFECTS, draw_part
 from engines.engine import Frames
 from engines.image import Image, read_image, resize_frame
-
-Decode = Literal["memory", "raw", "jpeg", "png"]
 
 _DRAWN = 3
 _JPEG_QUALITY = 95

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calibration.metrics import auroc
 from engines.bundle import Bundle
 from engines.engine import EXACT, Engine, Frames
 from engines.errors import EngineUnavailable
 from engines.registry import ENGINES, engine_class, open_engine
-from taktline.cli.summary import auroc
 
 _BATCH = 8
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.load.decode import Decode
 from bench.load.loader import Loader
-from bench.load.pictures import Decode, load_pictures, stored_frames
+from bench.load.pictures import load_pictures, stored_frames
 from bench.load.schedule import Arrivals, Schedule, make_schedule, read_schedule
 from bench.measure.engine import Candidate, Choice, EngineWorker, Report
 from bench.measure.limit import find_limit

@@ -26,6 +26,7 @@ class Order(BaseModel):
         v: version of the order.
         do: what to do.
         bundle: for `deploy`: the folder of the new bundle.
+    other_part: bool = False
         threshold: for `threshold`: in sigma, from -1000 to 1000.
         camera: for `trigger`: the camera that takes a picture.
         part: for `trigger`: id of the part, for its verdict.
@@ -36,6 +37,7 @@ class Order(BaseModel):
     v: Literal[1] = 1
     do: Literal["deploy", "threshold", "pause", "resume", "status", "trigger"]
     bundle: str | None = None
+    other_part: bool = False
     threshold: float | None = Field(default=None, ge=-MOST_SIGMA, le=MOST_SIGMA, allow_inf_nan=False)
     camera: str | None = None
     part: str | None = Field(default=None, max_length=256)

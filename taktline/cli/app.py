@@ -1,23 +1,36 @@
-"""The front door: Taktline's command line, composed of the floors below."""
+"""The command line: all commands, and what happens when one fails.
+
+Commands import what they need when they run, so that help, completion and a subscriber start fast.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.text import Text
 
 from engines.errors import TaktlineError
 from taktline.cli.bench import build_bench
 from taktline.cli.bridge import build_bridge
-from taktline.cli.calibrate import calibrate, dataset, evaluate, threshold
-from taktline.cli.engines import build, demo, engines
+from taktline.cli.calibrate import calibrate, threshold
+from taktline.cli.console import stderr
+from taktline.cli.dataset import dataset
+from taktline.cli.demo import demo
+from taktline.cli.engines import build, engines
+from taktline.cli.evaluate import evaluate
 from taktline.cli.journal import build_journal
 from taktline.cli.keys import build_keys
-from taktline.cli.line import deploy, replay, run, status, tell, watch
+from taktline.cli.orders import deploy, tell
+from taktline.cli.run import replay, run
+from taktline.cli.status import status
+from taktline.cli.watch import watch
 
 
 def build_app() -> typer.Typer:
@@ -25,49 +38,50 @@ def build_app() -> typer.Typer:
     app = typer.Typer(
         name="taktline",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         help="Real-time visual inspection: one verdict for every part, within its takt.",
     )
-    for command in (
-        demo,
-        dataset,
-        calibrate,
-        evaluate,
-        threshold,
-        engines,
-        build,
-        replay,
-        run,
-        status,
-        deploy,
-        tell,
-        watch,
-    ):
+    for command in (demo, dataset, calibrate, evaluate, threshold, engines, build, replay, run, status, deploy):
         app.command()(command)
-    app.add_typer(build_journal())
-    app.add_typer(build_bench())
-    app.add_typer(build_keys())
-    app.add_typer(build_bridge())
+    # A negative threshold is a value, not an option.
+    app.command(context_settings={"ignore_unknown_options": True})(tell)
+    app.command()(watch)
+    for group in (build_journal(), build_bench(), build_keys(), build_bridge()):
+        app.add_typer(group)
     return app
 
 
-def main() -> None:
-    """Runs a command; what the user can mend ends in one sentence and a non-zero exit code."""
-    console = Console(stderr=True)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code. What the user can mend is reported in one sentence.
+
+    Args:
+        arguments: the words after `taktline`; None for those of this process.
+    """
+    console = stderr()
+    with _logging_to(console):
+        try:
+            build_app()(args=None if arguments is None else list(arguments), prog_name="taktline")
+        except TaktlineError as error:
+            console.print(Text.assemble(("taktline:", "bold red"), f" {error}"))
+            return error.exit_code
+        except BrokenPipeError:
+            # Whoever read our output has gone (`taktline watch | head`), which is no failure.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    return 0
+
+
+@contextmanager
+def _logging_to(console: Console) -> Iterator[None]:
+    """Shows warnings and errors of all floors while a command runs."""
     handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s")
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
     try:
-        build_app()()
-    except TaktlineError as error:
-        console.print(f"[bold red]taktline:[/] {_plain(str(error))}", soft_wrap=True, highlight=False)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output has gone (`taktline watch | head`): nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
+        yield
+    finally:
+        root.removeHandler(handler)

@@ -1,4 +1,4 @@
-"""Figures of a run: verdicts counted, latencies, and how they agree with a replay's ground truth."""
+"""Figures of a run: counts, latencies, and how the verdicts agree with a replay's labels."""
 
 from __future__ import annotations
 
@@ -7,36 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from calibration.metrics import Confusion, auroc
 from pipeline.protocol.verdict import Verdict
 
 _REMEMBERED = 100_000
 
 
-def auroc(scores: npt.NDArray[np.float64], defective: npt.NDArray[np.bool_]) -> float | None:
-    """Area under the ROC curve: the chance that a defective part scores above a good one (Hanley and McNeil 1982).
-
-    Args:
-        scores: `[N]`; ties count one half.
-        defective: bool `[N]`.
-
-    Returns:
-        None where either kind is missing.
-    """
-    positives, negatives = int(defective.sum()), int((~defective).sum())
-    if not positives or not negatives:
-        return None
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2.0)[inverse]
-    return float((ranks[defective].sum() - positives * (positives + 1) / 2) / (positives * negatives))
-
-
 @dataclass
 class RunSummary:
-    """Collects the verdicts of a run; labels are given where a replay knows them.
+    """Collects the verdicts of a run; a replay also gives the labels.
 
-    Latencies are those of the last hundred thousand frames, so that a line that runs for months does not grow.
+    It keeps the latencies and labelled scores of the last hundred thousand frames, so that its memory stays bounded
+    however long a line runs.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -44,7 +27,7 @@ class RunSummary:
     precisions: Counter[str] = field(default_factory=Counter)
     exact: int = 0
     _latencies: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
-    _labelled: list[tuple[float, bool, bool]] = field(default_factory=list)
+    _labelled: deque[tuple[float, bool, bool]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
     def add(self, verdict: Verdict, label: str | None) -> None:
         """Counts a verdict; `label` is `good`, the name of a defect, or None."""
@@ -61,6 +44,15 @@ class RunSummary:
     def latency_ms(self, quantile: float) -> float:
         """Returns a quantile of the latency from capture to the socket, in milliseconds."""
         return float(np.quantile(self._latencies, quantile)) / 1e6 if self._latencies else 0.0
+
+    @property
+    def rescored(self) -> float | None:
+        """Share of frames scored again in float32; None if all were scored in one precision."""
+        from engines.engine import EXACT
+
+        if len(self.precisions) < 2:
+            return None
+        return self.precisions[EXACT] / self.precisions.total()
 
     def to_json(self) -> dict[str, Any]:
         """Returns all figures as plain values."""
@@ -80,14 +72,11 @@ class RunSummary:
         scores = np.array([row[0] for row in self._labelled], np.float64)
         defective = np.array([row[1] for row in self._labelled])
         rejected = np.array([row[2] for row in self._labelled])
-        tp, fp = int((defective & rejected).sum()), int((~defective & rejected).sum())
-        fn, tn = int((defective & ~rejected).sum()), int((~defective & ~rejected).sum())
-        precision = tp / (tp + fp) if tp + fp else None
-        recall = tp / (tp + fn) if tp + fn else None
+        confusion = Confusion.of(defective, rejected)
         return {
-            "confusion": {"tp": tp, "fp": fp, "fn": fn, "tn": tn},
-            "precision": precision,
-            "recall": recall,
-            "f1": 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None,
+            "confusion": confusion.to_json(),
+            "precision": confusion.precision,
+            "recall": confusion.recall,
+            "f1": confusion.f1,
             "auroc": auroc(scores, defective),
         }

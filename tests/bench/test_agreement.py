@@ -13,7 +13,7 @@ from calibration.dataset import open_test_split, read_frames
 from calibration.progress import silent
 from engines.bundle import open_bundle
 from engines.registry import ENGINES
-from taktline.cli.engine_tables import agreement_table
+from taktline.cli.engines import agreement_table
 from tests.conftest import RunTaktline
 
 _MOST = 160
@@ -58,7 +58,9 @@ def check_result(result: Agreement, reference: Agreement) -> None:
         assert 0 < result.twice < 0.5, name
 
 
-def test_the_command_lists_every_engine_and_why_it_cannot_run(taktline: RunTaktline) -> None:
+def test_the_command_lists_every_engine_and_why_it_cannot_run(
+    taktline: RunTaktline, taktline_in_process: RunTaktline
+) -> None:
     done = taktline("engines", "--json")
     assert done.returncode == 0, done.stderr
     states = json.loads(done.stdout)
@@ -66,10 +68,12 @@ def test_the_command_lists_every_engine_and_why_it_cannot_run(taktline: RunTaktl
     for state in states:
         assert (state["reason"] is None) == bool(state["precisions"])
     assert [state["name"] for state in states] == [state.name for state in list_engines()]
-    assert "can run" in taktline("engines").stdout
+    assert "can run" in taktline_in_process("engines").stdout
 
 
-def test_the_command_checks_a_bundle(bundle_path: Path, drawn: Path, taktline: RunTaktline) -> None:
+def test_the_command_checks_a_bundle(
+    bundle_path: Path, drawn: Path, taktline: RunTaktline, taktline_in_process: RunTaktline
+) -> None:
     done = taktline("engines", "--check", bundle_path, drawn, "--json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
@@ -79,6 +83,6 @@ def test_the_command_checks_a_bundle(bundle_path: Path, drawn: Path, taktline: R
     assert all(row["images_per_s"] > 0 and row["auroc"] is not None for row in rows)
     unlabelled = json.loads(taktline("engines", "--check", bundle_path, "--json").stdout)
     assert all(row["auroc"] is None for row in unlabelled)
-    refused = taktline("engines", drawn)
+    refused = taktline_in_process("engines", drawn)
     assert refused.returncode == 2
     assert "--check BUNDLE" in refused.stderr

@@ -38,11 +38,11 @@ def test_threads_and_processes_read_the_same_video_again_and_again(video: Path) 
         assert result.cpu_ms > 0
 
 
-def test_the_command(video: Path, taktline: RunTaktline) -> None:
+def test_the_command(video: Path, taktline: RunTaktline, taktline_in_process: RunTaktline) -> None:
     done = taktline("bench", "capture", f"file:{video}", "--cameras", 2, "--seconds", 0.3, "--json")
     assert done.returncode == 0, done.stderr
     assert [row["way"] for row in json.loads(done.stdout)] == ["threads", "processes"]
-    refused = taktline("bench", "capture", "file:none.avi")
+    refused = taktline_in_process("bench", "capture", "file:none.avi")
     assert refused.returncode == 2
     assert "there is no video file none.avi" in refused.stderr.replace("\n", " ")
 

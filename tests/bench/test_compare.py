@@ -13,7 +13,7 @@ from bench.report.histogram import LatencyHistogram
 from bench.report.results import Results, Run, StoredWindow, read_results, write_results
 from bench.report.windows import Window
 from engines.errors import ConfigError, DataError
-from taktline.cli.bench_tables import results_tables
+from taktline.cli.bench.tables import results_tables
 from tests.conftest import RunTaktline
 
 
@@ -93,7 +93,7 @@ def test_another_machine_is_told() -> None:
     assert differences(here, here) == []
 
 
-def test_the_command_line(tmp_path: Path, taktline: RunTaktline) -> None:
+def test_the_command_line(tmp_path: Path, taktline: RunTaktline, taktline_in_process: RunTaktline) -> None:
     old, new, nonsense = tmp_path / "old.json", tmp_path / "new.json", tmp_path / "nonsense.json"
     write_results(old, results(1.0, 1))
     write_results(new, results(1.3, 2))
@@ -101,11 +101,11 @@ def test_the_command_line(tmp_path: Path, taktline: RunTaktline) -> None:
     done = taktline("bench", "compare", old, new, "--fail-above", "10%")
     assert done.returncode == 1
     assert "worse" in done.stdout
-    assert taktline("bench", "compare", new, old).returncode == 0
-    assert taktline("bench", "compare", old, new, "--fail-above", "50%").returncode == 0
+    assert taktline_in_process("bench", "compare", new, old).returncode == 0
+    assert taktline_in_process("bench", "compare", old, new, "--fail-above", "50%").returncode == 0
     nonsense.write_text('{"schema_version": 2}')
     for bad in (nonsense, tmp_path / "none.json"):
-        refused = taktline("bench", "compare", old, bad)
+        refused = taktline_in_process("bench", "compare", old, bad)
         assert refused.returncode == 2
         assert "Traceback" not in refused.stderr
     assert results_tables(read_results(old))

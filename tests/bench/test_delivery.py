@@ -23,7 +23,7 @@ def test_it_measures_with_and_without_a_journal(taktline: RunTaktline) -> None:
         assert 0 < result["p50_ms"] <= result["p99_ms"]
 
 
-def test_a_folder_that_cannot_be_written_is_told(taktline: RunTaktline) -> None:
-    done = taktline("bench", "delivery", "--folder", "/nowhere")
+def test_a_folder_that_cannot_be_written_is_told(taktline_in_process: RunTaktline) -> None:
+    done = taktline_in_process("bench", "delivery", "--folder", "/nowhere")
     assert done.returncode == 2
     assert "the folder /nowhere cannot be written" in done.stderr.replace("\n", " ")

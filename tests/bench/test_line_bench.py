@@ -156,9 +156,9 @@ def test_bench_soak(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: Ru
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(
-    bundle_path: Path, taktline: RunTaktline, arguments: tuple[str, ...], words: str
+    bundle_path: Path, taktline_in_process: RunTaktline, arguments: tuple[str, ...], words: str
 ) -> None:
-    done = taktline("bench", "line", "--bundle", bundle_path, *arguments)
+    done = taktline_in_process("bench", "line", "--bundle", bundle_path, *arguments)
     assert done.returncode == 2
     assert words in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr

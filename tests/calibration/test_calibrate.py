@@ -67,11 +67,15 @@ def refusal(taktline: RunTaktline, *arguments: object) -> str:
     return lines[0]
 
 
-def test_a_picture_that_is_cut_short_is_named_and_nothing_is_left(small: Path, taktline: RunTaktline) -> None:
+def test_a_picture_that_is_cut_short_is_named_and_nothing_is_left(
+    small: Path, taktline_in_process: RunTaktline
+) -> None:
     broken = small / "train" / "good" / "007.png"
     broken.write_bytes(broken.read_bytes()[:2000])
     out = small.parent / "runs" / "bundle"
-    assert "007.png is cut short" in refusal(taktline, "calibrate", small, "--out", out, "--backbone", "untrained")
+    assert "007.png is cut short" in refusal(
+        taktline_in_process, "calibrate", small, "--out", out, "--backbone", "untrained"
+    )
     assert list(out.parent.iterdir()) == []
 
 
@@ -94,16 +98,16 @@ def test_a_picture_that_is_cut_short_is_named_and_nothing_is_left(small: Path, t
     ],
 )
 def test_bad_input_gets_one_sentence(
-    arguments: list[str], message: str, small: Path, bundle_path: Path, tmp_path: Path, taktline: RunTaktline
+    arguments: list[str], message: str, small: Path, bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
 ) -> None:
     names = {"small": small, "bundle": bundle_path, "out": tmp_path / "demo"}
-    assert message in refusal(taktline, *(argument.format(**names) for argument in arguments))
+    assert message in refusal(taktline_in_process, *(argument.format(**names) for argument in arguments))
 
 
 def test_a_bundle_that_was_altered_is_not_replayed(
-    small: Path, bundle_path: Path, tmp_path: Path, taktline: RunTaktline
+    small: Path, bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
 ) -> None:
     copy = Path(shutil.copytree(bundle_path, tmp_path / "copy"))
     with (copy / "model.onnx").open("ab") as file:
         file.write(b"!")
-    assert "model.onnx was altered" in refusal(taktline, "replay", copy, small)
+    assert "model.onnx was altered" in refusal(taktline_in_process, "replay", copy, small)

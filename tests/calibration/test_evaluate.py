@@ -93,9 +93,11 @@ def test_a_report_without_defects_is_written_too(bundle_path: Path, drawn: Path,
     ],
 )
 def test_bad_input_gets_one_sentence(
-    arguments: list[str], message: str, drawn: Path, bundle_path: Path, taktline: RunTaktline
+    arguments: list[str], message: str, drawn: Path, bundle_path: Path, taktline_in_process: RunTaktline
 ) -> None:
-    done = taktline("evaluate", *(argument.format(bundle=bundle_path, drawn=drawn) for argument in arguments))
+    done = taktline_in_process(
+        "evaluate", *(argument.format(bundle=bundle_path, drawn=drawn) for argument in arguments)
+    )
     assert done.returncode == 2, done.stderr
     assert message in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
@@ -118,7 +120,9 @@ def test_all_categories_go_into_one_table(drawn: Path, tmp_path: Path, taktline:
     assert "99.1" not in done.stdout.replace("\n", "")
 
 
-def test_thresholds_are_chosen_anew(drawn: Path, bundle_path: Path, tmp_path: Path, taktline: RunTaktline) -> None:
+def test_thresholds_are_chosen_anew(
+    drawn: Path, bundle_path: Path, tmp_path: Path, taktline: RunTaktline, taktline_in_process: RunTaktline
+) -> None:
     copy = Path(shutil.copytree(bundle_path, tmp_path / "copy"))
     before = open_bundle(copy)
     done = taktline("threshold", copy, "--rule", "false-alarm-rate", "--value", 0.02, "--json")
@@ -132,8 +136,8 @@ def test_thresholds_are_chosen_anew(drawn: Path, bundle_path: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert "tuned on defects" in done.stdout.replace("\n", " ")
     assert open_bundle(copy).manifest.threshold.tuned_on_defects
-    assert taktline("threshold", copy, "--rule", "f1").returncode == 2
-    assert taktline("threshold", copy, "--value", "nan").returncode == 2
+    assert taktline_in_process("threshold", copy, "--rule", "f1").returncode == 2
+    assert taktline_in_process("threshold", copy, "--value", "nan").returncode == 2
     assert {path.name for path in copy.iterdir()} == {*before.manifest.files, "manifest.json"}
 
 

@@ -113,13 +113,15 @@ def test_problems_are_told(tmp_path: Path) -> None:
     assert survey.sizes == {"30x20": 18}
 
 
-def test_the_command_says_what_it_understood(drawn: Path, tmp_path: Path, taktline: RunTaktline) -> None:
+def test_the_command_says_what_it_understood(
+    drawn: Path, tmp_path: Path, taktline: RunTaktline, taktline_in_process: RunTaktline
+) -> None:
     done = taktline("dataset", drawn, "--json")
     assert done.returncode == 0, done.stderr
     survey = json.loads(done.stdout)
     assert survey["layout"] == "MVTec AD"
     assert (survey["train"], survey["masks"], survey["test"]["good"]) == (30, 10, 8)
     assert survey["sizes"] == {"320x320": 48}
-    done = taktline("dataset", drawn)
+    done = taktline_in_process("dataset", drawn)
     assert "MVTec AD layout" in done.stdout
-    assert taktline("dataset", tmp_path).returncode == 2
+    assert taktline_in_process("dataset", tmp_path).returncode == 2

@@ -13,12 +13,12 @@ from calibration.backbone import load_backbone
 from calibration.calibrate import CalibrationSettings, calibrate
 from calibration.dataset import open_test_split, read_frames
 from calibration.equalise import _peaks, equalise
+from calibration.metrics import auroc
 from calibration.quantise import judge_drift
 from engines.bundle import MODEL_INT8, open_bundle
 from engines.errors import ConfigError
 from engines.network import Backbone
 from engines.registry import open_engine
-from taktline.cli.summary import auroc
 
 
 def test_drift_beyond_the_tolerance_is_refused_with_its_reason() -> None:

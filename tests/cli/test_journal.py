@@ -113,7 +113,7 @@ def test_a_zip_holds_pictures_heatmaps_and_their_table(journal: Path, tmp_path: 
     [
         (["query", "nowhere.journal"], "there is no journal"),
         (["query", __file__], "cannot be read as a journal"),
-        (["query", "JOURNAL", "--verdict", "bad"], "'bad' is no verdict"),
+        (["query", "JOURNAL", "--verdict", "bad"], "there is no verdict 'bad'"),
         (["query", "JOURNAL", "--from", "yesterday"], "'yesterday' is no date"),
         (["export", "JOURNAL", "out.xlsx"], "is of no known kind"),
         (["export", "JOURNAL", "/proc/out.csv"], "cannot be written"),
@@ -121,9 +121,9 @@ def test_a_zip_holds_pictures_heatmaps_and_their_table(journal: Path, tmp_path: 
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(
-    arguments: list[str], message: str, journal: Path, taktline: RunTaktline
+    arguments: list[str], message: str, journal: Path, taktline_in_process: RunTaktline
 ) -> None:
-    done = taktline("journal", *[str(journal) if word == "JOURNAL" else word for word in arguments])
+    done = taktline_in_process("journal", *[str(journal) if word == "JOURNAL" else word for word in arguments])
     assert done.returncode == 2
     assert message in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr

@@ -14,7 +14,7 @@ from engines.bundle import Bundle
 from engines.engine import Engine
 from pipeline.config.line_file import read_line_file
 from pipeline.line.build import build_line
-from taktline.cli.line import stopped_by_signals
+from taktline.cli.signals import on_signals
 from tests.pipeline.line.test_takt import TimedEngine
 
 
@@ -29,6 +29,6 @@ def open_timed(bundle: Bundle) -> Engine:
     return TimedEngine(bundle.size, serve)
 
 
-with build_line(read_line_file(Path(sys.argv[4])), opener=open_timed) as line, stopped_by_signals(line):
+with build_line(read_line_file(Path(sys.argv[4])), opener=open_timed) as line, on_signals(line.drain):
     line.start()
     line.wait()

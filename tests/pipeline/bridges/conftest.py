@@ -23,10 +23,10 @@ class BridgeProcess:
     """`taktline bridge` in a process of its own, from a line that runs in this one."""
 
     def __init__(self, running: Running, folder: Path, *arguments: object) -> None:
-        assert running.delivery.replay is not None
+        assert running.replay is not None
         self._command = [
             sys.executable, "-m", "taktline", "bridge", *map(str, arguments), "--oldest",
-            "--from", running.delivery.socket.address, "--replay", running.delivery.replay.address,
+            "--from", running.socket.address, "--replay", running.replay.address,
             "--position", str(folder / "position.json"),
         ]  # fmt: skip
         self._log = folder / "bridge.log"

@@ -18,7 +18,7 @@ from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.config.line_file import check_config
 from pipeline.journal.pictures import heatmap_path, picture_folder
 from pipeline.journal.reader import Selection
-from taktline.cli.views import journal_text
+from taktline.cli.status import journal_text
 from tests.pipeline.conftest import SmallDisk
 from tests.pipeline.parts import PICTURE, Running, held, sequences, until, verify
 
@@ -108,7 +108,7 @@ def test_a_full_disk_holds_no_verdict_up_and_all_are_written_once_it_is_free(dis
         console = Console(width=400)
         with console.capture() as capture:
             console.print(*journal_text(status))
-        assert f"{len(late)} verdicts went out before they could be journaled" in capture.get()
+        assert f"{len(late)} verdicts were published before they could be journaled" in capture.get()
         assert status["trouble"] in capture.get()
         disk.free()
         until(lambda: running.status()["trouble"] is None)

@@ -16,7 +16,6 @@ from pipeline.line.judge import find_regions
 from pipeline.protocol.orders import read_order
 from pipeline.protocol.topics import safe_text
 from pipeline.protocol.verdict import Heatmap, Latency, Region, Verdict, WireError, pack, unpack
-from taktline.cli.summary import RunSummary, auroc
 
 VERDICT = Verdict(
     line="press 4", camera="top", sequence=7, verdict="ng", reason=None, score=5.25, threshold=2.0,
@@ -122,27 +121,3 @@ def test_regions_lie_where_the_heatmap_is_hot() -> None:
     assert regions == (Region(200, 400, 10, 20, 11.0), Region(50, 40, 30, 40, 9.0))
     assert find_regions(sigma, 5.0, (560, 280), min_region_px=500) == (Region(50, 40, 30, 40, 9.0),)
     assert find_regions(sigma, 20.0, (560, 280)) == ()
-
-
-def test_auroc_counts_ties_as_one_half() -> None:
-    defective = np.array([True, False, True, False])
-    assert auroc(np.array([3.0, 1.0, 2.0, 2.0]), defective) == 3.5 / 4
-    assert auroc(np.array([1.0, 2.0, 3.0, 4.0]), np.ones(4, np.bool_)) is None
-
-
-def test_auroc_equals_scikit_learns() -> None:
-    from sklearn.metrics import roc_auc_score
-
-    rng = np.random.default_rng(0)
-    scores, defective = rng.integers(0, 30, 500).astype(np.float64), rng.random(500) < 0.3
-    assert auroc(scores, defective) == pytest.approx(roc_auc_score(defective, scores))
-
-
-def test_a_summary_counts_every_verdict_once() -> None:
-    summary = RunSummary()
-    summary.add(VERDICT, "scratch")
-    summary.add(VERDICT, "good")
-    values = summary.to_json()
-    assert values["verdicts"] == {"ok": 0, "ng": 2, "uninspected": 0}
-    assert values["against_labels"]["confusion"] == {"tp": 1, "fp": 1, "fn": 0, "tn": 0}
-    assert values["against_labels"]["precision"] == 0.5

@@ -105,7 +105,9 @@ def test_a_bundle_is_swapped_between_two_batches_and_a_bad_one_changes_nothing(
     assert {verdict.reason for verdict in running.verdicts} <= {None, "dropped", "late"}
 
 
-def test_threshold_and_pause(bundle_path: Path, drawn: Path, taktline: RunTaktline) -> None:
+def test_threshold_and_pause(
+    bundle_path: Path, drawn: Path, taktline: RunTaktline, taktline_in_process: RunTaktline
+) -> None:
     with played(settings(bundle_path, drawn)) as line:
         running = Running(line)
         running.more(1)
@@ -118,11 +120,11 @@ def test_threshold_and_pause(bundle_path: Path, drawn: Path, taktline: RunTaktli
         assert tell_line(running.address, Order(do="resume"))["status"]["ready"]
         assert {verdict.verdict for verdict in running.more()} == {"ok"}
         running.close()
-    gone = taktline("tell", running.address, "pause")
+    gone = taktline_in_process("tell", running.address, "pause")
     assert gone.returncode == 2
     assert "no line takes orders" in gone.stderr.replace("\n", " ")
-    assert taktline("tell", "press4", "dance").returncode == 2
-    assert taktline("tell", "press4", "threshold").returncode == 2
+    assert taktline_in_process("tell", "press4", "dance").returncode == 2
+    assert taktline_in_process("tell", "press4", "threshold").returncode == 2
 
 
 def test_nonsense_from_outside_is_refused_and_the_line_goes_on(bundle_path: Path, drawn: Path) -> None:

@@ -37,7 +37,12 @@ def ask(url: str) -> tuple[int, dict[str, object]]:
 
 @pytest.mark.usefixtures("no_thread_left")
 def test_a_line_says_when_it_is_ready_and_what_it_did(
-    drawn: Path, bundle_path: Path, endpoint: str, tmp_path: Path, taktline: RunTaktline
+    drawn: Path,
+    bundle_path: Path,
+    endpoint: str,
+    tmp_path: Path,
+    taktline: RunTaktline,
+    taktline_in_process: RunTaktline,
 ) -> None:
     settings = config(
         bundle_path, f"replay:{drawn}", endpoint, health={"bind": "127.0.0.1:0"},
@@ -70,10 +75,10 @@ def test_a_line_says_when_it_is_ready_and_what_it_did(
         assert "ready" in done.stdout
         assert "top" in done.stdout
         assert "journal: 18 verdicts" in done.stdout
-    gone = taktline("status", url)
+    gone = taktline_in_process("status", url)
     assert gone.returncode == 2
     assert "no line answers" in gone.stderr
-    assert taktline("status", "nonsense").returncode == 2
+    assert taktline_in_process("status", "nonsense").returncode == 2
 
 
 def test_a_camera_that_is_missing_makes_the_line_not_ready(

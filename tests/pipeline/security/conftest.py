@@ -72,6 +72,6 @@ def publishing(
             thread.join()
 
 
-def ended(name: str, error: Exception) -> None:
+def ended(name: str, error: BaseException) -> None:
     """Takes the failure of a stage that must not fail."""
     raise AssertionError(f"{name} ended") from error

@@ -19,7 +19,7 @@ from pipeline.security.curve import Access, ClientKeys, is_local
 from pipeline.security.keys import AllowList, allow, revoke
 from tests.pipeline.parts import Running as Delivering
 from tests.pipeline.protocol.test_verdict import VERDICT
-from tests.pipeline.security.conftest import House, ended, publishing
+from tests.pipeline.security.conftest import House, publishing
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -113,8 +113,8 @@ def test_what_was_missed_is_told_to_no_stranger(house: House, tmp_path: Path) ->
     }
     with Delivering(publish, {"path": tmp_path / "line.journal"}) as running:
         running.publish(300)
-        assert running.delivery.replay is not None
-        verdicts, replay = running.delivery.socket.address, running.delivery.replay.address
+        assert running.replay is not None
+        verdicts, replay = running.socket.address, running.replay.address
 
         def ask(keys: ClientKeys | None) -> VerdictSubscriber:
             return VerdictSubscriber(verdicts, replay=replay, since={}, curve=keys)
@@ -160,7 +160,7 @@ def test_an_open_socket_is_refused_or_warned_about(caplog: pytest.LogCaptureFixt
     with pytest.raises(ConfigError, match=r"open to everybody.*insecure = true"):
         PublisherSocket("tcp://0.0.0.0:*")
     with pytest.raises(ConfigError, match=r"open to everybody.*under \[control\]"):
-        ControlServer("tcp://*:*", lambda order: {}, ended)
+        ControlServer("tcp://*:*")
     with caplog.at_level(logging.WARNING), PublisherSocket("tcp://0.0.0.0:*", access=Access(insecure=True)):
         assert "open to everybody" in caplog.text
     caplog.clear()

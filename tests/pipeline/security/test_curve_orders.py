@@ -14,12 +14,12 @@ import zmq
 from engines.errors import LineDown, TaktlineError
 from pipeline.client.orders import tell_line
 from pipeline.config.line_file import LineConfig, check_config
-from pipeline.line.line import Line
+from pipeline.line.build import build_line
 from pipeline.protocol.orders import Order
 from pipeline.publish.control import ControlServer
 from pipeline.security.keys import AllowList, revoke
 from tests.conftest import RunTaktline
-from tests.pipeline.publish.test_control import Running
+from tests.pipeline.publish.test_control import Running, played
 from tests.pipeline.security.conftest import House, ended
 
 
@@ -47,7 +47,7 @@ def test_who_takes_orders_with_keys_does_not_go_on_without_its_door(
         },
         "control": {"bind": "tcp://127.0.0.1:*", "allowed_clients": orders},
     }
-    with Line(LineConfig.model_validate(values)) as line:
+    with build_line(LineConfig.model_validate(values)) as line:
         line.start()
         assert not line.wait(1)
         monkeypatch.setattr(AllowList, "keys", broken)
@@ -64,7 +64,8 @@ def test_orders_need_a_key(house: House) -> None:
         obeyed.append(order)
         return {"status": {}}
 
-    with ControlServer("tcp://127.0.0.1:*", obey, ended, house.access) as server:
+    with ControlServer("tcp://127.0.0.1:*", house.access) as server:
+        server.start(obey, ended)
         office = house.clients["office"]
         assert tell_line(server.address, Order(do="pause"), curve=office) == {"status": {}}
         for keys in house.strangers():
@@ -107,10 +108,10 @@ def test_a_line_with_keys_and_strangers_at_both_its_doors(
     }
     folder = tmp_path / "keys"
     options = ("--key", folder / "office.key_secret", "--server-key", folder / "line.key")
-    with Line(check_config(values, "test"), watched=True) as line:
+    with played(check_config(values, "test")) as line:
         running = Running(line)
         orders = running.address.replace("0.0.0.0", "127.0.0.1")
-        verdicts = line.socket.address.replace("0.0.0.0", "127.0.0.1")
+        verdicts = line.publisher.address.replace("0.0.0.0", "127.0.0.1")
         running.more(1)
         told = taktline("tell", orders, "threshold", *options, "--", "-100")
         assert told.returncode == 0, told.stderr
@@ -127,4 +128,4 @@ def test_a_line_with_keys_and_strangers_at_both_its_doors(
         assert taktline("tell", orders, "threshold", *options, "100").returncode == 2
         assert taktline("tell", orders, "threshold", "100").returncode == 2
         assert {verdict.verdict for verdict in running.more()} == {"ng"}
-        running.end()
+        running.close()

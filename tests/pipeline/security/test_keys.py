@@ -15,23 +15,23 @@ from tests.conftest import RunTaktline
 from tests.pipeline.security.conftest import House
 
 
-def test_keys_from_the_command_line(taktline: RunTaktline, tmp_path: Path) -> None:
+def test_keys_from_the_command_line(taktline: RunTaktline, taktline_in_process: RunTaktline, tmp_path: Path) -> None:
     folder, allowed = tmp_path / "keys", tmp_path / "keys" / "allowed"
     made = taktline("keys", "new", "office", "--folder", folder, "--json")
     assert made.returncode == 0, made.stderr
     public = json.loads(made.stdout)["public"]
     secret = folder / "office.key_secret"
     assert secret.stat().st_mode & 0o777 == 0o600
-    assert taktline("keys", "new", "office", "--folder", folder).returncode == 2
+    assert taktline_in_process("keys", "new", "office", "--folder", folder).returncode == 2
     assert "secret-key" not in (folder / "office.key").read_text()
     # A secret file may be given by mistake: only its public half is kept.
-    assert taktline("keys", "allow", secret, "--allowed", allowed).returncode == 0
+    assert taktline_in_process("keys", "allow", secret, "--allowed", allowed).returncode == 0
     assert "secret-key" not in (allowed / "office.key").read_text()
-    assert taktline("keys", "allow", "--name", "again", "--allowed", allowed, "--", public).returncode == 0
-    shown = json.loads(taktline("keys", "show", "--folder", folder, "--allowed", allowed, "--json").stdout)
+    assert taktline_in_process("keys", "allow", "--name", "again", "--allowed", allowed, "--", public).returncode == 0
+    shown = json.loads(taktline_in_process("keys", "show", "--folder", folder, "--allowed", allowed, "--json").stdout)
     assert shown == {"keys": {"office": public}, "allowed": {"again": public, "office": public}}
-    assert taktline("keys", "revoke", "again", "--allowed", allowed).returncode == 0
-    unknown = taktline("keys", "revoke", "again", "--allowed", allowed)
+    assert taktline_in_process("keys", "revoke", "again", "--allowed", allowed).returncode == 0
+    unknown = taktline_in_process("keys", "revoke", "again", "--allowed", allowed)
     assert unknown.returncode == 2
     assert "on the list: office" in unknown.stderr.replace("\n", " ")
     assert [path.name for path in allowed.iterdir()] == ["office.key"]

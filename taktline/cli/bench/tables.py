@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from bench.report.compare import Change
 from bench.report.figures import FIGURES
 from bench.report.results import Results, Run
+from taktline.cli.table import Column, ResultTable
 
 _PERCENTILES = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p99_9": "p99.9"}
 
@@ -34,22 +34,24 @@ def results_tables(results: Results) -> list[RenderableType]:
     return tables
 
 
-def figures_table(figures: dict[str, float]) -> RenderableType:
+def figures_table(figures: dict[str, float]) -> ResultTable:
     """Shows what follows from several runs."""
-    table = Table(show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
+    table = ResultTable("", "")
     for name, value in figures.items():
         words, form = FIGURES.get(name, (name, "{:.3g}"))
         table.add_row(words, form.format(value))
     return table
 
 
-def changes_table(changes: Sequence[Change], allowed: float) -> RenderableType:
+def changes_table(changes: Sequence[Change], allowed: float) -> ResultTable:
     """Shows how figures have changed."""
-    table = Table(title="new over old", caption=f"worse: by more than {allowed:.0%}, and surely worse at all")
-    for name in ("", "figure", "old", "new", "ratio", "95 %", ""):
-        table.add_column(name, justify="left" if name in {"", "figure"} else "right")
+    table = ResultTable(
+        "",
+        Column("figure", left=True),
+        *("old", "new", "ratio", "95 %", ""),
+        title="new over old",
+        caption=f"worse: by more than {allowed:.0%}, and significantly",
+    )
     for change in changes:
         interval = "-" if change.interval is None else f"{change.interval[0]:.2f} to {change.interval[1]:.2f}"
         verdict = Text("worse", "bold red") if change.worse else Text("")
@@ -58,17 +60,16 @@ def changes_table(changes: Sequence[Change], allowed: float) -> RenderableType:
     return table
 
 
-def _engine_table(runs: Sequence[Run]) -> RenderableType:
+def _engine_table(runs: Sequence[Run]) -> ResultTable:
     baseline = next((run.baseline for run in runs if run.baseline), None)
-    table = Table(
+    table = ResultTable(
+        "",
+        *("images/s", *_PERCENTILES.values(), "cv", "MB", *(("ratio",) if baseline else ())),
         title="engines alone",
-        caption="images a second with batches in flight; milliseconds and their variation of one batch alone"
+        caption="images a second with batches in flight; milliseconds and their variation (cv) of one batch alone"
         + (f"; ratio to {baseline}" if baseline else "")
         + ("; *: unstable, no three windows in a row agreed" if any(run.steady is False for run in runs) else ""),
     )
-    table.add_column("")
-    for name in ["images/s", *_PERCENTILES.values(), "cv", "MB", *(["ratio"] if baseline else [])]:
-        table.add_column(name, justify="right")
     for run in runs:
         cells = [run.name, _rate(run), *_latency(run), "-" if run.variation is None else f"{run.variation:.2f}"]
         cells.append("-" if run.peak_memory_mb is None else f"{run.peak_memory_mb:.0f}")
@@ -76,14 +77,13 @@ def _engine_table(runs: Sequence[Run]) -> RenderableType:
     return table
 
 
-def _line_table(runs: Sequence[Run]) -> RenderableType:
-    table = Table(
+def _line_table(runs: Sequence[Run]) -> ResultTable:
+    table = ResultTable(
+        "",
+        *("images/s", *_PERCENTILES.values(), "not inspected"),
         title="the line",
         caption="milliseconds from a frame's scheduled arrival to its verdict's arrival, of inspected frames",
     )
-    table.add_column("")
-    for name in ("images/s", *_PERCENTILES.values(), "not inspected"):
-        table.add_column(name, justify="right")
     for run in runs:
         reasons = ", ".join(f"{name} {count}" for name, count in run.reasons.items())
         wrong = "".join(f", {name} {run.verdicts[name]}" for name in ("missing", "twice") if name in run.verdicts)
@@ -91,13 +91,16 @@ def _line_table(runs: Sequence[Run]) -> RenderableType:
     return table
 
 
-def _split_table(runs: Sequence[Run]) -> RenderableType:
-    table = Table(title="where the time goes", caption="p50 of each step in milliseconds")
-    table.add_column("")
+def _split_table(runs: Sequence[Run]) -> ResultTable:
     steps = list(dict.fromkeys(step for run in runs for step in run.split_ms))
     late = any(run.lag_ms for run in runs)
-    for name in [step.replace("_", " ") for step in steps] + (["sent late, p99"] if late else []):
-        table.add_column(name, justify="right")
+    table = ResultTable(
+        "",
+        *(step.replace("_", " ") for step in steps),
+        *(("sent late, p99",) if late else ()),
+        title="where the time goes",
+        caption="p50 of each step in milliseconds",
+    )
     for run in runs:
         cells = [f"{run.split_ms[step]['p50']:.2f}" if step in run.split_ms else "-" for step in steps]
         if late:
@@ -106,10 +109,8 @@ def _split_table(runs: Sequence[Run]) -> RenderableType:
     return table
 
 
-def _peer_table(runs: Sequence[Run]) -> RenderableType:
-    table = Table(title="side by side")
-    for name in ("", "images/s", "ratio", ""):
-        table.add_column(name, justify="right" if name else "left")
+def _peer_table(runs: Sequence[Run]) -> ResultTable:
+    table = ResultTable("", "images/s", "ratio", Column("", prose=True), title="side by side")
     for run in runs:
         table.add_row(run.name, _rate(run), "-" if run.ratio is None else f"{run.ratio:.2f}", run.note)
     return table

@@ -1,0 +1,5 @@
+"""Defaults that the command line also states; importing them loads nothing else."""
+
+from __future__ import annotations
+
+DEFAULT_SPLIT = 0.8

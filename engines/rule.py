@@ -1,0 +1,7 @@
+"""How a threshold can be chosen."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Rule = Literal["sigma", "false-alarm-rate", "f1"]

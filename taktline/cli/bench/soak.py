@@ -1,0 +1,50 @@
+"""`taktline bench soak`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from taktline.cli.bench.options import (
+    BundleOption,
+    CameraCountOption,
+    DecodeOption,
+    PicturesOption,
+    bench_progress,
+    hand_out,
+    prepare,
+)
+from taktline.cli.options import EngineOption, JsonFile, MaxBatchOption, PrecisionOption, ReportFile
+
+
+def soak(
+    bundle: BundleOption,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Length of the run.")],
+    rate: Annotated[float, typer.Option(min=0.01, help="Frames per second.")] = 10.0,
+    data: PicturesOption = None,
+    sample: Annotated[float, typer.Option(min=0.5, help="Seconds between two samples of the line's process.")] = 10.0,
+    takt: Annotated[float | None, typer.Option(min=1, help="The line's takt in ms.")] = None,
+    cameras: CameraCountOption = 1,
+    decode: DecodeOption = "jpeg",
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
+    max_batch: MaxBatchOption = 8,
+    json_file: JsonFile = None,
+    report: ReportFile = None,
+) -> None:
+    """Load a line steadily for a long time and check whether memory, handles, threads or latency grow.
+
+    Example: taktline bench soak --bundle runs/bottle --minutes 60 --rate 10
+    """
+    from bench.measure.line_suite import LineSettings
+    from bench.measure.soak import soak_line
+
+    opened, machine = prepare(bundle, json_file, report)
+    settings = LineSettings(
+        opened, data, engine, precision, None, max_batch, decode, "poisson", cameras, takt_ms=takt, seconds=sample
+    )
+    with bench_progress() as show:
+        found = soak_line(settings, rate, minutes, show)
+    values = settings.to_json() | {"rate": rate, "minutes": minutes}
+    hand_out("soak", opened, machine, values, [found.run], found.figures, found.samples, json_file, report)

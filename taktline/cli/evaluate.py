@@ -1,0 +1,103 @@
+"""`taktline evaluate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from calibration.defaults import DEFAULT_SPLIT
+from engines.errors import ConfigError
+from taktline.cli.calibrate import calibration_settings, need_calibration_packages
+from taktline.cli.console import progress_bars, show
+from taktline.cli.options import BackboneOption, EngineOption, JsonFile, PrecisionOption, SeedOption, SplitOption
+
+if TYPE_CHECKING:
+    from calibration.calibrate import CalibrationSettings
+
+
+def evaluate(
+    bundle: Annotated[Path | None, typer.Argument(help="Model bundle.")] = None,
+    data: Annotated[Path | None, typer.Argument(help="Data set with labelled test pictures.")] = None,
+    all_under: Annotated[
+        Path | None, typer.Option("--all", help="Calibrate and evaluate every category under this folder instead.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="With --all: folder for the bundles, reports and the table.")] = Path(
+        "runs/all"
+    ),
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
+    json_file: JsonFile = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
+    backbone: BackboneOption = "imagenet",
+    split: SplitOption = DEFAULT_SPLIT,
+    steps: Annotated[int, typer.Option(min=1, help="With --all: most optimiser steps.")] = 2000,
+    seed: SeedOption = 0,
+) -> None:
+    """Evaluate a bundle on labelled parts, or calibrate and evaluate every category of a data set.
+
+    Example: taktline evaluate runs/bottle data/bottle --report bottle.html
+    """
+    need_calibration_packages()
+    from engines.files import check_writable
+
+    for path in (json_file, report):
+        if path is not None:
+            check_writable(path)
+    if all_under is not None:
+        if bundle is not None or data is not None or report is not None:
+            raise ConfigError("--all takes no bundle, data set or --report; it writes a report for each category")
+        settings = calibration_settings(backbone, "sigma", None, split, 224, 100, steps, 1024, 1e-3, seed)
+        _evaluate_all(all_under, out, settings, engine, json_file)
+        return
+    if bundle is None or data is None:
+        raise ConfigError("give a bundle and a data set, or --all and the folder that holds the categories")
+    _evaluate_one(bundle, data, split, seed, engine, precision, json_file, report)
+
+
+def _evaluate_one(
+    bundle: Path, data: Path, split: float, seed: int, engine: str, precision: str,
+    json_file: Path | None, report: Path | None,
+) -> None:  # fmt: skip
+    from calibration.dataset import open_test_split
+    from calibration.evaluate import evaluate as run_evaluation
+    from calibration.report import write_report
+    from engines.bundle import open_bundle
+    from engines.registry import open_engine
+    from taktline.cli.evaluate_tables import evaluation_tables
+
+    opened = open_bundle(bundle)
+    samples = open_test_split(data, split, seed)
+    with progress_bars() as progress, open_engine(opened, engine, precision, 8) as running:
+        evaluation = run_evaluation(opened, running, samples, progress, seed)
+    if report is not None:
+        write_report(report, opened, evaluation)
+    _write_json(json_file, {"engine": evaluation.engine, "bundle": opened.sha256} | evaluation.metrics)
+    show(*evaluation_tables(evaluation))
+
+
+def _evaluate_all(root: Path, out: Path, settings: CalibrationSettings, engine: str, json_file: Path | None) -> None:
+    from calibration.report import write_report
+    from calibration.suite import run_suite, suite_table
+    from taktline.cli.evaluate_tables import category_tables
+
+    results = []
+    with progress_bars() as progress:
+        for result in run_suite(root, out, settings, engine, progress):
+            write_report(out / f"{result.category}.html", result.bundle, result.evaluation)
+            results.append(result)
+    rows = suite_table(results)
+    _write_json(out / "table.json", {"rows": rows})
+    _write_json(json_file, {"rows": rows})
+    show(*category_tables(rows), f"reports and table.json in [bold]{escape(str(out))}[/]")
+
+
+def _write_json(path: Path | None, values: dict[str, Any]) -> None:
+    if path is None:
+        return
+    from engines.files import save_text
+
+    save_text(path, json.dumps(values, indent=2) + "\n")

@@ -1,0 +1,142 @@
+"""`taktline run` and `taktline replay`: lines that run in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from engines.errors import TaktlineError
+from taktline.cli.console import show, show_json, stderr
+from taktline.cli.options import (
+    PUBLISHED_AT,
+    BundleArgument,
+    DeviceOption,
+    EngineOption,
+    MaxBatchOption,
+    PrecisionOption,
+)
+from taktline.cli.signals import on_signals
+
+if TYPE_CHECKING:
+    from pipeline.flow.decided import Decided
+    from pipeline.line.line import Line
+    from taktline.cli.summary import RunSummary
+
+SummaryFlag = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+def run(
+    line_file: Annotated[Path, typer.Argument(help="Line file (TOML).")],
+    as_json: SummaryFlag = False,
+) -> None:
+    """Run a line from its file, until its sources end, or until Ctrl-C or SIGTERM.
+
+    Example: taktline run line.toml
+    """
+    from pipeline.config.line_file import read_line_file
+    from pipeline.config.sections import ControlSection
+    from pipeline.line.build import build_line
+    from taktline.cli.summary import RunSummary
+
+    config = read_line_file(line_file)
+    if config.control.bind is None:
+        config = config.model_copy(update={"control": ControlSection(bind="auto")})
+    summary = RunSummary()
+    with build_line(config, watched=True) as line, on_signals(line.drain):
+        line.start()
+        stderr().print(
+            f"line [bold]{escape(config.line.name)}[/] runs: {len(config.camera)} camera(s), {line.model.engine.name} "
+            f"{line.model.engine.precision}, verdicts on {line.publisher.address}"
+        )
+        for decided in line.decided():
+            summary.add(decided.verdict, decided.frame.label)
+    _show_summary(summary, as_json, stderr())
+
+
+def replay(
+    bundle: BundleArgument,
+    data: Annotated[Path, typer.Argument(help="Data set; its test split is replayed.")],
+    fps: Annotated[float, typer.Option(help="Frames per second.")] = 30.0,
+    seed: Annotated[int, typer.Option(help="Seed for the order of the parts.")] = 0,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
+    device: DeviceOption = None,
+    max_batch: MaxBatchOption = 8,
+    sigma: Annotated[float | None, typer.Option(help="Threshold in sigma. Default: the bundle's.")] = None,
+    bind: Annotated[str, typer.Option(help="ZeroMQ address to publish on.")] = PUBLISHED_AT,
+    await_subscribers: Annotated[int, typer.Option(min=0, help="Start once this many subscribers are connected.")] = 0,
+    save_heatmaps: Annotated[
+        Path | None, typer.Option(help="Write every part with its heatmap as PNG into this folder.")
+    ] = None,
+    as_json: SummaryFlag = False,
+) -> None:
+    """Replay a data set's test split as a stream and show the verdicts.
+
+    Example: taktline replay runs/bottle data/bottle --fps 30
+    """
+    from pipeline.config.line_file import check_config
+    from pipeline.line.build import build_line
+    from taktline.cli.live import LiveView
+    from taktline.cli.summary import RunSummary
+
+    model = {"bundle": str(bundle), "engine": engine, "precision": precision, "max_batch": max_batch, "device": device}
+    values = {
+        "line": {"name": "replay"},
+        "model": model,
+        "camera": [{"name": "replay", "source": f"replay:{data}", "fps": fps, "seed": seed}],
+        "decision": {"sigma": sigma},
+        "publish": {"verdicts": bind, "await_subscribers": await_subscribers},
+    }
+    config = check_config(values, "the command line")
+    if save_heatmaps is not None:
+        _make_folder(save_heatmaps)
+    summary = RunSummary()
+    console = Console(stderr=as_json)
+    with build_line(config, watched=True) as line, on_signals(line.drain), LiveView(console, line) as view:
+        line.start()
+        for decided in line.decided():
+            summary.add(decided.verdict, decided.frame.label)
+            view.show(decided, summary)
+            if save_heatmaps is not None:
+                _save_overlay(save_heatmaps, decided, line)
+    _show_summary(summary, as_json, None)
+
+
+def _show_summary(summary: RunSummary, as_json: bool, console: Console | None) -> None:
+    from taktline.cli.run_tables import summary_tables
+
+    if as_json:
+        show_json(summary.to_json())
+    else:
+        show(*summary_tables(summary), console=console)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TaktlineError(
+            f"the folder {folder} cannot be made: {error.strerror or error}; give another one"
+        ) from error
+
+
+def _save_overlay(folder: Path, decided: Decided, line: Line) -> None:
+    import cv2
+
+    from engines.image import to_bgr
+    from engines.overlay import draw_overlay
+
+    if decided.sigma is None or decided.frame.image is None:
+        return
+    verdict, scale = decided.verdict, line.model.judge.scale
+    overlay = draw_overlay(to_bgr(decided.frame.image), decided.sigma, scale.threshold, scale.full_scale)
+    part = (verdict.part or "part").replace("/", "_").rsplit(".", 1)[0]
+    path = folder / f"{verdict.sequence:05d}_{verdict.verdict}_{part}.png"
+    try:
+        path.write_bytes(cv2.imencode(".png", overlay)[1].tobytes())
+    except OSError as error:
+        raise TaktlineError(f"{path} cannot be written: {error.strerror or error}") from error
