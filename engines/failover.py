@@ -152,7 +152,7 @@ class FailoverEngine(Engine):
         return self.trouble if self.state == "failed" else None
 
     def _open_first(self) -> Engine:
-        thread = self._current = SupervisedEngine(self._openers[0], 0, self._batches)
+        thread = self._current = self._supervise(0)
         with self._changed:
             self._changed.wait_for(lambda: thread.opened, self._limits.open_s)
             if thread.error is not None:
@@ -162,6 +162,9 @@ class FailoverEngine(Engine):
                 raise EngineError(f"the engine did not open within {self._limits.open_s:g} s; its device seems to hang")
             thread.serving = True
             return thread.engine
+
+    def _supervise(self, index: int) -> SupervisedEngine:
+        return SupervisedEngine(self._openers[index], index, self._batches, self._limits.failures)
 
     def _watch(self) -> None:
         """Acts on what happened and on what is overdue, until the engine is closed."""
@@ -184,13 +187,12 @@ class FailoverEngine(Engine):
         for thread in hung:
             self._lose(thread, "hung", f"hangs: it has not answered for {limit:g} s")
         current, attempt = self._current, self._attempt
-        if current is not None and current.failures >= self._limits.failures:
+        if current is not None and current.failing:
             self._lose(current, "reopening", f"failed {current.failures} times in a row")
         elif attempt is not None and (attempt.opened or now - attempt.started >= self._limits.open_s):
             self._end_attempt(attempt, now)
         elif attempt is None and now >= self._next_attempt:
-            index = self._candidates.popleft()
-            self._attempt = SupervisedEngine(self._openers[index], index, self._batches)
+            self._attempt = self._supervise(self._candidates.popleft())
         else:
             return bool(overdue or hung)
         return True

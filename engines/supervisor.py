@@ -26,6 +26,7 @@ class SupervisedEngine:
         opener: opens the engine.
         index: the opener's place in the order of preference.
         batches: where batches wait. Their lock guards all attributes.
+        most_failures: batches that fail in a row before it takes no more.
 
     Attributes:
         engine: the engine once it is open.
@@ -37,14 +38,14 @@ class SupervisedEngine:
         started: monotonic seconds when opening began.
     """
 
-    def __init__(self, opener: Opener, index: int, batches: Batches[SupervisedEngine]) -> None:
+    def __init__(self, opener: Opener, index: int, batches: Batches[SupervisedEngine], most_failures: int) -> None:
         self.index = index
         self.engine: Engine | None = None
         self.error: TaktlineError | None = None
         self.serving = self.retired = False
         self.scored = self.failures = 0
         self.started = time.monotonic()
-        self._opener, self._batches = opener, batches
+        self._opener, self._batches, self._most_failures = opener, batches, most_failures
         self._thread = threading.Thread(target=self._run, name=f"engine {index}", daemon=True)
         self._thread.start()
 
@@ -52,6 +53,11 @@ class SupervisedEngine:
     def opened(self) -> bool:
         """Whether opening is over, well or not."""
         return self.engine is not None or self.error is not None
+
+    @property
+    def failing(self) -> bool:
+        """Whether it failed so often that it should be opened again."""
+        return self.failures >= self._most_failures
 
     def join(self, timeout: float) -> bool:
         """Waits for the engine to be closed and tells whether it is."""
@@ -84,7 +90,9 @@ class SupervisedEngine:
 
     def _next(self) -> Batch | None:
         with self._batches.changed:
-            self._batches.changed.wait_for(lambda: self.retired or (self.serving and self._batches.waiting))
+            self._batches.changed.wait_for(
+                lambda: self.retired or (self.serving and not self.failing and self._batches.waiting)
+            )
             return None if self.retired else self._batches.take(self)
 
     def _collect(self, batch: Batch, future: Future[Scores]) -> None:
