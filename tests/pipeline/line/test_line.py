@@ -322,4 +322,4 @@ def test_a_line_runs_on_the_base_install_without_torch(
         assert re.search(r"install it with: pip install 'taktline\[calibrate\]'", refused.stderr.replace("\n", " "))
     refused = run(taktline, "replay", bundle_path, drawn, "--engine", "torch", "--bind", endpoint)
     assert refused.returncode == 2
-    assert "is not installed; install it with: pip install 'taktline[calibrate]'" in refused.stderr.replace("\n", " ")
+    assert "'torch' is not installed" in refused.stderr
