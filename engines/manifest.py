@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engines.rule import Rule
 
 SCHEMA_VERSION = 3
 
+_MOST_SIGMA = 1000.0
+_SIDES = range(32, 4096 + 1, 16)
+
 
 class Part(BaseModel):
-    """A checked piece of the manifest."""
+    """A checked piece of the manifest. Its numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Threshold(Part):
@@ -31,7 +34,7 @@ class Threshold(Part):
         warning: what the number of samples cannot support, or None.
     """
 
-    value: float
+    value: float = Field(ge=-_MOST_SIGMA, le=_MOST_SIGMA)
     rule: Rule
     parameter: float | None
     samples: int = Field(ge=1)
@@ -164,3 +167,12 @@ class Manifest(Part):
     bands: dict[str, Band]
     versions: dict[str, str]
     files: dict[str, str]
+
+    @field_validator("network")
+    @classmethod
+    def _check_size(cls, network: dict[str, Any]) -> dict[str, Any]:
+        # A size that nothing can hold would fail much later, in a foreign library.
+        size = network.get("size")
+        if not isinstance(size, list | tuple) or len(size) != 2 or any(side not in _SIDES for side in size):
+            raise ValueError(f"its size is {size!r}, not two multiples of 16 from {_SIDES[0]} to {_SIDES[-1]}")
+        return network

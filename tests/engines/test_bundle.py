@@ -62,6 +62,35 @@ def test_a_manifest_that_was_tampered_with_is_refused(copy: Path, change: dict[s
         open_bundle(copy)
 
 
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    [
+        ("threshold.value", float("nan"), r"threshold.value: Input should be a finite number"),
+        ("threshold.value", float("inf"), r"threshold.value: Input should be a finite number"),
+        ("threshold.value", 1.9e18, r"threshold.value: Input should be less than or equal to 1000"),
+        ("statistics.mean", float("nan"), r"statistics.mean: Input should be a finite number"),
+        ("statistics.scores", [0.0, float("inf")], r"statistics.scores.1: Input should be a finite number"),
+        ("heatmap.full_scale", float("inf"), r"heatmap.full_scale: Input should be a finite number"),
+        ("network.size", [1e9, 1e9], r"network: its size is \[1000000000.0, 1000000000.0\], not two multiples of 16"),
+        ("network.size", [0, 64], "not two multiples of 16 from 32 to 4096"),
+        ("network.size", [100, 224], "not two multiples of 16 from 32 to 4096"),
+        ("network.size", "large", "not two multiples of 16 from 32 to 4096"),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused_in_one_sentence(
+    faulty: Bundle, tmp_path: Path, where: str, value: object, message: str
+) -> None:
+    path = Path(shutil.copytree(faulty.path, tmp_path / "copy"))
+    manifest = json.loads((path / MANIFEST).read_text())
+    part, name = where.split(".")
+    manifest[part][name] = value
+    (path / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=message) as refused:
+        open_bundle(path)
+    assert str(refused.value).endswith("calibrate it again")
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]"])
 def test_a_manifest_that_is_no_manifest_is_refused(copy: Path, text: str) -> None:
     (copy / MANIFEST).write_text(text)
