@@ -72,16 +72,17 @@ class ServiceTime:
         with self._lock:
             self._in_flight[slot] = (size, now)
 
-    def done(self, slot: int, now: int, failed: bool = False) -> None:
-        """Notes that a batch came back; how long one took that failed says nothing."""
+    def done(self, slot: int, now: int, failed: bool = False) -> bool:
+        """Notes that a batch came back, and returns whether one was in that slot; a failed one teaches nothing."""
         with self._lock:
             found = self._in_flight.pop(slot, None)
             if found is None:
-                return
+                return False
             size, began = found
             if not failed:
                 self._note(size, max(1, now - max(began, self._last_done)))
             self._last_done = now
+            return True
 
     def prepared(self, size: int, nanoseconds: int) -> None:
         """Notes how long it took to decode and resize a batch."""
