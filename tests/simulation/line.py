@@ -214,7 +214,7 @@ class VirtualLine:
         dropped = self.queue.put(frame)
         if dropped is not None:
             self.ledger.give_up(dropped, "dropped")
-        self.most_waiting = max(self.most_waiting, len(self.queue))
+        self.most_waiting = max(self.most_waiting, self.queue.depth)
 
     def _batch(self) -> int | None:
         while self._free:
