@@ -11,8 +11,11 @@ from typing import NamedTuple
 
 # A size is only preferred to a smaller one where it is that much faster: a smaller batch answers sooner.
 _WORTH_WAITING = 1.03
-_LEAST_LEAD_NS = 1_000_000
+_MOST_LEAD_NS = 1_000_000
 _LEAD_SHARE = 0.1
+_RATHER = 0.5
+# Above 1, as a late batch also takes the time of frames that could have been in time.
+_CAUTION = 1.25
 _FRESH_SHARE = 0.125
 _BACKLOG = 64
 
@@ -24,6 +27,7 @@ class Costs:
     Attributes:
         typical: the engine's time for a batch, the median, by its size from 0.
         sure: the same, as 19 of 20 batches keep it.
+        jitter: how long the latest batches took over what is typical of their size, ascending.
         prepare: for decoding and resizing as many frames as there are decoders.
         decoders: how many frames are decoded at once.
         tail: from a batch's scores to its verdicts.
@@ -31,6 +35,7 @@ class Costs:
 
     typical: tuple[int, ...]
     sure: tuple[int, ...]
+    jitter: tuple[float, ...] = (1.0,)
     prepare: int = 0
     decoders: int = 1
     tail: int = 0
@@ -43,6 +48,10 @@ class Costs:
     def preparing(self, size: int) -> int:
         """Returns the nanoseconds it takes until a batch of some size is ready for the engine."""
         return self.prepare * -(-size // self.decoders)
+
+    def chance(self, size: int, nanoseconds: int) -> float:
+        """Returns the share of batches of this size that the engine has done within this time."""
+        return bisect_right(self.jitter, nanoseconds / max(1, self.typical[size])) / len(self.jitter)
 
     @cached_property
     def preferred(self) -> tuple[int, ...]:
@@ -135,21 +144,12 @@ def plan_batch(
     opens = engine.free - _lead(size, costs)
     if not engine.idle and now < opens:
         return Plan(0, hopeless, 0, opens)
-    start = max(now, engine.surely_free)
-
-    def finished(size: int) -> int:
-        return max(now + costs.preparing(size), start) + costs.sure[size] + costs.tail
-
     for size in costs.preferred:
-        if size <= len(waiting) and _all_fit(waiting, size, finished(size), costs):
-            return Plan(size, hopeless)
-    for size in costs.preferred:
-        if size <= len(waiting) and waiting[-size] >= finished(size):
-            return _overloaded(waiting, size, finished(size), costs)
-    if engine.idle:
-        # The newest will rather be in time than not.
-        return Plan(1, waiting[-1])
-    return Plan(0, hopeless)
+        if size <= len(waiting):
+            start = max(now + costs.preparing(size), engine.surely_free)
+            if _all_fit(waiting, size, start + costs.sure[size] + costs.tail, costs):
+                return Plan(size, hopeless)
+    return _overloaded(now, waiting, hopeless, engine, costs)
 
 
 def _try_anyway(now: int, newest: tuple[int, int] | None, engine: EngineState, costs: Costs, hopeless: int) -> Plan:
@@ -170,7 +170,10 @@ def _largest_wanted(costs: Costs, count: int) -> int:
 
 def _lead(size: int, costs: Costs) -> int:
     """How long before the engine is free a batch is closed."""
-    return costs.preparing(size) + max(_LEAST_LEAD_NS, int(_LEAD_SHARE * costs.typical[size]))
+    if size != costs.preferred[0]:
+        # Every moment may bring a newer frame, and with it a larger batch.
+        return costs.preparing(size)
+    return costs.preparing(size) + min(_MOST_LEAD_NS, int(_LEAD_SHARE * costs.typical[size]))
 
 
 def _all_fit(waiting: Sequence[int], size: int, finished: int, costs: Costs) -> bool:
@@ -180,10 +183,24 @@ def _all_fit(waiting: Sequence[int], size: int, finished: int, costs: Costs) -> 
     return all(waiting[place] >= finished + costs.serving(place - size + 1) for place in range(size, len(waiting)))
 
 
-def _overloaded(waiting: Sequence[int], size: int, finished: int, costs: Costs) -> Plan:
-    """Keeps the frames that a batch of this size and those after it can answer."""
-    kept = [deadline for deadline in waiting if deadline >= finished]
+def _overloaded(now: int, waiting: Sequence[int], hopeless: int, engine: EngineState, costs: Costs) -> Plan:
+    """Takes as many of the newest as promises the most frames a second, and keeps what can be answered after them."""
+    chosen = chosen_start = 0
+    best = 0.0
+    for size in range(1, min(len(waiting), costs.max_batch) + 1):
+        start = max(now + costs.preparing(size), engine.free)
+        chance = costs.chance(size, waiting[-size] - start - costs.tail)
+        promise = chance**_CAUTION * size / max(1, costs.typical[size])
+        if chance >= _RATHER and promise > (_WORTH_WAITING * best if chosen else 0.0):
+            chosen, chosen_start, best = size, start, promise
+    if not chosen:
+        return Plan(0, hopeless)
+    opens = engine.free - _lead(chosen, costs)
+    if not engine.idle and now < opens:
+        return Plan(0, hopeless, 0, opens)
+    finished = chosen_start + costs.typical[chosen] + costs.tail
+    kept = [deadline for deadline in waiting if deadline >= min(finished, waiting[-chosen])]
     surplus = 0
-    for place in range(size, len(kept)):
-        surplus = max(surplus, place - size + 1 - costs.served(kept[place] - finished))
-    return Plan(size, finished, min(surplus, len(kept) - size))
+    for place in range(chosen, len(kept)):
+        surplus = max(surplus, place - chosen + 1 - costs.served(kept[place] - finished))
+    return Plan(chosen, min(finished, waiting[-chosen]), min(surplus, len(kept) - chosen))

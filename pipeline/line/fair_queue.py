@@ -133,9 +133,6 @@ class FairQueue:
                 self._changed.notify_all()
             return trimmed
 
-    def __len__(self) -> int:
-        return sum(len(queue) for queue in self._queues.values())
-
     @property
     def depth(self) -> int:
         """How many frames wait."""

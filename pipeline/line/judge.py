@@ -27,13 +27,19 @@ class Judge:
         self.scale = manifest.heatmap
 
     def inspected(self, frame: Frame, scores: Scores, row: int) -> Decided:
-        """Judges a frame that has a score: a row of a batch's."""
+        """Judges a frame that has a score: a row of a batch's.
+
+        Where the threshold was moved after the batch was scored, the verdict is judged by the new one. It claims to be
+        exact only if the score itself is: a second look near the old threshold says nothing about the new one.
+        """
+        threshold = self.threshold
         score, sigma = float(scores.score[row]), scores.heatmap[row]
         precision = EXACT if scores.rescored[row] else self._engine.precision
-        exact = bool(scores.exact[row])
+        same = scores.threshold is None or scores.threshold == threshold
+        exact = bool(scores.rescored[row] or (scores.exact[row] and same))
         if not np.isfinite(score):
             return self.uninspected(frame, "engine_error")
-        outcome: Outcome = "ng" if score > self.threshold else "ok"
+        outcome: Outcome = "ng" if score > threshold else "ok"
         regions: tuple[Region, ...] = ()
         image = frame.image
         if outcome == "ng" and image is not None:
@@ -41,11 +47,13 @@ class Judge:
             regions = find_regions(sigma, self.scale.threshold, (height, width), self._settings.min_region_px)
         wanted = self._settings.heatmaps == "all" or (self._settings.heatmaps == "ng" and outcome == "ng")
         heatmap = Heatmap.from_sigma(sigma, 0.0, self.scale.full_scale) if wanted else None
-        return self._decide(frame, outcome, None, score, regions, sigma, heatmap, precision, exact)
+        return self._decide(frame, outcome, None, score, regions, sigma, heatmap, precision, exact, threshold)
 
     def uninspected(self, frame: Frame, reason: Reason) -> Decided:
         """Answers for a frame that could not be inspected."""
-        return self._decide(frame, "uninspected", reason, None, (), None, None, self._engine.precision, False)
+        return self._decide(
+            frame, "uninspected", reason, None, (), None, None, self._engine.precision, False, self.threshold
+        )
 
     def _decide(
         self,
@@ -58,6 +66,7 @@ class Judge:
         heatmap: Heatmap | None,
         precision: str,
         exact: bool,
+        threshold: float,
     ) -> Decided:
         now = self._clock.monotonic_ns()
         batched = frame.batched or now
@@ -69,7 +78,7 @@ class Judge:
             verdict=outcome,
             reason=reason,
             score=score,
-            threshold=self.threshold,
+            threshold=threshold,
             regions=regions,
             part=frame.part,
             captured_at=frame.captured_at,

@@ -116,13 +116,26 @@ class Ledger(Stage):
                     lambda: self._ready() or self._ended() or self._next_moment() != moment,  # noqa: B023
                     None if moment is None else max(0.0, (moment - self._clock.monotonic_ns()) / 1e9),
                 )
-                self._expire(self._clock.monotonic_ns())
-                answers = self._take()
-                self._over = self._ended()
-            for decided in answers:
+            for decided in self.step(self._clock.monotonic_ns()):
                 self._outbox.put(decided)
             if self._over:
                 return
+
+    def step(self, now: int) -> list[Decided]:
+        """Answers for the frames whose deadline has passed, and returns the answers that may leave, in order."""
+        with self._changed:
+            self._expire(now)
+            answers = self._take()
+            self._over = self._ended()
+            return answers
+
+    def next_moment(self) -> int | None:
+        """Returns when a deadline passes next, monotonic nanoseconds; None where none does."""
+        with self._changed:
+            return self._next_moment()
+
+    def __len__(self) -> int:
+        return sum(len(queue) for queue in self._frames.values())
 
     def ended(self) -> None:
         """Closes the queue of answers."""

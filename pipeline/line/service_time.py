@@ -59,6 +59,7 @@ class ServiceTime:
             self._times: dict[int, deque[int]] = {}
             self._seen: dict[int, int] = {}
             self._ratios: deque[float] = deque(maxlen=_REMEMBERED)
+            self._jitter: deque[float] = deque(maxlen=_REMEMBERED)
             self._batches = 0
             self._costs: Costs | None = None
 
@@ -72,16 +73,17 @@ class ServiceTime:
         with self._lock:
             self._in_flight[slot] = (size, now)
 
-    def done(self, slot: int, now: int, failed: bool = False) -> None:
-        """Notes that a batch came back; how long one took that failed says nothing."""
+    def done(self, slot: int, now: int, failed: bool = False) -> bool:
+        """Notes that a batch came back, and returns whether one was in that slot; a failed one teaches nothing."""
         with self._lock:
             found = self._in_flight.pop(slot, None)
             if found is None:
-                return
+                return False
             size, began = found
             if not failed:
                 self._note(size, max(1, now - max(began, self._last_done)))
             self._last_done = now
+            return True
 
     def prepared(self, size: int, nanoseconds: int) -> None:
         """Notes how long it took to decode and resize a batch."""
@@ -102,7 +104,8 @@ class ServiceTime:
                 sizes = range(1, self._max_batch + 1)
                 typical = (0, *(round(self._estimate(size, 0.5)) for size in sizes))
                 sure = (0, *(round(self._estimate(size, _SURE)) for size in sizes))
-                self._costs = Costs(typical, sure, self._prepare, self._decoders, self._tail)
+                jitter = tuple(sorted(self._padded(self._jitter)))
+                self._costs = Costs(typical, sure, jitter, self._prepare, self._decoders, self._tail)
             return self._costs
 
     def free_at(self, now: int, sure: bool = False) -> int:
@@ -118,7 +121,9 @@ class ServiceTime:
 
     def _note(self, size: int, taken: int) -> None:
         self._batches += 1
-        reference = self._reference(size)
+        reference, usual = self._reference(size), self._estimate(size, 0.5)
+        if usual:
+            self._jitter.append(taken / usual)
         times = self._times.setdefault(size, deque(maxlen=_REMEMBERED))
         times.append(taken)
         self._seen[size] = self._batches
@@ -143,13 +148,16 @@ class ServiceTime:
         times = self._times.get(size)
         if times is not None and (len(times) >= _FEW or not self._warm):
             return quantile(times, share)
-        # One batch that stalled must not speak for the machine.
-        padded = [*self._ratios, *[1.0] * (_FEW - len(self._ratios))]
-        ratio = quantile(padded, share)
+        ratio = quantile(self._padded(self._ratios), share)
         if share > 0.5 and len(self._ratios) < _FEW:
             ratio = max(ratio, _UNKNOWN_JITTER)
         expected = self._reference(size) * ratio
         return expected if times is None else max(expected if share > 0.5 else 0.0, quantile(times, share))
+
+    @staticmethod
+    def _padded(ratios: deque[float]) -> list[float]:
+        # One batch that stalled must not speak for the machine.
+        return [*ratios, *[1.0] * (_FEW - len(ratios))]
 
     def _reference(self, size: int) -> float:
         """What a size took while warming, or what is to be expected from the sizes that were seen; 0 for no idea."""
