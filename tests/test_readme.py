@@ -2,44 +2,61 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
+import taktline
 from pipeline.config.line_file import check_config
+from taktline.cli.app import build_app
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
+
+
+# What is appended so that a command takes seconds (a small network for the bundle, a brief training), and so that the
+# subscriber beside it misses nothing.
+APPENDED = {
+    "calibrate": ("--size", "64", "--steps", "40"),
+    "evaluate --all": ("--steps", "10"),
+    "replay": ("--await-subscribers", "1"),
+}
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_commands_of_a_first_real_use(drawn: Path, tmp_path: Path) -> None:
-    """Run in their order, on drawn parts in the place of `bottle`; `watch` runs beside what follows it."""
+def test_the_commands_run_in_their_order(drawn: Path, tmp_path: Path) -> None:
+    """On drawn parts in the place of `bottle`; `watch` runs beside what follows it."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "bottle").symlink_to(drawn)
     (tmp_path / "line.toml").write_text(blocks("toml")[0])
     environment = os.environ | {"TAKTLINE_BACKBONE": "untrained", "PYTHONPATH": str(ROOT)}
-    commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("taktline")]
-    assert len(commands) >= 4
+    commands = [line for block in blocks("bash") for line in block.splitlines() if not line.startswith("make ")]
     watching: list[subprocess.Popen[str]] = []
+    called = set()
     for command in commands:
-        arguments = [sys.executable, "-m", *shlex.split(command)]
-        process = subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-        if arguments[3] == "watch":
+        words = shlex.split(command)
+        assert words[0] == "taktline"
+        called.add(words[1])
+        more = [word for start, extra in APPENDED.items() if " ".join(words[1:]).startswith(start) for word in extra]
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words, *more], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        if words[1] == "watch":
             watching.append(process)
-            time.sleep(3)
             continue
-        if arguments[3] in ("run", "bridge"):
+        if words[1] in ("run", "bridge"):
             assert process.stderr is not None
             assert any("runs:" in line or "is up" in line for line in iter(process.stderr.readline, ""))
             process.terminate()
@@ -49,6 +66,35 @@ def test_the_commands_of_a_first_real_use(drawn: Path, tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
     assert len(list((tmp_path / "runs" / "bottle-heatmaps").glob("*.png"))) == 18
+    kinds = {"calibrate", "dataset", "evaluate", "threshold", "engines", "replay", "run", "watch"}
+    assert called == kinds | {"journal", "bridge", "keys", "bench"}
+
+
+def test_the_commands_in_its_text_exist() -> None:
+    """With all their options; what they take otherwise may be left out there."""
+    group = typer.main.get_command(build_app())
+    spans = [
+        " ".join(span.split())
+        for span in re.findall(r"`(taktline [^`]*)`", re.sub(r"```.*?```", "", README, flags=re.DOTALL))
+    ]
+    assert len(spans) > 5
+    for span in spans:
+        words = shlex.split(span)[1:]
+        command: Any = group
+        while words and hasattr(command, "commands") and not words[0].startswith("-"):
+            command = command.commands[words.pop(0)]
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        for word in words:
+            assert not word.startswith("--") or word in known, span
+
+
+def test_its_python_imports_from_the_front_door_only() -> None:
+    (program,) = blocks("python")
+    imported = [node for node in ast.walk(ast.parse(program)) if isinstance(node, ast.ImportFrom)]
+    names = {alias.name for node in imported if node.module == "taktline" for alias in node.names}
+    assert names
+    assert names <= set(taktline.__all__)
+    assert {node.module for node in imported} <= {"pathlib", "taktline"}
 
 
 def test_its_settings_are_settings() -> None:

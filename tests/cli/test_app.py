@@ -113,7 +113,7 @@ def test_help_and_a_subscriber_load_nothing_heavy(arguments: list[str], code: in
         (["tell", "press4", "pause", "--prat"], "there is no option --prat"),
         (["watch", "tcp://127.0.0.1:9", "--key", "k"], "--key and --server-key belong together"),
         (["watch", "tcp://127.0.0.1:9", "--timeout", "0"], "no verdict came from"),
-        (["keys", "revoke", "nobody", "--allowed", "/nowhere"], "there is no client 'nobody' to revoke"),
+        (["keys", "revoke", "nobody", "--allowed", "/nowhere"], "no client named 'nobody' is on the list"),
         (["keys", "allow", "nothing.key"], "is no file with a key"),
         (["keys", "show", "--folder", "/nowhere", "--allowed", "/nowhere"], "there are no keys"),
         (["bridge", "jsonl", "/tmp/never.jsonl", "--oldest"], "--oldest reads from the line's journal"),
