@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.client.async_subscriber import AsyncVerdictSubscriber
     from pipeline.client.feed_sender import FeedSender
     from pipeline.client.subscriber import VerdictSubscriber
+    from pipeline.line.build import build_line
     from pipeline.line.line import Line
     from pipeline.protocol.gap import Gap
     from pipeline.protocol.verdict import Heatmap, Latency, Region, Verdict, VersionError, WireError
@@ -53,6 +54,7 @@ __all__ = [
     "VerdictSubscriber",
     "VersionError",
     "WireError",
+    "build_line",
     "open_bundle",
     "open_engine",
 ]
@@ -65,6 +67,7 @@ _NAMES_OF = {
     "pipeline.client.async_subscriber": "AsyncVerdictSubscriber",
     "pipeline.client.feed_sender": "FeedSender",
     "pipeline.client.subscriber": "VerdictSubscriber",
+    "pipeline.line.build": "build_line",
     "pipeline.line.line": "Line",
     "pipeline.protocol.gap": "Gap",
     "pipeline.protocol.verdict": "Heatmap Latency Region Verdict VersionError WireError",
