@@ -206,7 +206,7 @@ def pack(verdict: Verdict, heatmap: Heatmap | None) -> list[bytes]:
     if not all(map(math.isfinite, numbers)):
         raise WireError(
             f"camera {verdict.camera}, frame {verdict.sequence}: a score, the threshold or the heatmap's scale is not "
-            "a finite number; calibrate the bundle anew"
+            "a finite number; calibrate the bundle again"
         )
     body = verdict.to_json()
     if verdict.part is not None:

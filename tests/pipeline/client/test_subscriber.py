@@ -6,12 +6,13 @@ import asyncio
 import inspect
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from engines.errors import ConfigError
 from pipeline.client.async_subscriber import AsyncVerdictSubscriber
 from pipeline.client.position import Position
 from pipeline.client.subscriber import VerdictSubscriber
+from pipeline.protocol.gap import Gap
 from pipeline.protocol.verdict import Verdict
 from tests.conftest import ROOT
 from tests.pipeline.conftest import SmallDisk
@@ -218,3 +220,39 @@ def test_watch_asks_for_what_it_missed(publish: dict[str, Any], tmp_path: Path) 
         found = [json.loads(line)["sequence"] for line in seen]
     assert watch.returncode == 0
     assert found == list(range(found[0], found[0] + 300))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [("DELETE FROM verdicts", "gone"), ("UPDATE verdicts SET body = x'c1'", "damaged")],
+)
+def test_a_gap_is_told_in_its_place_and_verdicts_go_on(
+    publish: dict[str, Any], tmp_path: Path, change: str, why: Any
+) -> None:
+    """To a subscriber, to one that goes on just before the gap, and to the asyncio twin."""
+    path, addresses = tmp_path / "line.journal", (publish["verdicts"], ("a",), publish["replay"])
+    came: list[int | Gap] = []
+
+    async def receive() -> int:
+        async with AsyncVerdictSubscriber(*addresses, since={}, on_gap=came.append) as subscriber:
+            for _ in range(17):
+                verdict, _ = await subscriber.receive(30)
+                came.append(verdict.sequence)
+            return subscriber.missed
+
+    with Running(publish, {"path": path}) as running:
+        gap = Gap("a", running.publish(20)[0].epoch, 3, 5, why)
+        with closing(sqlite3.connect(path)) as journal, journal:
+            journal.execute(f"{change} WHERE sequence BETWEEN 3 AND 5")
+        with VerdictSubscriber(*addresses, since={"a": 0}, on_gap=came.append) as subscriber:
+            came += [subscriber.receive(30)[0].sequence for _ in range(2)]
+            position = json.loads(json.dumps(subscriber.position))
+        assert came == [1, 2]
+        with VerdictSubscriber(*addresses, since=position, on_gap=came.append) as subscriber:
+            for _ in range(14):
+                came.append(subscriber.receive(30)[0].sequence)
+            assert subscriber.missed == 3
+        assert came == [1, 2, gap, *range(6, 20)]
+        came.clear()
+        assert asyncio.run(receive()) == 3
+        assert came == [0, 1, 2, gap, *range(6, 20)]

@@ -18,6 +18,7 @@ import zmq
 from pipeline.bridges.bridge import verdict_json
 from pipeline.line.build import build_line
 from pipeline.protocol.gap import Gap, pack_gap
+from pipeline.protocol.orders import Order
 from pipeline.protocol.replay import ReplayRequest, unpack_request
 from pipeline.protocol.schema import SCHEMA_FILE, verdict_schema
 from pipeline.protocol.verdict import VersionError, WireError, pack, unpack
@@ -56,6 +57,7 @@ def test_the_document_names_every_key() -> None:
         assert all(f"`{key}`" in WIRE for key in part["properties"]), name
     wanted = {field.alias or name for name, field in ReplayRequest.model_fields.items()}
     assert set(table("A request is one part")) == wanted
+    assert table("An order is one part") == list(Order.model_fields)
     assert set(table("A gap stands for")) == set(msgpack.unpackb(pack_gap(Gap("a", "0", 0, 0, "gone"))))
 
 
