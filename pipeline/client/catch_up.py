@@ -217,6 +217,8 @@ class CatchUp:
 
     def _page(self, cursor: Cursor, request: ReplayRequest, answer: Answer) -> None:
         wanted = cursor.plan[0]
+        before = wanted.first
+        between: Why = "damaged" if answer.unreadable else "gone"
         for item in answer.items:
             if isinstance(item, Gap):
                 camera, epoch, first, last = item.camera, item.epoch, item.first, item.last
@@ -224,20 +226,20 @@ class CatchUp:
                 camera, epoch, first, last = item[0].camera, item[0].epoch, item[0].sequence, item[0].sequence
             if (camera, epoch) != (request.camera, request.epoch) or not wanted.first <= first <= wanted.last:
                 continue
-            self._miss(camera, Range(epoch, wanted.first, first - 1), "damaged" if answer.unreadable else "gone")
+            self._miss(camera, Range(epoch, wanted.first, first - 1), between)
             if isinstance(item, Gap):
                 last = min(last, wanted.last)
                 self._miss(camera, Range(epoch, first, last), item.why)
             else:
                 self._deliver(cursor, item)
             wanted.first = last + 1
-        if answer.more and not answer.items and answer.unreadable:
-            # Each of them stands for one sequence at least: asking for the same page again would never end.
-            last = min(wanted.first + answer.unreadable - 1, wanted.last)
-            self._miss(request.camera, Range(wanted.epoch, wanted.first, last), "damaged")
+        if answer.more and wanted.first == before:
+            # Asking for the same page again would never end. Each of its items stands for one sequence at least.
+            last = min(before + max(answer.unreadable, 1) - 1, wanted.last)
+            self._miss(request.camera, Range(wanted.epoch, before, last), between)
             wanted.first = last + 1
-        elif not answer.more or not answer.items:
-            self._miss(request.camera, wanted, "damaged" if answer.unreadable else "gone")
+        elif not answer.more:
+            self._miss(request.camera, wanted, between)
             wanted.first = max(wanted.first, wanted.last + 1)
         if wanted.first > wanted.last:
             cursor.move(wanted.epoch, wanted.first)

@@ -1,4 +1,4 @@
-"""What a subscriber has and missed, without sockets: an imagined line loses, restarts and answers at random."""
+"""What a subscriber has and missed, without sockets: verdicts come once and in order, whatever a line loses."""
 
 from __future__ import annotations
 
@@ -10,66 +10,9 @@ import pytest
 from engines.errors import ConfigError
 from pipeline.client.catch_up import CatchUp
 from pipeline.client.position import Position
-from pipeline.protocol.gap import Gap
-from pipeline.protocol.replay import Answer, Received, ReplayRequest, Series
+from pipeline.protocol.replay import Answer
 from pipeline.protocol.verdict import Verdict
-from tests.pipeline.parts import decide
-
-PAGE = 7
-
-
-class Book:
-    """What a line published and holds: epochs in their order, each with its sequences."""
-
-    def __init__(self) -> None:
-        self.verdicts: list[Verdict] = []
-        self.damaged: set[tuple[str, str, int]] = set()
-        self.epoch, self.sequence = "e0", {"a": 0, "b": 0}
-
-    def publish(self, camera: str) -> Verdict:
-        verdict = dataclasses.replace(decide(camera, self.sequence[camera]).verdict, epoch=self.epoch, journaled=True)
-        self.sequence[camera] += 1
-        self.verdicts.append(verdict)
-        return verdict
-
-    def answer(self, request: ReplayRequest) -> Answer:
-        if request.do == "series":
-            found: dict[tuple[str, str], list[int]] = {}
-            for verdict in self.verdicts:
-                if not request.cameras or verdict.camera in request.cameras:
-                    found.setdefault((verdict.camera, verdict.epoch), []).append(verdict.sequence)
-            series = [Series(camera, epoch, min(held), max(held)) for (camera, epoch), held in found.items()]
-            return Answer(request.id, tuple(series))
-        wanted = [
-            verdict
-            for verdict in self.verdicts
-            if (verdict.camera, verdict.epoch) == (request.camera, request.epoch)
-            and request.first <= verdict.sequence <= request.last
-        ]
-        return Answer(request.id, items=tuple(map(self._item, wanted[:PAGE])), more=len(wanted) > PAGE)
-
-    def _item(self, verdict: Verdict) -> Received | Gap:
-        name = verdict.camera, verdict.epoch, verdict.sequence
-        return Gap(*name, verdict.sequence, "damaged") if name in self.damaged else (verdict, None)
-
-
-def take_all(state: CatchUp) -> list[Verdict | Gap]:
-    items = [state.hand_over() for _ in range(len(state.ready))]
-    return [item if isinstance(item, Gap) else item[0] for item in items]
-
-
-def take(state: CatchUp) -> list[Verdict]:
-    return [item for item in take_all(state) if isinstance(item, Verdict)]
-
-
-def settle(state: CatchUp, book: Book, now: float) -> float:
-    """Answers until nothing is asked any more."""
-    for _ in range(200):
-        now += 0.3
-        request = state.request(now)
-        if request is not None:
-            state.answered(book.answer(request), now)
-    return now
+from tests.pipeline.client.book import Book, settle, take
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -106,60 +49,6 @@ def test_whatever_is_lost_on_the_way_each_comes_once_and_in_order(seed: int) -> 
     for camera in "ab":
         assert [v for v in got if v.camera == camera] == [v for v in book.verdicts if v.camera == camera]
     assert state.missed == 0
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_a_damaged_verdict_becomes_a_gap_in_its_place(seed: int) -> None:
-    rng = random.Random(seed)
-    book = Book()
-    for _ in range(100):
-        verdict = book.publish("a")
-        if rng.random() < 0.3:
-            book.damaged.add(("a", verdict.epoch, verdict.sequence))
-        if rng.random() < 0.05:
-            book.epoch = f"e{int(book.epoch[1:]) + 1}"
-    position: Position = {}
-    got: list[Verdict | Gap] = []
-    for _ in range(4):
-        # Stopped after some of them, and started again.
-        state = CatchUp((), position, asks=True)
-        settle(state, book, 0.0)
-        for _ in range(rng.randrange(30)):
-            item = state.hand_over()
-            got.append(item if isinstance(item, Gap) else item[0])
-        position = state.position
-    state = CatchUp((), position, asks=True)
-    settle(state, book, 0.0)
-    got += take_all(state)
-    want = [
-        Gap("a", verdict.epoch, verdict.sequence, verdict.sequence, "damaged") if name in book.damaged else verdict
-        for verdict in book.verdicts
-        for name in [("a", verdict.epoch, verdict.sequence)]
-    ]
-    assert got == want
-
-
-def test_pages_that_cannot_be_read_are_asked_for_once() -> None:
-    """As of a line that does not tell its gaps: some are dropped on the way, and nothing is asked for twice."""
-    book = Book()
-    for _ in range(20):
-        book.publish("a")
-    state = CatchUp((), {}, asks=True)
-    asked, now = [], 0.0
-    for _ in range(12):
-        now += 0.3
-        request = state.request(now)
-        if request is None:
-            continue
-        answer = book.answer(request)
-        if request.do == "read":
-            asked.append(request.first)
-            readable = answer.items if request.first >= PAGE else ()
-            answer = dataclasses.replace(answer, items=readable, unreadable=len(answer.items) - len(readable))
-        state.answered(answer, now)
-    assert asked == [0, PAGE, 2 * PAGE]
-    assert take_all(state) == [Gap("a", "e0", 0, PAGE - 1, "damaged"), *book.verdicts[PAGE:]]
-    assert state.missed == PAGE
 
 
 def test_an_epoch_that_ended_with_a_crash_is_left_for_the_one_before() -> None:
@@ -229,28 +118,6 @@ def test_a_plain_number_counts_in_the_newest_epoch() -> None:
     assert state.position == {"a": 4}
     settle(state, book, 0.0)
     assert take(state) == new[5:]
-
-
-def test_what_the_journal_no_longer_holds_is_counted() -> None:
-    book = Book()
-    for _ in range(30):
-        book.publish("a")
-    del book.verdicts[:20]
-    state = CatchUp((), {"a": {"epoch": "e0", "sequence": 4}}, asks=True)
-    settle(state, book, 0.0)
-    assert take_all(state) == [Gap("a", "e0", 5, 19, "gone"), *book.verdicts]
-    assert state.missed == 15
-
-
-def test_without_a_replay_it_goes_on_over_gaps_and_tells_them() -> None:
-    book = Book()
-    sent = [book.publish("a") for _ in range(10)]
-    state = CatchUp((), None, asks=False)
-    for index in (2, 3, 3, 7, 5, 8):
-        state.arrived((sent[index], None), 0.0)
-    assert take_all(state) == [sent[2], sent[3], Gap("a", "e0", 4, 6, "gone"), sent[7], sent[8]]
-    assert state.missed == 3
-    assert state.request(5.0) is None
 
 
 def test_other_cameras_flow_while_one_catches_up() -> None:
