@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +24,7 @@ from taktline.cli.options import (
 from taktline.cli.signals import on_signals
 
 if TYPE_CHECKING:
+    from pipeline.config.line_file import LineConfig
     from pipeline.flow.decided import Decided
     from pipeline.line.line import Line
     from taktline.cli.summary import RunSummary
@@ -39,14 +42,13 @@ def run(
     """
     from pipeline.config.line_file import read_line_file
     from pipeline.config.sections import ControlSection
-    from pipeline.line.build import build_line
     from taktline.cli.summary import RunSummary
 
     config = read_line_file(line_file)
     if config.control.bind is None:
         config = config.model_copy(update={"control": ControlSection(bind="auto")})
     summary = RunSummary()
-    with build_line(config, watched=True) as line, on_signals(line.drain):
+    with open_line(config) as line:
         line.start()
         stderr().print(
             f"line [bold]{escape(config.line.name)}[/] runs: {len(config.camera)} camera(s), {line.model.engine.name} "
@@ -54,7 +56,7 @@ def run(
         )
         for decided in line.decided():
             summary.add(decided.verdict, decided.frame.label)
-    _show_summary(summary, as_json, stderr())
+        _show_summary(summary, as_json, stderr())
 
 
 def replay(
@@ -79,7 +81,6 @@ def replay(
     Example: taktline replay runs/bottle data/bottle --fps 30
     """
     from pipeline.config.line_file import check_config
-    from pipeline.line.build import build_line
     from taktline.cli.live import LiveView
     from taktline.cli.summary import RunSummary
 
@@ -96,14 +97,28 @@ def replay(
         _make_folder(save_heatmaps)
     summary = RunSummary()
     console = Console(stderr=as_json)
-    with build_line(config, watched=True) as line, on_signals(line.drain), LiveView(console, line) as view:
-        line.start()
-        for decided in line.decided():
-            summary.add(decided.verdict, decided.frame.label)
-            view.show(decided, summary)
-            if save_heatmaps is not None:
-                _save_overlay(save_heatmaps, decided, line)
-    _show_summary(summary, as_json, None)
+    with open_line(config) as line:
+        with LiveView(console, line) as view:
+            line.start()
+            for decided in line.decided():
+                summary.add(decided.verdict, decided.frame.label)
+                view.show(decided, summary)
+                if save_heatmaps is not None:
+                    _save_overlay(save_heatmaps, decided, line)
+        _show_summary(summary, as_json, None)
+
+
+@contextmanager
+def open_line(config: LineConfig) -> Iterator[Line]:
+    """Builds a watched line, drains it on SIGINT or SIGTERM, and closes it at the end.
+
+    Raises:
+        TaktlineError: it cannot be built.
+    """
+    from pipeline.line.build import build_line
+
+    with build_line(config, watched=True) as line, on_signals(line.drain):
+        yield line
 
 
 def _show_summary(summary: RunSummary, as_json: bool, console: Console | None) -> None:

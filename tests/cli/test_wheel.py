@@ -17,7 +17,7 @@ FLOORS = ("taktline", "bench", "pipeline", "calibration", "engines")
 DATA = (".html", ".json", ".typed")
 
 
-def run(*arguments: object, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, cwd: Path, timeout: float = 500) -> subprocess.CompletedProcess[str]:
     # Neither this checkout nor the user's site must help.
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
     return subprocess.run(
