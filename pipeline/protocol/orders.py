@@ -26,7 +26,7 @@ class Order(BaseModel):
         v: version of the order.
         do: what to do.
         bundle: for `deploy`: the folder of the new bundle.
-    other_part: bool = False
+        other_part: for `deploy`: whether it may be a bundle of another kind of part.
         threshold: for `threshold`: in sigma, from -1000 to 1000.
         camera: for `trigger`: the camera that takes a picture.
         part: for `trigger`: id of the part, for its verdict.

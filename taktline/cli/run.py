@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from engines.errors import TaktlineError
+from engines.errors import LineHung, TaktlineError
 from taktline.cli.console import show, show_json, stderr
 from taktline.cli.options import (
     PUBLISHED_AT,
@@ -46,7 +48,7 @@ def run(
     if config.control.bind is None:
         config = config.model_copy(update={"control": ControlSection(bind="auto")})
     summary = RunSummary()
-    with build_line(config, watched=True) as line, on_signals(line.drain):
+    with _closed_at_the_end(build_line(config, watched=True)) as line:
         line.start()
         stderr().print(
             f"line [bold]{escape(config.line.name)}[/] runs: {len(config.camera)} camera(s), {line.model.engine.name} "
@@ -54,7 +56,7 @@ def run(
         )
         for decided in line.decided():
             summary.add(decided.verdict, decided.frame.label)
-    _show_summary(summary, as_json, stderr())
+        _show_summary(summary, as_json, stderr())
 
 
 def replay(
@@ -96,14 +98,31 @@ def replay(
         _make_folder(save_heatmaps)
     summary = RunSummary()
     console = Console(stderr=as_json)
-    with build_line(config, watched=True) as line, on_signals(line.drain), LiveView(console, line) as view:
-        line.start()
-        for decided in line.decided():
-            summary.add(decided.verdict, decided.frame.label)
-            view.show(decided, summary)
-            if save_heatmaps is not None:
-                _save_overlay(save_heatmaps, decided, line)
-    _show_summary(summary, as_json, None)
+    with _closed_at_the_end(build_line(config, watched=True)) as line:
+        with LiveView(console, line) as view:
+            line.start()
+            for decided in line.decided():
+                summary.add(decided.verdict, decided.frame.label)
+                view.show(decided, summary)
+                if save_heatmaps is not None:
+                    _save_overlay(save_heatmaps, decided, line)
+        _show_summary(summary, as_json, None)
+
+
+@contextmanager
+def _closed_at_the_end(line: Line) -> Iterator[Line]:
+    """Drains a line on SIGINT or SIGTERM, and closes it at the end.
+
+    Raises:
+        LineHung: something in it hangs and was left behind.
+    """
+    try:
+        with on_signals(line.drain):
+            yield line
+    finally:
+        line.close()
+        if line.hung:
+            raise LineHung(f"the line ended, but these parts hang and were left behind: {', '.join(line.hung)}")
 
 
 def _show_summary(summary: RunSummary, as_json: bool, console: Console | None) -> None:
