@@ -35,3 +35,7 @@ class LineDown(TaktlineError):
     """A stage of a running line failed for good and took the line down."""
 
     exit_code = 70
+
+
+class LineHung(LineDown):
+    """A line was closed, but something in it hangs: the process must end without waiting for it."""

@@ -33,6 +33,8 @@ class Countdown:
 class ClosingStack(Closing):
     """Remembers how each part is closed, and closes the last one first.
 
+    A part that raises `TimeoutError` when it is closed has found out itself that it hangs.
+
     Each part is closed in a daemon thread, so that one that hangs in a foreign library or on a dead disk keeps neither
     the others nor the process from ending.
     """
@@ -68,18 +70,26 @@ class ClosingStack(Closing):
         with self._closing:
             while self._parts:
                 name, close = self._parts.pop()
-                thread = threading.Thread(target=_close, args=(name, close), name=f"close {name}", daemon=True)
-                thread.start()
-                thread.join(max(_LEAST_S, countdown.left()))
-                if thread.is_alive():
+                if not _closed(name, close, max(_LEAST_S, countdown.left())):
                     log.error("%s hangs while it is closed; it is left behind", name)
                     hung.append(name)
         return tuple(hung)
 
 
-def _close(name: str, close: Callable[[], object]) -> None:
-    try:
-        close()
-    except Exception:
-        # The other parts must be closed all the same.
-        log.exception("%s failed while it was closed", name)
+def _closed(name: str, close: Callable[[], object], seconds: float) -> bool:
+    """Closes a part on a thread of its own and returns whether that ended in time, well or not."""
+    late = threading.Event()
+
+    def run() -> None:
+        try:
+            close()
+        except TimeoutError:
+            late.set()
+        except Exception:
+            # The other parts must be closed all the same.
+            log.exception("%s failed while it was closed", name)
+
+    thread = threading.Thread(target=run, name=f"close {name}", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not (thread.is_alive() or late.is_set())

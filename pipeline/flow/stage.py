@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from pipeline.flow.channel import ChannelClosed
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
+from pipeline.flow.restarts import RestartBudget
 
 log = logging.getLogger(__name__)
 
@@ -18,19 +20,24 @@ class Stage(ABC):
     """One thread of the line.
 
     `work` runs until its inbox ends; then `ended` closes what this stage feeds. A stage that raises is started again,
-    as often as `restarts` allows. Then it reports the error through `on_failure` and ends, because a line cannot go on
-    without one of its stages. Before it raises, a stage must have answered for every frame that it held.
+    up to `restarts` times an hour. After that it reports the error through `on_failure` and ends, because a line cannot
+    go on without one of its stages. Before it raises, a stage must have answered for every frame that it held.
 
     The thread is a daemon: one that hangs in a foreign call cannot keep the process alive.
 
+    Args:
+        name: of the stage and its thread.
+        clock: tells the time.
+
     Attributes:
-        restarts: how many times it is started again.
+        restarts: how many times an hour it is started again.
     """
 
     restarts = 0
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, clock: Clock = SYSTEM_CLOCK) -> None:
         self.name = name
+        self._budget = RestartBudget(self.restarts, clock=clock)
         self._on_failure: OnFailure | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -56,7 +63,6 @@ class Stage(ABC):
         """Closes what this stage feeds; called once, from its thread, whatever happened."""
 
     def _run(self) -> None:
-        left = self.restarts
         try:
             while True:
                 try:
@@ -65,9 +71,8 @@ class Stage(ABC):
                 except ChannelClosed:
                     return
                 except Exception as error:
-                    if not left:
+                    if not self._budget.spend():
                         raise
-                    left -= 1
                     log.exception("the stage %s failed (%s); it is started again", self.name, type(error).__name__)
         except BaseException as error:  # noqa: BLE001 - also a library's `sys.exit`: no stage ends without a word
             assert self._on_failure is not None

@@ -100,7 +100,7 @@ class Batcher(Stage):
         clock: Clock = SYSTEM_CLOCK,
         decoders: int = DECODERS,
     ) -> None:
-        super().__init__("batcher")
+        super().__init__("batcher", clock)
         self._queue, self._outbox, self._buffers = queue, outbox, buffers
         self._ledger, self._service_time, self._clock = ledger, service_time, clock
         self._held: list[Frame] = []

@@ -29,7 +29,7 @@ class Decision(Stage):
         metrics: LineMetrics,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        super().__init__("decision")
+        super().__init__("decision", clock)
         self._inbox, self._ledger, self._service_time = inbox, ledger, service_time
         self._metrics, self._clock = metrics, clock
 

@@ -41,7 +41,7 @@ class Inference(Stage):
         buffers: BatchBuffers,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        super().__init__("inference")
+        super().__init__("inference", clock)
         self._slot, self._inbox, self._outbox = slot, inbox, outbox
         self._buffers, self._clock = buffers, clock
 

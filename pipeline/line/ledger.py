@@ -45,7 +45,7 @@ class Ledger(Stage):
         drain_s: float = _DRAIN_S,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        super().__init__("ledger")
+        super().__init__("ledger", clock)
         self._slot, self._outbox, self._clock = slot, outbox, clock
         self._frames: dict[str, deque[Frame]] = {name: deque() for name in cameras}
         self._answers: dict[tuple[str, int], Decided] = {}

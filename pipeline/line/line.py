@@ -14,7 +14,7 @@ from engines.errors import LineDown
 from pipeline.config.line_file import LineConfig
 from pipeline.flow.channel import Channel, ChannelClosed
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
-from pipeline.flow.closing import CLOSE_S, ClosingStack, Countdown
+from pipeline.flow.closing import ClosingStack, Countdown
 from pipeline.flow.decided import Decided
 from pipeline.flow.stage import Stage
 from pipeline.journal.store import Journal
@@ -39,7 +39,9 @@ from pipeline.sources.source import Source
 
 log = logging.getLogger(__name__)
 
-# What is left of the time for closing when the stages have had theirs.
+# From `drain` on. A supervisor that waits ten seconds before it kills must see the process end by itself.
+_CLOSE_S = 8.5
+# What is left of that when the stages have had theirs.
 _RESERVE_S = 3.0
 _LEAST_S = 1.0
 _ABORT_S = 0.5
@@ -235,12 +237,12 @@ class Line(Closing):
         """Drains the line, ends its threads and closes what it was given, in reverse order.
 
         Args:
-            deadline: seconds it may take, counted from `drain` where that came first; None for ten. What hangs longer
+            deadline: seconds it may take, counted from `drain` where that came first; None for 8.5. What hangs longer
                 is logged, left behind on a daemon thread, and named in `hung`.
         """
         self.drain()
         spent = time.monotonic() - self._drained_at
-        countdown = Countdown(max(_LEAST_S, (CLOSE_S if deadline is None else deadline) - spent))
+        countdown = Countdown(max(_LEAST_S, (_CLOSE_S if deadline is None else deadline) - spent))
         if self.control is not None:
             self.control.drain()
         if self._watched is not None:
@@ -249,6 +251,8 @@ class Line(Closing):
         if not all(stage.join(countdown.left(_RESERVE_S)) for stage in self._stages):
             self._abort()
             self._decided.abort()
+            for stage in self._stages:
+                stage.drain()
             aborted = Countdown(_ABORT_S)
             hung = [stage.name for stage in self._stages if not stage.join(aborted.left())]
             if hung:
@@ -256,7 +260,7 @@ class Line(Closing):
         self.hung += (*hung, *self._parts.close_within(countdown.left()))
 
     def _overdue(self) -> bool:
-        return time.monotonic() > self._drained_at + CLOSE_S - _RESERVE_S
+        return time.monotonic() > self._drained_at + _CLOSE_S - _RESERVE_S
 
     def _failed(self, name: str, error: BaseException) -> None:
         with self._failing:

@@ -47,7 +47,7 @@ class Orders:
             TaktlineError: it cannot be carried out; the line goes on as before.
         """
         if order.do == "deploy" and order.bundle is not None:
-            self.deploy(Path(order.bundle))
+            self.deploy(Path(order.bundle), order.other_part)
         elif order.do == "threshold" and order.threshold is not None:
             self.set_threshold(order.threshold)
         elif order.do == "pause":
@@ -62,11 +62,15 @@ class Orders:
             raise ConfigError(f"the order {order.do} is incomplete; use `taktline {order.do} --help`")
         return {"status": self._status()}
 
-    def deploy(self, path: Path) -> None:
+    def deploy(self, path: Path, other_part: bool = False) -> None:
         """Replaces the bundle that runs.
 
         The new one is loaded, checked and warmed beside it; then the line switches between two batches. No frame is
         lost, and if anything is wrong with the new bundle nothing changes.
+
+        Args:
+            path: the new bundle.
+            other_part: whether it may be of another category than the one that runs.
 
         Raises:
             TaktlineError: it cannot be used.
@@ -78,6 +82,12 @@ class Orders:
                 raise ConfigError(
                     f"{path} takes pictures of {bundle.size[1]} x {bundle.size[0]} and the line makes "
                     f"{running.size[1]} x {running.size[0]}; restart the line with it"
+                )
+            old, new = running.manifest.category, bundle.manifest.category
+            if new != old and not other_part:
+                raise ConfigError(
+                    f"{path} was made for '{new}' and the line inspects '{old}'; if the part has changed, "
+                    "add --other-part"
                 )
             model = self._open_model(bundle)
             try:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
-from engines.errors import TaktlineError
+from engines.errors import LineHung, TaktlineError
 from taktline.cli.bench import build_bench
 from taktline.cli.bridge import build_bridge
 from taktline.cli.calibrate import calibrate, threshold
@@ -64,6 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             build_app()(args=None if arguments is None else list(arguments), prog_name="taktline")
         except TaktlineError as error:
             console.print(Text.assemble(("taktline:", "bold red"), f" {error}"))
+            if isinstance(error, LineHung):
+                # Python would wait at its end for threads that never will.
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(error.exit_code)
             return error.exit_code
         except BrokenPipeError:
             # Whoever read our output has gone (`taktline watch | head`), which is no failure.

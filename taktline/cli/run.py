@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from engines.errors import TaktlineError
+from engines.errors import LineHung, TaktlineError
 from taktline.cli.console import show, show_json, stderr
 from taktline.cli.options import (
     PUBLISHED_AT,
@@ -114,11 +114,18 @@ def open_line(config: LineConfig) -> Iterator[Line]:
 
     Raises:
         TaktlineError: it cannot be built.
+        LineHung: something in it hangs and was left behind.
     """
     from pipeline.line.build import build_line
 
-    with build_line(config, watched=True) as line, on_signals(line.drain):
-        yield line
+    line = build_line(config, watched=True)
+    try:
+        with on_signals(line.drain):
+            yield line
+    finally:
+        line.close()
+        if line.hung:
+            raise LineHung(f"the line ended, but these parts hang and were left behind: {', '.join(line.hung)}")
 
 
 def _show_summary(summary: RunSummary, as_json: bool, console: Console | None) -> None:

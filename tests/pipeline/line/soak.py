@@ -184,7 +184,7 @@ def soak(bundle: Path, drawn: Path, work: Path, minutes: float, seed: int) -> di
     folder = work / "pictures"
     folder.mkdir()
     other = Path(shutil.copytree(bundle, work / "other"))
-    update_manifest(open_bundle(other), {"category": "another flange"})
+    update_manifest(open_bundle(other), {"created_at": "1970-01-01T00:00:00+00:00"})
     broken = Path(shutil.copytree(bundle, work / "broken"))
     with (broken / "model.onnx").open("ab") as file:
         file.write(b"!")

@@ -96,7 +96,11 @@ def test_a_bundle_is_swapped_between_two_batches_and_a_bad_one_changes_nothing(
         assert "was altered" in refused.stderr.replace("\n", " ")
         assert "goes on as before" in refused.stderr.replace("\n", " ")
         assert {verdict.bundle for verdict in running.more()} == {first}
-        done = taktline("deploy", other, "--line", running.address)
+        refused = taktline("deploy", other, "--line", running.address)
+        assert refused.returncode == 2
+        assert "add --other-part" in refused.stderr.replace("\n", " ")
+        assert {verdict.bundle for verdict in running.more()} == {first}
+        done = taktline("deploy", other, "--line", running.address, "--other-part")
         assert done.returncode == 0, done.stderr
         assert {verdict.bundle for verdict in running.more()} == {changed.short_id}
         running.close()
