@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from engines.errors import BundleError
-from engines.files import write_atomic
+from engines.files import exchange, write_atomic
 from engines.manifest import SCHEMA_VERSION, Manifest
 from engines.validation import explain
 
@@ -104,7 +103,7 @@ def open_bundle(path: Path) -> Bundle:
 def new_bundle(path: Path) -> Iterator[Path]:
     """Gives a temporary folder to write a bundle into, and puts it in its place when all went well.
 
-    An existing bundle is replaced in one step; nothing is left behind when the body raises.
+    An existing bundle is replaced in one step, where the file system can; nothing is left behind when the body raises.
 
     Raises:
         BundleError: `path` exists and is not a bundle, or cannot be written.
@@ -120,12 +119,9 @@ def new_bundle(path: Path) -> Iterator[Path]:
         yield work
         work.chmod(0o755)
         if path.exists():
-            retired = work.with_name(work.name + ".old")
-            os.replace(path, retired)
-            os.replace(work, path)
-            shutil.rmtree(retired)
+            _swap(work, path)
         else:
-            os.replace(work, path)
+            work.replace(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -157,6 +153,22 @@ def file_sha256(path: Path) -> str:
     """Returns the sha256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _swap(work: Path, path: Path) -> None:
+    """Swaps two folders."""
+    try:
+        exchange(work, path)
+    except OSError:
+        # Network file systems cannot do it in one step. Whatever fails, the old bundle has its name.
+        retired = work.with_name(work.name + ".old")
+        path.replace(retired)
+        try:
+            work.replace(path)
+        except BaseException:
+            retired.replace(path)
+            raise
+        retired.replace(work)
 
 
 def _check_file(path: Path, digest: str) -> None:

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 State = Literal["running", "reopening", "hung", "failed"]
 _NEVER = float("inf")
+_TIMES_SLOWER = 10
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Limits:
 
     Attributes:
         answer_s: how long an engine may hold batches without answering any before it counts as hung, and how long a
-            batch without a deadline of its own waits for its answer.
+            batch without a deadline of its own waits for its answer. A slow engine has ten times what its slowest batch
+            took while warming.
         grace_s: how long a batch is waited for after its own deadline: later frames in it may have more time, and a
             slow engine is not a hung one.
         open_s: how long opening may take; compiling a model takes minutes on some devices.
@@ -132,7 +134,7 @@ class FailoverEngine(Engine):
 
     def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
         now = time.monotonic()
-        limit = self._limits.answer_s
+        limit = self._answer_s
         if until is not None:
             limit = min(limit, max(0.0, until / 1e9 - now) + self._limits.grace_s)
         batch = Batch(frames, until, now + limit)
@@ -182,7 +184,7 @@ class FailoverEngine(Engine):
         overdue = [batch for batch in self._batches.unanswered if batch.deadline <= now]
         if overdue:
             self._batches.fail(overdue, f"the engine {self.name} did not answer in time")
-        limit = self._limits.answer_s
+        limit = self._answer_s
         hung = [thread for thread, since in self._batches.silent_since().items() if now - since >= limit]
         for thread in hung:
             self._lose(thread, "hung", f"hangs: it has not answered for {limit:g} s")
@@ -199,7 +201,7 @@ class FailoverEngine(Engine):
 
     def _until_next(self, now: float) -> float | None:
         times = [batch.deadline for batch in self._batches.unanswered]
-        times += [since + self._limits.answer_s for since in self._batches.silent_since().values()]
+        times += [since + self._answer_s for since in self._batches.silent_since().values()]
         times.append(self._next_attempt if self._attempt is None else self._attempt.started + self._limits.open_s)
         return None if min(times) == _NEVER else max(0.0, min(times) - now)
 
@@ -277,6 +279,8 @@ class FailoverEngine(Engine):
         self.name, self.precision = engine.name, engine.precision
         self.device, self.device_name = engine.device, engine.device_name
         self.batch_ns = engine.batch_ns
+        slowest_s = max(engine.batch_ns.values(), default=0) / 1e9
+        self._answer_s = max(self._limits.answer_s, _TIMES_SLOWER * slowest_s)
 
     def _close(self) -> None:
         """Nothing is left to `Engine.close`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +12,10 @@ from pathlib import Path
 from typing import IO
 
 from engines.errors import DataError
+
+# From Linux's fcntl.h and fs.h.
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 @contextmanager
@@ -61,6 +67,21 @@ def save_text(path: Path, text: str) -> None:
         write_atomic(path, text)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}; give another path") from error
+
+
+def exchange(first: Path, second: Path) -> None:
+    """Swaps two names, of files or folders on one file system, in one step: neither is ever missing.
+
+    Raises:
+        OSError: one is not there, or the file system cannot do it.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(first), None, str(second))
+    _sync_folder(second.parent)
 
 
 def check_writable(path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.bundle import MANIFEST, MODEL_F32, Bundle, new_bundle, open_bundle
+from engines import bundle as bundle_module
+from engines.bundle import MANIFEST, MODEL_F32, Bundle, new_bundle, open_bundle, write_manifest
 from engines.errors import BundleError
 
 
@@ -106,6 +107,24 @@ def test_a_failed_write_leaves_the_old_bundle_and_nothing_else(copy: Path) -> No
         raise RuntimeError("power went out")
     assert sorted(path.name for path in copy.parent.iterdir()) == before
     assert open_bundle(copy).sha256 == sha256
+
+
+@pytest.mark.parametrize("in_one_step", [True, False])
+def test_a_bundle_is_replaced_and_nothing_else_is_left(
+    faulty: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_one_step: bool
+) -> None:
+    path = Path(shutil.copytree(faulty.path, tmp_path / "copy"))
+
+    def refuse(*_: Path) -> None:
+        raise OSError("a file system that cannot swap")
+
+    if not in_one_step:
+        monkeypatch.setattr(bundle_module, "exchange", refuse)
+    with new_bundle(path) as folder:
+        shutil.copytree(faulty.path, folder, dirs_exist_ok=True)
+        write_manifest(folder, {**faulty.manifest.model_dump(mode="json"), "category": "another"})
+    assert open_bundle(path).manifest.category == "another"
+    assert [found.name for found in tmp_path.iterdir()] == ["copy"]
 
 
 def test_a_folder_that_is_no_bundle_is_not_overwritten(tmp_path: Path) -> None:

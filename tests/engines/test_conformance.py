@@ -192,6 +192,22 @@ def test_a_batchs_own_deadline_is_kept(faulty: Bundle, awake: threading.Event) -
         assert len(engine.infer(picture(1)).score) == 1
 
 
+def test_a_slow_engine_is_not_taken_for_a_hung_one(faulty: Bundle, awake: threading.Event) -> None:
+    def slow() -> Engine:
+        engine = Sleeping(opened(faulty, "onnxruntime"), awake)
+        engine.batch_ns = {2: 3_000_000_000}
+        return engine
+
+    with FailoverEngine([slow], Limits(answer_s=0.1)) as engine:
+        awake.clear()
+        future = engine.submit(picture(5))
+        with pytest.raises(TimeoutError):
+            future.result(0.5)
+        awake.set()
+        assert len(future.result(10).score) == 1
+        assert engine.failovers == 0
+
+
 def test_the_preferred_engine_is_taken_back_between_two_batches(faulty: Bundle) -> None:
     answers: list[Callable[[], Engine]] = [
         lambda: opened(faulty, "onnxruntime"), broken, broken, lambda: opened(faulty, "onnxruntime")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import resource
 import signal
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from engines.errors import DataError
-from engines.files import replacing, save_text, write_atomic
+from engines.files import exchange, replacing, save_text, write_atomic
 
 
 @pytest.fixture
@@ -64,3 +65,29 @@ def test_a_folder_that_is_missing_or_in_the_way_is_an_error(tmp_path: Path) -> N
     with pytest.raises(IsADirectoryError):
         write_atomic(tmp_path / "folder", "text")
     assert [found.name for found in tmp_path.iterdir()] == ["folder"]
+
+
+def test_two_folders_are_swapped_in_one_step(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "name").write_text(name)
+    missing: list[Exception] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            try:
+                (tmp_path / "a" / "name").stat()
+            except OSError as error:
+                missing.append(error)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    for _ in range(501):
+        exchange(tmp_path / "a", tmp_path / "b")
+    over.set()
+    looking.join()
+    assert not missing
+    assert (tmp_path / "a" / "name").read_text() == "b"
+    with pytest.raises(FileNotFoundError):
+        exchange(tmp_path / "a", tmp_path / "none")
