@@ -16,6 +16,11 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 Image = npt.NDArray[np.uint8]
 
 
+def is_picture_name(name: str) -> bool:
+    """Returns whether a file of this name is taken for a picture; a hidden one is not."""
+    return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
 def read_image(path: Path) -> Image:
     """Reads a picture file as uint8 BGR `[H, W, 3]`.
 

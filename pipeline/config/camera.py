@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.section import Section
+from pipeline.protocol.sockets import check_address
 from pipeline.protocol.topics import Name
 
 Overload = Literal["drop_oldest", "block"]
@@ -63,6 +65,16 @@ class CameraConfig(Section):
             return self.on_overload
         return "block" if self.source.startswith(("replay:", "folder:", "file:")) else "drop_oldest"
 
+    @field_validator("source")
+    @classmethod
+    def _check_source(cls, value: str) -> str:
+        kind, _, rest = value.partition(":")
+        if kind == "usb" and not (rest.startswith("/") or (rest.isascii() and rest.isdecimal())):
+            raise ValueError("must be usb:NUMBER, such as usb:0, or usb:/dev/v4l/by-id/...")
+        if kind == "feed":
+            check_address(rest)
+        return value
+
     @model_validator(mode="after")
     def _check_kind(self) -> CameraConfig:
         kind = self.source.partition(":")[0]
@@ -89,3 +101,8 @@ class CameraConfig(Section):
         if value is not None and not 0 < value < float("inf"):
             raise ValueError("must be above 0 frames a second")
         return value
+
+
+def redact(address: str) -> str:
+    """Returns an address without its password."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", address)

@@ -8,10 +8,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ValidationError, field_validator
 
 from engines.errors import ConfigError
-from pipeline.config.camera import CameraConfig
+from pipeline.config.camera import CameraConfig, redact
 from pipeline.config.section import Section
 from pipeline.config.sections import (
     ControlSection,
@@ -25,26 +25,44 @@ from pipeline.config.sections import (
 
 log = logging.getLogger(__name__)
 
+# Sources that only one camera can open.
+_ONE_TAKER = ("feed:", "usb:", "gige:")
+
 
 class LineConfig(Section):
     """A whole line."""
 
     line: LineSection = LineSection()
     model: ModelSection
-    camera: tuple[CameraConfig, ...] = Field(min_length=1)
+    camera: tuple[CameraConfig, ...]
     decision: DecisionSection = DecisionSection()
     publish: PublishSection = PublishSection()
     journal: JournalSection | None = None
     health: HealthSection = HealthSection()
     control: ControlSection = ControlSection()
 
+    @field_validator("camera", mode="before")
+    @classmethod
+    def _check_table(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError(
+                "must be a list with at least one table; write [[camera]], with two brackets, for each one"
+            )
+        return value
+
     @field_validator("camera")
     @classmethod
-    def _check_names(cls, value: tuple[CameraConfig, ...]) -> tuple[CameraConfig, ...]:
-        names = [camera.name for camera in value]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two cameras are called '{name}'")
+    def _check_cameras(cls, value: tuple[CameraConfig, ...]) -> tuple[CameraConfig, ...]:
+        names: set[str] = set()
+        devices: dict[str, str] = {}
+        for camera in value:
+            if camera.name in names:
+                raise ValueError(f"two cameras are called '{camera.name}'")
+            names.add(camera.name)
+            if camera.source.startswith(_ONE_TAKER):
+                other = devices.setdefault(camera.source, camera.name)
+                if other != camera.name:
+                    raise ValueError(f"the cameras '{other}' and '{camera.name}' share one source; give each its own")
         return value
 
 
@@ -144,8 +162,12 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"'{where}' is missing; add it"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    found = "" if isinstance(first["input"], dict) else f" (it is {first['input']!r})"
-    return f"'{where}' {message[0].lower()}{message[1:]}{found}"
+    found = first["input"]
+    if isinstance(found, dict | list | tuple):
+        # A whole table says nothing more, and may hold a camera's password.
+        return f"'{where}' {message[0].lower()}{message[1:]}"
+    shown = redact(found) if isinstance(found, str) else found
+    return f"'{where}' {message[0].lower()}{message[1:]} (it is {shown!r})"
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -8,7 +8,9 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from engines.engine import Hint
+from engines.registry import ENGINES
 from pipeline.config.section import Section
+from pipeline.protocol.sockets import check_address
 from pipeline.protocol.topics import Name
 
 
@@ -18,11 +20,11 @@ class LineSection(Section):
     Attributes:
         name: what verdicts call it.
         takt_ms: how long after its capture a frame's verdict is of use; a frame that is not inspected by then is
-            answered `uninspected`, reason `late`. None for as long as it takes.
+            answered `uninspected`, reason `late`; up to an hour. None for as long as it takes.
     """
 
     name: Name = "line"
-    takt_ms: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    takt_ms: float | None = Field(default=None, gt=0, le=3_600_000, allow_inf_nan=False)
 
 
 class ModelSection(Section):
@@ -45,6 +47,14 @@ class ModelSection(Section):
     fallback: str | None = None
     device: str | None = None
     hint: Hint = "latency"
+
+    @field_validator("engine", "fallback")
+    @classmethod
+    def _check_engine(cls, value: str | None) -> str | None:
+        known = ("auto", *ENGINES)
+        if value is not None and value not in known:
+            raise ValueError(f"must be one of {', '.join(known)}")
+        return value
 
 
 class DecisionSection(Section):
@@ -87,9 +97,7 @@ class PublishSection(Section):
     @field_validator("verdicts", "replay")
     @classmethod
     def _check_address(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("tcp://", "ipc://")):
-            raise ValueError("must start with tcp:// or ipc://")
-        return value
+        return None if value is None else check_address(value)
 
 
 class JournalSection(Section):
@@ -136,3 +144,8 @@ class ControlSection(Section):
     bind: str | None = None
     allowed_clients: Path | None = None
     insecure: bool = False
+
+    @field_validator("bind")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        return value if value in {None, "auto"} else check_address(str(value))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from engines.errors import DataError
 from engines.image import Image, decode_image
+from pipeline.flow.arrangement import Arrangement
 
 
 @dataclass(slots=True)
@@ -17,6 +18,7 @@ class Frame:
         sequence: counts the camera's frames from 0, without gaps.
         image: uint8, BGR `[H, W, 3]` or gray `[H, W]`, or None where there is none to inspect, or none yet.
         encoded: the bytes of a picture file that is decoded only when its turn comes.
+        arrangement: what `decode` still has to cut out of the picture and turn; None for nothing.
         captured_at: wall clock, nanoseconds since 1970 (UTC).
         captured: monotonic clock, nanoseconds.
         part: id of the part, where the source knows one.
@@ -41,17 +43,24 @@ class Frame:
     inferred: int = 0
     deadline: int | None = None
     answered: bool = False
+    arrangement: Arrangement | None = None
 
     def decode(self) -> None:
-        """Decodes the picture where that was left for later.
+        """Decodes and arranges the picture, which is left until its turn comes: a dropped frame costs neither.
 
         Raises:
-            DataError: it is no picture, or only a part of one.
+            DataError: it is no picture, or only a part of one, or the camera's region of interest lies outside of it.
+                The frame then has no image.
         """
-        if self.encoded is None:
-            return
         encoded, self.encoded = self.encoded, None
-        try:
-            self.image = decode_image(encoded)
-        except DataError as error:
-            raise DataError(f"{self.part or 'the picture'} {error}") from error
+        image, arrangement = self.image, self.arrangement
+        if encoded is None and (image is None or arrangement is None):
+            return
+        self.image = self.arrangement = None
+        if encoded is not None:
+            try:
+                image = decode_image(encoded)
+            except DataError as error:
+                raise DataError(f"{self.part or 'the picture'} {error}") from error
+        assert image is not None
+        self.image = image if arrangement is None else arrangement.apply(image)

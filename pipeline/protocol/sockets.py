@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket as sockets
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,31 @@ from typing import Any
 import zmq
 
 HIGH_WATER_MARK = 100_000
+_MOST_PORT = 65_535
+# What the kernel's address of a socket file holds.
+_MOST_PATH_BYTES = 107
 _SILENT_S, _PROBES = 5, 3
+
+
+def check_address(address: str) -> str:
+    """Returns an address to bind if ZeroMQ can understand it.
+
+    libzmq itself takes port 99999 for port 34463 without a word.
+
+    Raises:
+        ValueError: the address is neither `tcp://HOST:PORT` nor `ipc://PATH`; the text lacks its subject.
+    """
+    transport, separator, rest = address.partition("://")
+    if not separator or transport not in {"tcp", "ipc"}:
+        raise ValueError("must start with tcp:// or ipc://")
+    if transport == "ipc":
+        if not 0 < len(os.fsencode(rest)) <= _MOST_PATH_BYTES:
+            raise ValueError(f"must name a socket file after ipc://, in at most {_MOST_PATH_BYTES} bytes")
+        return address
+    host, _, port = rest.rpartition(":")
+    if not host or not (port == "*" or (port.isascii() and port.isdecimal() and int(port) <= _MOST_PORT)):
+        raise ValueError(f"must be tcp://HOST:PORT with a port from 0 to {_MOST_PORT}, or * for any that is free")
+    return address
 
 
 def notice_dead_peers(socket: zmq.Socket[Any]) -> None:

@@ -5,25 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 
 from engines.errors import ConfigError, DataError
-from pipeline.config.camera import CameraConfig
+from pipeline.config.camera import CameraConfig, redact
+from pipeline.flow.arrangement import Arrangement
 from pipeline.sources.camera import CameraSource
-from pipeline.sources.device import redact
+from pipeline.sources.device import CameraError
 from pipeline.sources.feed import FeedSource
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.gige import import_aravis
 from pipeline.sources.replay import ReplaySource
 from pipeline.sources.source import Source
-from pipeline.sources.stream import import_av
+from pipeline.sources.stream import StreamDevice, import_av
 
 
 def open_source(camera: CameraConfig) -> Source:
-    """Opens the source that a camera's address names.
+    """Opens the source that a camera's address names; close it, or let its `frames` run.
 
     Raises:
         ConfigError: no kind of source has this address.
-        DataError: its folder cannot be used.
+        DataError: its folder or video cannot be used.
         TaktlineError: what it needs is not installed.
     """
+    source = _open_kind(camera)
+    if camera.roi is not None or camera.rotate:
+        source.arrangement = Arrangement(camera.roi, camera.rotate)
+    return source
+
+
+def _open_kind(camera: CameraConfig) -> Source:
     kind, _, rest = camera.source.partition(":")
     if kind == "replay":
         return ReplaySource(camera.name, Path(rest), camera.fps, camera.seed)
@@ -36,10 +44,19 @@ def open_source(camera: CameraConfig) -> Source:
             import_aravis()
         elif kind != "usb":
             import_av()
-        if kind == "file" and not Path(rest).is_file():
-            raise DataError(f"camera '{camera.name}': there is no video file {rest}")
+        if kind == "file":
+            _check_video(camera, Path(rest))
         return CameraSource(camera)
     raise ConfigError(
-        f"camera '{camera.name}': the source '{redact(camera.source)}' is of no known kind; give replay:DIR, "
+        f"camera '{camera.name}': the kind of the source '{redact(camera.source)}' is not known; give replay:DIR, "
         "folder:DIR, usb:NUMBER, gige:ID, rtsp://..., http://..., file:VIDEO or feed:ipc://PATH"
     )
+
+
+def _check_video(camera: CameraConfig, path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"camera '{camera.name}': there is no video file {path}")
+    try:
+        StreamDevice(camera).close()
+    except CameraError as error:
+        raise DataError(f"camera '{camera.name}': {path} cannot be played ({error}); give a video file") from error

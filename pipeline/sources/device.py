@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -62,8 +61,3 @@ class Device(Closing):
         Raises:
             CameraError: it does not do so.
         """
-
-
-def redact(address: str) -> str:
-    """Returns an address without its password."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", address)

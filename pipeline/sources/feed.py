@@ -1,4 +1,4 @@
-"""Frames that another program of this machine hands over: one that grabs them itself, or one that measures the line."""
+"""Frames that another program of this machine hands over."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ _POLL_MS = 100
 class FeedSource(Source):
     """Yields the frames that other programs of this machine send: every message is one frame.
 
-    A message that cannot be read is a part that passed all the same: its frame is answered as corrupt.
+    The socket is bound from the start, so that a mistake is told before the engine loads, and senders that wait for the
+    line lose nothing. A message that cannot be read is a part that passed all the same: its frame is answered as
+    corrupt.
 
     Args:
         camera: its name.
@@ -44,29 +46,30 @@ class FeedSource(Source):
         super().__init__(camera)
         if not address.startswith(("ipc://", *_LOCAL)):
             raise ConfigError(
-                f"camera '{camera}': the feed {address} is none of this machine; give feed:ipc://PATH, or "
+                f"camera '{camera}': the feed {address} is not on this machine; give feed:ipc://PATH, or "
                 "feed:tcp://127.0.0.1:PORT"
             )
-        self._address = address
         self._last = 0
-        # Tried now, so that a mistake is told before the engine loads.
-        with _Inbox(address):
-            pass
+        self._inbox = _Inbox(address)
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
-        """Yields frames until `stop` is set, and then those that had come by then."""
-        with _Inbox(self._address) as inbox:
+        """Yields frames until `stop` is set, and then those that had come by then; closes the socket."""
+        with self._inbox as inbox:
             while not stop.is_set():
                 message = inbox.receive(_POLL_MS)
                 if message is not None:
-                    yield self._frame(message)
+                    yield self._read(message)
             for _ in range(FEED_HIGH_WATER_MARK):
                 message = inbox.receive(0)
                 if message is None:
                     return
-                yield self._frame(message)
+                yield self._read(message)
 
-    def _frame(self, message: list[zmq.Frame]) -> Frame:
+    def close(self) -> None:
+        """Closes the socket, where `frames` never ran."""
+        self._inbox.close()
+
+    def _read(self, message: list[zmq.Frame]) -> Frame:
         now_at, now = time.time_ns(), time.monotonic_ns()
         header, image, encoded, fault = FeedHeader(v=1), None, None, None
         try:
@@ -80,9 +83,7 @@ class FeedSource(Source):
         # Deadlines must come in the order of the frames, and nothing is captured in the future.
         self._last = max(self._last, now if header.captured is None else min(header.captured, now))
         captured_at = now_at - (now - self._last)
-        sequence = self._sequence
-        self._sequence += 1
-        return Frame(self.camera, sequence, image, captured_at, self._last, encoded, part=header.part, fault=fault)
+        return self._frame(captured_at, self._last, image=image, encoded=encoded, part=header.part, fault=fault)
 
 
 class _Inbox(Closing):

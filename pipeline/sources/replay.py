@@ -33,7 +33,7 @@ class ReplaySource(Source):
         return len(self._samples)
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
-        """Yields each test picture once."""
+        """Yields each test picture once; one that cannot be read has no image."""
         for sample in self._samples:
             if not self._pacer.wait(stop):
                 return

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engines.errors import ConfigError
+from engines.image import Image
+from pipeline.flow.arrangement import Arrangement
 from pipeline.flow.frame import Frame
+from pipeline.protocol.topics import safe_text
 
 
 class Source(ABC):
@@ -17,13 +20,19 @@ class Source(ABC):
 
     Attributes:
         camera: its name, which verdicts carry.
-        trouble: why it gives no frames at the moment, or None.
+        arrangement: what is cut out of its pictures, and how they are turned; None for nothing.
     """
 
     def __init__(self, camera: str) -> None:
         self.camera = camera
-        self.trouble: str | None = None
+        self.arrangement: Arrangement | None = None
+        self._trouble: str | None = None
         self._sequence = 0
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it gives no frames at the moment, or none that can be inspected; None while all is well."""
+        return self._trouble or (None if self.arrangement is None else self.arrangement.trouble)
 
     @abstractmethod
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
@@ -33,22 +42,49 @@ class Source(ABC):
         """Asks for a picture of one part.
 
         Raises:
-            TaktlineError: it gives pictures without being asked, or is asked too often.
+            TaktlineError: the source gives pictures without being asked, or is asked too often.
         """
         del part
         raise ConfigError(f"camera '{self.camera}' takes no triggers; it gives its pictures by itself")
 
+    def close(self) -> None:  # noqa: B027 - most kinds hold nothing before `frames` runs
+        """Frees what the source holds from its opening on, where `frames` never ran. Closing twice is safe."""
+
     def _frame_from_file(self, path: Path, part: str, label: str | None = None) -> Frame:
         """Reads a picture as the next frame, to be decoded later; one that cannot be read has no image."""
-        captured_at, started = time.time_ns(), time.monotonic_ns()
+        captured_at, captured = time.time_ns(), time.monotonic_ns()
+        encoded = fault = None
+        try:
+            encoded = path.read_bytes()
+        except OSError as error:
+            fault = f"{path} cannot be read: {error.strerror or error}"
+        return self._frame(captured_at, captured, encoded=encoded, part=part, label=label, fault=fault)
+
+    def _frame(
+        self,
+        captured_at: int,
+        captured: int,
+        *,
+        image: Image | None = None,
+        encoded: bytes | None = None,
+        part: str | None = None,
+        label: str | None = None,
+        fault: str | None = None,
+    ) -> Frame:
+        """Makes the next frame; its text is made safe for the wire."""
         sequence = self._sequence
         self._sequence += 1
-        try:
-            encoded, fault = path.read_bytes(), None
-        except OSError as error:
-            encoded, fault = None, f"{path} cannot be read: {error.strerror or error}"
         return Frame(
-            self.camera, sequence, None, captured_at, started, encoded=encoded, part=part, label=label, fault=fault
+            self.camera,
+            sequence,
+            image,
+            captured_at,
+            captured,
+            encoded,
+            part=None if part is None else safe_text(part),
+            label=None if label is None else safe_text(label),
+            fault=None if fault is None else safe_text(fault),
+            arrangement=self.arrangement,
         )
 
 
@@ -66,9 +102,9 @@ class Pacer:
         self._next: float | None = None
 
     def wait(self, stop: threading.Event) -> bool:
-        """Waits for the next moment and tells whether to go on (False once `stop` is set).
+        """Waits for the next moment and returns whether to go on (False once `stop` is set).
 
-        A taker that fell behind is not made to catch up in a burst: the clock starts anew from now.
+        A taker that fell behind does not have to catch up in a burst: the clock starts anew from now.
         """
         now = time.monotonic()
         if self._period is None:
@@ -77,3 +113,24 @@ class Pacer:
             self._next = now
         pause, self._next = self._next - now, self._next + self._period
         return not stop.wait(max(0.0, pause))
+
+
+class Backoff:
+    """How long to wait before the next attempt: twice as long after each that failed.
+
+    Args:
+        first_s: the first pause, in seconds.
+        longest_s: no pause is longer.
+    """
+
+    def __init__(self, first_s: float = 0.5, longest_s: float = 30.0) -> None:
+        self._first_s, self._longest_s = first_s, longest_s
+        self.pause_s = first_s
+
+    def failed(self) -> None:
+        """Makes the next pause longer."""
+        self.pause_s = min(self._longest_s, 2 * self.pause_s)
+
+    def recovered(self) -> None:
+        """Begins with the first pause again."""
+        self.pause_s = self._first_s

@@ -11,6 +11,8 @@ from engines.extras import require
 from pipeline.config.camera import CameraConfig
 from pipeline.sources.device import CameraError, Device, Picture, VideoEnded
 
+# FFmpeg renders text as pictures of a terminal, and takes any text for it.
+_TEXT_FORMATS = {"tty", "bin", "xbin", "adf", "idf"}
 _NETWORK = ("rtsp://", "rtsps://", "http://", "https://")
 
 
@@ -32,11 +34,12 @@ class StreamDevice(Device):
         address = config.source if self._live else config.source.removeprefix("file:")
         try:
             self._container = av.open(address, options=options, timeout=timeout if self._live else None)
-            stream = self._container.streams.video[0]
         except (av.FFmpegError, OSError) as error:
             raise CameraError(f"it cannot be opened ({error.strerror or error})") from error
-        except IndexError as error:
-            raise CameraError("it has no video") from error
+        if not self._container.streams.video or self._container.format.name in _TEXT_FORMATS:
+            self._container.close()
+            raise CameraError("it holds no video")
+        stream = self._container.streams.video[0]
         # More threads in the decoder would each hold a picture back.
         stream.thread_type = "NONE" if self._live else "AUTO"
         self._pictures = self._container.decode(stream)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engines.errors import TaktlineError
+from pipeline.sources.device import CameraError
 
 _MOST = 1000
 
@@ -29,59 +30,106 @@ class Trigger:
 
 
 class Triggers:
-    """The pictures that were asked for and have not come. Whoever asks and whoever reads the camera share it.
+    """Every trigger of one camera, from the moment it is accepted until its picture, or the lack of one, is told.
+
+    Whoever asks, the thread that reads the camera, and the source share it. A camera that hangs is read by a new thread
+    while the old one may still wake up: only the reader that is admitted can arm the camera or take a trigger.
 
     Args:
-        exclusive: whether a trigger that comes before the picture of the one before is refused. A camera may pass such
-            a one over, and each later picture would go by the name of another part.
+        exclusive: whether a trigger that comes before the picture of the last one is refused. A camera may ignore it,
+            and each later picture would go by the name of another part.
     """
 
     def __init__(self, exclusive: bool) -> None:
         self._exclusive = exclusive
         self._waiting: deque[Trigger] = deque()
-        self._refused: deque[Trigger] = deque()
+        self._matched: list[Trigger] = []
+        self._unanswered: list[tuple[Trigger, str]] = []
         self._lock = threading.Lock()
-        self.fire: Callable[[], None] | None = None
+        self._reader: object = None
+        self._fire: Callable[[], None] | None = None
+        self._closed = False
 
     def ask(self, part: str | None) -> None:
         """Asks for a picture.
 
         Raises:
-            TaktlineError: too many have been asked for and not come.
+            CameraError: the trigger is accepted, but the camera did not take it.
+            TaktlineError: the trigger is refused: the source has ended, or too many wait for their pictures.
         """
         with self._lock:
-            if len(self._waiting) + len(self._refused) >= _MOST:
+            if self._closed:
+                raise TaktlineError("the camera takes no more triggers: its line is stopping")
+            if len(self._waiting) + len(self._unanswered) >= _MOST:
                 raise TaktlineError(f"{_MOST} triggers wait for their pictures; send them more slowly")
             trigger = Trigger(part, time.time_ns(), time.monotonic_ns())
             if self._exclusive and self._waiting:
-                self._refused.append(trigger)
+                self._unanswered.append((trigger, "the trigger came before the last one's picture"))
                 return
             self._waiting.append(trigger)
-            fire = self.fire
-        if fire is not None:
+            fire = self._fire
+        if fire is None:
+            return
+        try:
             fire()
+        except CameraError:
+            raise
+        except Exception as error:
+            # The device may have been closed by now, and drivers raise what they like.
+            raise CameraError(f"it took no trigger ({type(error).__name__}: {error})") from error
 
-    def match(self, captured: int) -> Trigger | None:
-        """Returns the oldest trigger that a picture taken at this time may belong to, and takes it out."""
+    def admit(self, reader: object) -> None:
+        """Lets this reader arm the camera and take triggers, and no other."""
         with self._lock:
-            return self._waiting.popleft() if self._waiting and self._waiting[0].asked <= captured else None
+            self._reader, self._fire = reader, None
+
+    def dismiss(self) -> None:
+        """Lets no reader do so any more."""
+        self.admit(None)
+
+    def arm(self, reader: object, fire: Callable[[], None]) -> None:
+        """Sets what makes the camera take a picture; a reader that is not admitted sets nothing."""
+        with self._lock:
+            if reader is self._reader:
+                self._fire = fire
+
+    def match(self, reader: object, captured: int) -> Trigger | None:
+        """Returns the oldest trigger that a picture taken at this time may belong to, for `answer` to close.
+
+        It returns None where no trigger waits, and to a reader that is not admitted.
+        """
+        with self._lock:
+            if reader is not self._reader or not self._waiting or self._waiting[0].asked > captured:
+                return None
+            trigger = self._waiting.popleft()
+            self._matched.append(trigger)
+            return trigger
+
+    def answer(self, trigger: Trigger) -> None:
+        """Closes a trigger whose picture has become a frame."""
+        with self._lock:
+            self._matched = [other for other in self._matched if other is not trigger]
 
     def waiting_s(self) -> float:
         """Returns how long the oldest trigger has waited, in seconds; 0 where none does."""
         with self._lock:
             return (time.monotonic_ns() - self._waiting[0].asked) / 1e9 if self._waiting else 0.0
 
-    def refused(self) -> list[Trigger]:
-        """Takes those out that came too early."""
+    def unanswered(self) -> list[tuple[Trigger, str]]:
+        """Takes out those that will get no picture, with the reason, in the order in which they were asked."""
         with self._lock:
-            refused = list(self._refused)
-            self._refused.clear()
-        return refused
+            unanswered, self._unanswered = self._unanswered, []
+        return sorted(unanswered, key=lambda item: item[0].asked)
 
-    def give_up(self) -> list[Trigger]:
-        """Takes all out."""
+    def give_up(self, why: str) -> None:
+        """Leaves every trigger that has no frame yet unanswered."""
         with self._lock:
-            given_up = sorted([*self._waiting, *self._refused], key=lambda trigger: trigger.asked)
+            self._unanswered += [(trigger, why) for trigger in (*self._matched, *self._waiting)]
+            self._matched.clear()
             self._waiting.clear()
-            self._refused.clear()
-        return given_up
+
+    def close(self, why: str) -> None:
+        """Accepts no more triggers, and gives up those that wait."""
+        with self._lock:
+            self._closed = True
+        self.give_up(why)

@@ -8,6 +8,7 @@ import pytest
 
 from engines.errors import ConfigError
 from pipeline.config.line_file import read_line_file
+from pipeline.protocol.sockets import check_address
 
 GOOD = """
 [line]
@@ -58,6 +59,24 @@ def test_paths_count_from_the_files_folder(tmp_path: Path) -> None:
         ("fps = 5", "fps = 5\n[journal]\npath = 'j'\nkeep_dais = 3", "did you mean 'keep_days'"),
         ("fps = 5", "fps = 5\n[journal]\npath = 'j'\nmax_gib = 0", "'journal.max_gib' should be greater than 0"),
         ("fps = 5", "fps = 5\n[journal]\npath = 'j'\ndurability = 'full'", "'process' or 'power'"),
+        ("[[camera]]", "[camera]", r"write \[\[camera\]\], with two brackets"),
+        ('name = "press4"', "takt_ms = 1e300", "less than or equal to 3600000"),
+        ('bundle = "bundle"', 'bundle = "b"\nfallback = "nope"', "'model.fallback' must be one of auto, tensorrt"),
+        ('bundle = "bundle"', 'bundle = "b"\nengine = "nope"', "'model.engine' must be one of auto, tensorrt"),
+        ("fps = 5", "fps = 5\n[publish]\nverdicts = 'tcp://127.0.0.1:99999'", "a port from 0 to 65535"),
+        ("fps = 5", "fps = 5\n[control]\nbind = 'tcp://127.0.0.1:99999'", "a port from 0 to 65535"),
+        ("folder:pictures", "usb:abc", "must be usb:NUMBER"),
+        ("folder:pictures", "feed:tcp://127.0.0.1:99999", "a port from 0 to 65535"),
+        (
+            "fps = 5",
+            "fps = 5\n[[camera]]\nname = 'side'\nsource = 'usb:0'\n[[camera]]\nname = 'rear'\nsource = 'usb:0'",
+            "'side' and 'rear' share one source",
+        ),
+        (
+            "fps = 5",
+            "fps = 5\n[[camera]]\nname = 'a'\nsource = 'feed:ipc:///x'\n[[camera]]\nname = 'b'\nsource = 'feed:ipc:///x'",
+            "'a' and 'b' share one source",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -75,3 +94,28 @@ def test_the_old_name_of_the_health_table_is_read_with_a_warning(
     assert "[metrics] is called [health] now" in caplog.text
     with pytest.raises(ConfigError, match="give \\[health\\] only"):
         read_line_file(write(tmp_path, GOOD + '[metrics]\nbind = "127.0.0.1:1"\n[health]\nbind = "127.0.0.1:2"\n'))
+
+
+def test_no_password_is_shown_with_a_mistake(tmp_path: Path) -> None:
+    camera = "\n[[camera]]\nname = 'top'\nsource = 'rtsp://operator:secret@cam/1'"
+    for text in (GOOD + camera, GOOD + camera.replace("'top'", "'side'").replace("source", "sorce")):
+        with pytest.raises(ConfigError, match="camera") as caught:
+            read_line_file(write(tmp_path, text))
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:5556", "tcp://*:0", "tcp://127.0.0.1:*", "tcp://[::1]:5556", "ipc://run/verdicts"]
+)
+def test_addresses_that_can_be_bound_are_taken(address: str) -> None:
+    assert check_address(address) == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "127.0.0.1:5556", "udp://127.0.0.1:5556", "tcp://127.0.0.1", "tcp://:5556", "tcp://127.0.0.1:65536",
+     "tcp://127.0.0.1:-1", "tcp://127.0.0.1:http", "ipc://", "ipc://" + "x" * 108],
+)  # fmt: skip
+def test_addresses_that_cannot_be_bound_are_refused(address: str) -> None:
+    with pytest.raises(ValueError, match="must"):
+        check_address(address)

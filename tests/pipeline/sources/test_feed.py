@@ -20,6 +20,7 @@ from engines.errors import ConfigError, DataError, TaktlineError
 from pipeline.client.feed_sender import FeedSender
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.config.camera import CameraConfig
+from pipeline.config.line_file import check_camera
 from pipeline.flow.frame import Frame
 from pipeline.line.build import build_line
 from pipeline.sources import open_source
@@ -126,10 +127,24 @@ def test_what_had_come_before_the_end_is_taken(address: str) -> None:
         assert [frame.part for frame in taking.rest()] == ["a", "b", "c"]
 
 
+def test_a_sender_that_waits_for_the_line_loses_nothing(address: str) -> None:
+    """It sent before the line was there, and its frames come while the line's engine still loads."""
+    with FeedSender(address) as sender:
+        for name in "abc":
+            sender.send(PICTURE, name)
+        source = FeedSource("c", address)
+        time.sleep(0.5)
+        assert [frame.part for frame in itertools.islice(source.frames(threading.Event()), 3)] == ["a", "b", "c"]
+        source.close()
+
+
 def test_addresses_that_will_not_do_are_refused(address: str, endpoint: str) -> None:
-    for source in ("feed:tcp://0.0.0.0:5600", "feed:tcp://*:5600", "feed:udp://127.0.0.1:5", "feed:"):
-        with pytest.raises(ConfigError, match="none of this machine"):
+    for source in ("feed:tcp://0.0.0.0:5600", "feed:tcp://*:5600"):
+        with pytest.raises(ConfigError, match="is not on this machine"):
             open_source(CameraConfig(name="c", source=source))
+    for source in ("feed:udp://127.0.0.1:5", "feed:"):
+        with pytest.raises(ConfigError, match="must start with tcp:// or ipc://"):
+            check_camera({"name": "c", "source": source}, "test")
     with pytest.raises(ConfigError, match="cannot be bound"):
         FeedSource("c", "ipc:///none/such/folder/feed")
     for taken in (address, endpoint):
@@ -140,7 +155,7 @@ def test_addresses_that_will_not_do_are_refused(address: str, endpoint: str) -> 
             with pytest.raises(ConfigError, match="in use"):
                 FeedSource("d", taken)
         taking.rest()
-        FeedSource("e", taken)
+        FeedSource("e", taken).close()
 
 
 def test_a_sender_without_a_line_is_told(address: str) -> None:

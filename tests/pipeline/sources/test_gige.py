@@ -23,7 +23,7 @@ from pipeline.sources import open_source
 from pipeline.sources.gige import frames_lost, import_aravis, to_picture
 from pipeline.sources.source import Source
 from tests.conftest import RunTaktline
-from tests.pipeline.sources.test_cameras import line_config, running
+from tests.pipeline.sources.live import line_config, running
 
 FAKE = "arv-fake-gv-camera-0.8"
 ADDRESS = "127.0.0.1"
