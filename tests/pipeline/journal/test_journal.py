@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,14 @@ from engines.errors import ConfigError
 from engines.image import read_image
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.config.line_file import check_config
+from pipeline.config.sections import JournalSection
 from pipeline.journal.pictures import heatmap_path, picture_folder
 from pipeline.journal.reader import Selection
+from pipeline.journal.store import Journal, _patience
+from pipeline.protocol.verdict import Verdict
 from taktline.cli.status import journal_text
-from tests.pipeline.conftest import SmallDisk
-from tests.pipeline.parts import PICTURE, Running, held, sequences, until, verify
+from tests.pipeline.conftest import FrozenDisk, SmallDisk
+from tests.pipeline.parts import PICTURE, Running, decide, held, sequences, until, verify
 
 PUBLISH = {"verdicts": "tcp://127.0.0.1:*"}
 
@@ -166,7 +170,7 @@ def test_a_process_that_dies_on_a_full_disk_gives_no_number_twice(disk: SmallDis
 
 
 def test_more_than_memory_holds_leaves_no_gap_behind(disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.journal.store._BACKLOG_BYTES", 20_000)
+    monkeypatch.setattr("pipeline.journal.backlog._MOST_BYTES", 20_000)
     path = disk.folder / "line.journal"
     with Running(PUBLISH, {"path": path, "keep_images": "none"}) as running:
         running.publish(5)
@@ -183,14 +187,108 @@ def test_more_than_memory_holds_leaves_no_gap_behind(disk: SmallDisk, monkeypatc
     assert held(path)[-1].verdict == last[-1]
 
 
-def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
+def hold_up(journal: Journal, sequence: int, takt_s: float = 0.2) -> Verdict:
+    """Enters a verdict that is due soon, and returns what is published of it."""
+    decided = decide("a", sequence)
+    decided.frame.deadline = decided.frame.captured + round(takt_s * 1e9)
+    journal.enter([decided])
+    return decided.verdict
+
+
+def check_that_nothing_was_lost_or_doubled(path: Path, published: list[Verdict]) -> None:
+    assert [found.verdict for found in held(path)] == published
+    assert sequences(published) == list(range(len(published)))
+    found = verify(path)
+    assert (found.good, found.epochs) == (True, 2)
+
+
+def test_a_file_that_another_program_locks_holds_no_verdict_up(tmp_path: Path) -> None:
     path = tmp_path / "line.journal"
-    path.write_bytes(b"no journal at all" * 1000)
+    with Journal(JournalSection(path=path)) as journal, closing(sqlite3.connect(path)) as other:
+        published = [hold_up(journal, 0, 60)]
+        other.execute("BEGIN IMMEDIATE")
+        published += [hold_up(journal, sequence) for sequence in range(1, 20)]
+        # The lock is still held: nobody has waited for it.
+        other.execute("ROLLBACK")
+        until(lambda: journal.status()["trouble"] is None)
+        published.append(hold_up(journal, 20, 60))
+    assert [verdict.journaled for verdict in published] == [True, *[False] * 19, True]
+    check_that_nothing_was_lost_or_doubled(path, published)
+
+
+def test_a_disk_that_hangs_holds_no_verdict_up_and_what_it_took_too_late_is_not_there_twice(
+    frozen: FrozenDisk,
+) -> None:
+    """The transaction hangs while it is committed: once the disk answers again, its rows are in the file."""
+    path = frozen.folder / "line.journal"
+    journal = Journal(JournalSection(path=path))
+    published = [hold_up(journal, 0, 60)]
+    frozen.freeze()
+    published += [hold_up(journal, sequence) for sequence in range(1, 20)]
+    assert "has not answered" in str(journal.status()["trouble"])
+    assert [entry.sequence for entry in journal.waiting("a")] == list(range(1, 20))
+    with pytest.raises(TimeoutError):
+        journal.close(0.1)
+    frozen.thaw()
+    journal.close()
+    with Journal(JournalSection(path=path)) as journal:
+        published.append(hold_up(journal, journal.first("a"), 60))
+    assert [verdict.journaled for verdict in published] == [True, *[False] * 19, True]
+    check_that_nothing_was_lost_or_doubled(path, published)
+
+
+def test_the_disk_has_until_the_first_answer_is_due() -> None:
+    def patience(*dues_s: float | None) -> float:
+        batch = [decide("a", 0) for _ in dues_s]
+        for decided, due_s in zip(batch, dues_s, strict=True):
+            if due_s is not None:
+                decided.frame.captured = time.monotonic_ns() - 10**9
+                decided.frame.deadline = time.monotonic_ns() + round(due_s * 1e9)
+        return _patience(batch)
+
+    assert patience(None) == patience(5.0) == 1.0
+    assert patience(None, 0.5, 0.9) == pytest.approx(0.5, abs=0.1)
+    # One that is due already has a tenth of the takt, so that a busy disk does not make it an unjournaled one.
+    assert patience(0.0) == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_damaged_journal_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "line.journal"
+    with Running(PUBLISH, {"path": path}) as running:
+        running.publish(300)
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(os.urandom(path.stat().st_size - 100))
     with Running(PUBLISH, {"path": path}) as running:
         published = running.publish(10)
     assert [found.verdict for found in held(path)] == published
     assert all(verdict.journaled for verdict in published)
     assert len(list(tmp_path.glob("line.journal.damaged-*"))) == 1
+
+
+def test_what_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    text, database, folder = tmp_path / "notes.txt", tmp_path / "other.db", tmp_path / "folder"
+    text.write_text("Do not lose this. " * 100)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE customers (name TEXT)")
+        connection.commit()
+    folder.mkdir()
+    (tmp_path / "empty").touch()
+    before = {path: path.read_bytes() for path in (text, database)}
+    for path, message in (
+        (text, "is not a journal of Taktline and is left as it is"),
+        (database, "is the database of another program"),
+        (folder, "is a folder"),
+        (Path("/dev/null"), "is a device"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Running(PUBLISH, {"path": path})
+    assert {path: path.read_bytes() for path in before} == before
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names - {"other.db.lock"} == {"notes.txt", "other.db", "folder", "empty"}
+    assert not Path("/dev/null.lock").exists()
+    with Running(PUBLISH, {"path": tmp_path / "empty"}) as running:
+        assert all(verdict.journaled for verdict in running.publish(2))
 
 
 def test_a_file_that_is_damaged_while_the_line_runs_is_put_aside(tmp_path: Path) -> None:
