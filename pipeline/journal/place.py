@@ -109,6 +109,15 @@ def is_same_file(path: Path, inode: int | None) -> bool:
     return inode is not None and path.stat().st_ino == inode
 
 
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Returns whether SQLite found the file damaged, rather than busy or out of reach."""
+    if isinstance(error, sqlite3.ProgrammingError):
+        return False
+    # Text that is not UTF-8 is found by Python, which gives no code.
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & 0xFF in _DAMAGED
+
+
 def _header(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(_HEADER_BYTES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import sqlite3
 import threading
@@ -19,19 +18,18 @@ from pipeline.flow.decided import Decided
 from pipeline.flow.stage import Stage
 from pipeline.journal.backlog import Backlog
 from pipeline.journal.disk_thread import DiskThread, Errand
+from pipeline.journal.entries import pack_entries, patience
 from pipeline.journal.file import open_writer, write_entries
 from pipeline.journal.pictures import PictureKeeper
 from pipeline.journal.place import WriterLock, is_same_file, prepare_place, put_aside
 from pipeline.journal.retention import Retention
 from pipeline.protocol.entry import Entry
-from pipeline.protocol.verdict import pack
 
 log = logging.getLogger(__name__)
 
 _RETRY_S = 1.0
 _CHUNK = 500
 _OPEN_S = 5.0
-_MOST_WAIT_S, _LEAST_WAIT_S, _TAKT_SHARE = 1.0, 0.05, 0.1
 
 
 def new_epoch() -> str:
@@ -112,10 +110,10 @@ class Journal(Closing):
         return [entry.parts for entry in entries]
 
     def _write_in_time(self, batch: Sequence[Decided]) -> list[Entry]:
-        entries = self._pack(batch, True)
+        entries = pack_entries(batch, self._epoch, journaled=True)
         try:
             self._disk.run(
-                lambda errand: self._write(entries, errand), _patience(batch), lambda: self._late.extend(entries)
+                lambda errand: self._write(entries, errand), patience(batch), lambda: self._late.extend(entries)
             )
         except (sqlite3.Error, OSError) as error:
             with self._state:
@@ -274,7 +272,7 @@ class Journal(Closing):
                 self._connection.close()
         self._connection = None
 
-    # What follows here is called with `_state` held, but for `_pack`.
+    # What follows here is called with `_state` held.
 
     def _fall(self, error: Exception) -> None:
         """Goes on without the disk."""
@@ -286,33 +284,9 @@ class Journal(Closing):
 
     def _keep(self, batch: Sequence[Decided]) -> list[Entry]:
         """Keeps a batch in memory until it can be written; what finds no place there never will be."""
-        entries = self._pack(batch, False)
+        entries = pack_entries(batch, self._epoch, journaled=False)
         overflowed = self._backlog.overflowed
         self._unjournaled += len(entries)
         if not self._backlog.add(entries) and not overflowed:
             log.error("too many verdicts wait for the journal %s; those that come now are not kept", self.path)
         return entries
-
-    def _pack(self, batch: Sequence[Decided], journaled: bool) -> list[Entry]:
-        entries = []
-        for decided in batch:
-            latency = dataclasses.replace(decided.verdict.latency, publish=time.monotonic_ns() - decided.decided)
-            verdict = decided.verdict = dataclasses.replace(
-                decided.verdict, latency=latency, epoch=self._epoch, journaled=journaled
-            )
-            _, body, *heatmap = pack(verdict, decided.heatmap)
-            entries.append(
-                Entry(verdict.epoch, verdict.camera, verdict.sequence, verdict.captured_at, verdict.verdict, body,
-                      heatmap[0] if heatmap else None)
-            )  # fmt: skip
-        return entries
-
-
-def _patience(batch: Sequence[Decided]) -> float:
-    """How many seconds the disk has for a batch: until its first answer is due, at least a tenth of the takt."""
-    waits = [_MOST_WAIT_S]
-    for frame in (decided.frame for decided in batch):
-        if frame.deadline is not None:
-            share = max(_LEAST_WAIT_S, _TAKT_SHARE * (frame.deadline - frame.captured) / 1e9)
-            waits.append(max(share, (frame.deadline - time.monotonic_ns()) / 1e9))
-    return min(waits)
