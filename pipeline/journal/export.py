@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from engines.errors import ConfigError, TaktlineError
 from engines.extras import require
+from engines.files import replacing
 from pipeline.journal.pictures import heatmap_path
 from pipeline.journal.reader import Found
 
@@ -44,16 +44,16 @@ def flat_row(found: Found) -> Row:
 
 
 def export(found: Iterable[Found], path: Path) -> int:
-    """Writes verdicts into a file whose name says of what kind: .csv, .jsonl, .parquet, or .zip for pictures.
+    """Writes verdicts into a .csv, .jsonl or .parquet file, or pictures into a .zip; it appears whole or not at all.
 
     Returns:
         How many it wrote; of a zip, how many pictures.
 
     Raises:
-        ConfigError: the name says nothing that is known.
+        ConfigError: the file's name ends otherwise.
         TaktlineError: it cannot be written, or a package for it is missing.
     """
-    kinds: dict[str, Callable[[Iterable[Found], Path], int]] = {
+    kinds: dict[str, Callable[[Iterable[Found], IO[bytes]], int]] = {
         ".csv": _write_csv,
         ".jsonl": _write_json_lines,
         ".parquet": _write_parquet,
@@ -62,14 +62,17 @@ def export(found: Iterable[Found], path: Path) -> int:
     write = kinds.get(path.suffix.lower())
     if write is None:
         raise ConfigError(f"'{path.name}' is of no known kind; give a name that ends with {', '.join(kinds)}")
-    with _in_one_go(path) as new:
-        return write(found, new)
+    try:
+        with replacing(path) as file:
+            return write(found, file)
+    except OSError as error:
+        raise TaktlineError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _write_csv(found: Iterable[Found], path: Path) -> int:
+def _write_csv(found: Iterable[Found], file: IO[bytes]) -> int:
     count = 0
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+    with _as_text(file) as text:
+        writer = csv.DictWriter(text, COLUMNS)
         writer.writeheader()
         for one in found:
             writer.writerow(flat_row(one))
@@ -77,24 +80,24 @@ def _write_csv(found: Iterable[Found], path: Path) -> int:
     return count
 
 
-def _write_json_lines(found: Iterable[Found], path: Path) -> int:
+def _write_json_lines(found: Iterable[Found], file: IO[bytes]) -> int:
     count = 0
-    with path.open("w", encoding="utf-8") as file:
+    with _as_text(file) as text:
         for one in found:
             picture = None if one.picture is None else str(one.picture)
-            file.write(json.dumps(one.verdict.to_json() | {"picture": picture}) + "\n")
+            text.write(json.dumps(one.verdict.to_json() | {"picture": picture}) + "\n")
             count += 1
     return count
 
 
-def _write_parquet(found: Iterable[Found], path: Path) -> int:
+def _write_parquet(found: Iterable[Found], file: IO[bytes]) -> int:
     pa, pq = require("pyarrow", "parquet"), require("pyarrow.parquet", "parquet")
     kinds = dict.fromkeys((name for name in COLUMNS if name.endswith("_ns")), pa.int64())
     kinds |= {"captured_at": pa.timestamp("us", "UTC"), "sequence": pa.int64()}
     kinds |= {"score": pa.float64(), "threshold": pa.float64(), "exact": pa.bool_(), "journaled": pa.bool_()}
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
     count = 0
-    with pq.ParquetWriter(path, schema) as writer:
+    with pq.ParquetWriter(file, schema) as writer:
         for rows in _chunks(flat_row(one) for one in found):
             for row in rows:
                 row["captured_at"] = datetime.fromisoformat(row["captured_at"])
@@ -103,13 +106,13 @@ def _write_parquet(found: Iterable[Found], path: Path) -> int:
     return count
 
 
-def _write_zip(found: Iterable[Found], path: Path) -> int:
+def _write_zip(found: Iterable[Found], file: IO[bytes]) -> int:
     """Pictures and heatmaps that are there, and a table of their verdicts."""
     count = 0
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, COLUMNS)
     writer.writeheader()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for one in found:
             if one.picture is None:
                 continue
@@ -128,6 +131,16 @@ def _write_zip(found: Iterable[Found], path: Path) -> int:
     return count
 
 
+@contextmanager
+def _as_text(file: IO[bytes]) -> Iterator[IO[str]]:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    try:
+        yield text
+    finally:
+        # Flushes it and leaves the file open.
+        text.detach()
+
+
 def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
     chunk: list[Row] = []
     for row in rows:
@@ -140,16 +153,3 @@ def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 def _utc(nanoseconds: int) -> str:
     return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat(timespec="microseconds")
-
-
-@contextmanager
-def _in_one_go(path: Path) -> Iterator[Path]:
-    """Lends a temporary name beside a file and renames it once all is written."""
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        yield new
-        new.replace(path)
-    except OSError as error:
-        raise TaktlineError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        new.unlink(missing_ok=True)

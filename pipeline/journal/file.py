@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import logging
-import os
 import sqlite3
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from engines.closing import Closing
 from engines.errors import ConfigError
+from pipeline.journal.place import APPLICATION_ID
 from pipeline.protocol.entry import Entry
 
-log = logging.getLogger(__name__)
-
 SCHEMA_VERSION = 1
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_BUSY_S = 0.1
+_BUSY_S = 2.0
 _WAL_KEPT_BYTES = 32 << 20
 _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
 # A picture is referred to only once it lies there, so its columns are filled later than the others.
@@ -43,79 +36,36 @@ _INSERT = "INSERT {conflict} INTO verdicts (epoch, camera, sequence, captured_at
 _HEAD = """INSERT INTO heads VALUES (?, ?, ?)
 ON CONFLICT (camera) DO UPDATE SET epoch = excluded.epoch, sequence = excluded.sequence"""
 
+_DELETE = """DELETE FROM verdicts
+WHERE epoch = (SELECT number FROM epochs WHERE id = ?) AND camera = ? AND sequence = ?"""
+
 Durability = Literal["process", "power"]
 
 
-class WriterLock(Closing):
-    """Keeps a second line from writing into the same journal.
-
-    Raises:
-        ConfigError: another process writes it.
-        OSError: the disk does not let it be made.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._handle)
-            raise ConfigError(f"another line writes the journal {path}; give this one a journal of its own") from error
-
-    def close(self) -> None:
-        """Lets another process write."""
-        if self._handle >= 0:
-            os.close(self._handle)
-        self._handle = -1
-
-
-def make_folder(path: Path) -> None:
-    """Makes the folder of a journal.
-
-    Raises:
-        ConfigError: it cannot be made, or the journal's path is a folder itself.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"the folder {path.parent} of the journal cannot be made: {error.strerror or error}; give another path"
-        ) from error
-    if path.is_dir():
-        raise ConfigError(f"the journal {path} is a folder; give the path of a file")
-
-
-def put_aside(path: Path, error: Exception) -> bool:
-    """Renames a journal where the error says that it is damaged, and tells whether it did."""
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
-        return False
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
-    log.error("the journal %s is damaged (%s); it is put aside as %s and a new one begun", path, error, aside)
-    try:
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
-    except OSError as failure:
-        log.error("%s cannot be put aside: %s", path, failure)
-        return False
-    return True
+class Abandoned(Exception):
+    """Nobody wants what was about to be written any more."""
 
 
 def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
     """Opens the journal for writing and makes it where there is none.
 
     Raises:
-        sqlite3.Error: it cannot be written, or is none.
-        ConfigError: it is of another version.
+        sqlite3.Error: it cannot be written, or is damaged.
+        ConfigError: it is of another version, or the database of another program.
     """
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
+        version = schema_version(connection)
+        if version == 0:
+            if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
+                raise ConfigError(f"{path} is the database of another program; give another path under [journal]")
+            # Before the log is: so it stands in the file itself, and a damaged one is known as ours.
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
         # Another thread copies the log into the file, so that no verdict waits for it.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
-        version = schema_version(connection)
         if version == 0:
             connection.executescript(_SCHEMA.format(version=SCHEMA_VERSION))
         elif version != SCHEMA_VERSION:
@@ -148,7 +98,7 @@ def schema_version(connection: sqlite3.Connection) -> int:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing."""
+    """Commits what its block did, or none of it."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -159,7 +109,15 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def write_entries(connection: sqlite3.Connection, entries: Sequence[Entry], now: int, again: bool = False) -> None:
+def write_entries(
+    connection: sqlite3.Connection,
+    entries: Sequence[Entry],
+    now: int,
+    *,
+    again: bool = False,
+    instead_of: Sequence[Entry] = (),
+    wanted: Callable[[], bool] = lambda: True,
+) -> None:
     """Writes entries in one transaction.
 
     Args:
@@ -167,8 +125,15 @@ def write_entries(connection: sqlite3.Connection, entries: Sequence[Entry], now:
         entries: in the order in which they were published.
         now: wall clock, nanoseconds since 1970 (UTC): when an epoch that is new begins.
         again: whether some may be there already.
+        instead_of: entries that are removed, if they are there.
+        wanted: asked before the transaction is committed.
+
+    Raises:
+        Abandoned: they are not wanted any more; nothing was written.
     """
     with transaction(connection):
+        if instead_of:
+            connection.executemany(_DELETE, [(entry.epoch, entry.camera, entry.sequence) for entry in instead_of])
         numbers = {epoch: _number(connection, epoch, now) for epoch in dict.fromkeys(entry.epoch for entry in entries)}
         connection.executemany(
             _INSERT.format(conflict="OR IGNORE" if again else ""),
@@ -177,6 +142,8 @@ def write_entries(connection: sqlite3.Connection, entries: Sequence[Entry], now:
         )  # fmt: skip
         heads = {entry.camera: (entry.camera, numbers[entry.epoch], entry.sequence) for entry in entries}
         connection.executemany(_HEAD, heads.values())
+        if not wanted():
+            raise Abandoned
 
 
 def _number(connection: sqlite3.Connection, epoch: str, now: int) -> int:

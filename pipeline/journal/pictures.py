@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from engines.image import Image
 from pipeline.config.sections import JournalSection
 from pipeline.flow.decided import Decided
 from pipeline.flow.stage import Stage
+from pipeline.journal.file import open_reader
 from pipeline.protocol.verdict import Verdict
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ _JPEG_QUALITY = 95
 _RESERVED_SHARE, _MOST_RESERVED_BYTES = 0.05, 1 << 30
 _COMPLAIN_S = 60.0
 _TEMPORARY = ".new"
+_SLICE = 20_000
 
 Writing = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
@@ -60,6 +62,20 @@ def remove_picture(path: Path) -> None:
         path.parent.parent.rmdir()
 
 
+def _sum_pictures(connection: sqlite3.Connection) -> int:
+    """Sums the bytes of all pictures up, a slice at a time."""
+    total, last = 0, -1
+    while True:
+        size, end = connection.execute(
+            "SELECT total(picture_bytes), max(id) FROM (SELECT id, picture_bytes FROM verdicts "
+            "WHERE picture IS NOT NULL AND id > ? ORDER BY id LIMIT ?)",
+            (last, _SLICE),
+        ).fetchone()
+        if end is None:
+            return total
+        total, last = total + int(size), end
+
+
 @dataclass(frozen=True)
 class _Wanted:
     verdict: Verdict
@@ -82,13 +98,16 @@ class PictureKeeper(Stage):
 
     def __init__(self, settings: JournalSection, writing: Writing) -> None:
         super().__init__("pictures")
-        self._root, self._which, self._writing = picture_folder(settings.path), settings.keep_images, writing
+        self._path, self._root = settings.path, picture_folder(settings.path)
+        self._which, self._writing = settings.keep_images, writing
         self._durable = settings.durability == "power"
         self._wanted: queue.Queue[_Wanted | None] = queue.Queue(_WAITING + 1)
         self._over = False
         self._counting = threading.Lock()
         self._kept = self._dropped = 0
-        self._bytes: int | None = None
+        # Bytes of pictures: in the file when it was summed up, and entered and removed since.
+        self._stored = self._added = self._removed = 0
+        self._summed: sqlite3.Connection | None = None
         self._complained = float("-inf")
 
     def offer(self, decided: Decided) -> None:
@@ -127,18 +146,28 @@ class PictureKeeper(Stage):
         with self._counting:
             return {"kept": self._kept, "dropped": self._dropped}
 
-    def room(self, connection: sqlite3.Connection) -> int:
-        """Returns the bytes that all pictures of the journal take."""
-        if self._bytes is None:
-            with self._counting:
-                found = connection.execute("SELECT sum(picture_bytes) FROM verdicts WHERE picture IS NOT NULL")
-                self._bytes = int(found.fetchone()[0] or 0)
-        return self._bytes
+    def room(self) -> int:
+        """Returns the bytes that all pictures of the journal take; for the thread that removes them.
+
+        The first time for a file, it sums them up, on a connection of its own: no verdict waits for that.
+        """
+        with self._writing() as connection:
+            if connection is not self._summed:
+                # Pictures are entered under this lock, so each is either in the snapshot or in the count.
+                snapshot = open_reader(self._path)
+                snapshot.execute("BEGIN")
+                snapshot.execute("SELECT 1 FROM verdicts LIMIT 1").fetchone()
+                self._added = self._removed = 0
+            else:
+                return self._stored + self._added - self._removed
+        with closing(snapshot):
+            self._stored = _sum_pictures(snapshot)
+        self._summed = connection
+        return self._stored + self._added
 
     def removed(self, size: int) -> None:
-        """Says that pictures of so many bytes are gone."""
-        with self._counting:
-            self._bytes = None if self._bytes is None else self._bytes - size
+        """Says that pictures of so many bytes are gone; for the thread that removes them."""
+        self._removed += size
 
     def _write(self, wanted: _Wanted) -> None:
         verdict = wanted.verdict
@@ -149,19 +178,20 @@ class PictureKeeper(Stage):
         path = self._root / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         size = 0
-        if wanted.heatmap is not None:
-            size += self._put(heatmap_path(path), cv2.imencode(".png", wanted.heatmap)[1].tobytes())
-        size += self._put(
-            path, cv2.imencode(".jpg", wanted.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
-        )
         try:
+            if wanted.heatmap is not None:
+                size += self._put(heatmap_path(path), cv2.imencode(".png", wanted.heatmap)[1].tobytes())
+            size += self._put(
+                path, cv2.imencode(".jpg", wanted.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
+            )
             with self._writing() as connection:
                 found = connection.execute(
                     "UPDATE verdicts SET picture = ?, picture_bytes = ? WHERE camera = ? AND sequence = ? "
                     "AND epoch = (SELECT number FROM epochs WHERE id = ?)",
                     (str(relative), size, verdict.camera, verdict.sequence, verdict.epoch),
                 ).rowcount
-        except sqlite3.Error:
+                self._added += size if found else 0
+        except (OSError, sqlite3.Error):
             remove_picture(path)
             raise
         if not found:
@@ -170,18 +200,22 @@ class PictureKeeper(Stage):
             return
         with self._counting:
             self._kept += 1
-            self._bytes = None if self._bytes is None else self._bytes + size
 
     def _put(self, path: Path, data: bytes) -> int:
         """Writes a file in one go."""
-        new = self._root / _TEMPORARY
-        new.mkdir(exist_ok=True)
-        with (new / path.name).open("wb") as file:
-            file.write(data)
-            if self._durable:
-                file.flush()
-                os.fsync(file.fileno())
-        (new / path.name).replace(path)
+        # Not `write_atomic`: a flush for each picture is only for those that ask to survive a loss of power.
+        new = self._root / _TEMPORARY / path.name
+        new.parent.mkdir(exist_ok=True)
+        try:
+            with new.open("wb") as file:
+                file.write(data)
+                if self._durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            new.replace(path)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
         return len(data)
 
     def _has_room(self) -> bool:

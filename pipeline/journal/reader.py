@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from engines.closing import Closing
 from engines.errors import DataError
 from pipeline.journal.file import SCHEMA_VERSION, open_reader, schema_version
 from pipeline.journal.pictures import picture_folder
+from pipeline.journal.place import is_damage
 from pipeline.protocol.entry import Entry
+from pipeline.protocol.gap import Gap, checked
 from pipeline.protocol.replay import Series
-from pipeline.protocol.verdict import Heatmap, Outcome, Verdict, unpack
+from pipeline.protocol.verdict import Heatmap, Outcome, Verdict, WireError, unpack
 
 _MOST_SERIES = 64
 _AT_ONCE = 500
@@ -65,12 +68,18 @@ class Found:
 class JournalReader(Closing):
     """Reads a journal through a connection of its own that cannot write.
 
+    Its methods raise `DataError` where the file is damaged or cannot be read at the moment.
+
+    Attributes:
+        skipped: how many verdicts `find` left out because they are damaged or of another wire version.
+
     Raises:
-        DataError: there is none, or it is none, or of another version.
+        DataError: there is no file, or it is not a journal of this version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.skipped = 0
         if not path.is_file():
             raise DataError(f"there is no journal {path}; give the path that stands under [journal] of the line file")
         try:
@@ -94,6 +103,10 @@ class JournalReader(Closing):
 
         Of a camera only the last 64 epochs are told.
         """
+        with self._reading():
+            return self._series(cameras)
+
+    def _series(self, cameras: Sequence[str]) -> list[Series]:
         known = [camera for (camera,) in self._connection.execute("SELECT camera FROM heads ORDER BY camera")]
         epochs = self._connection.execute(
             "SELECT number, id FROM epochs ORDER BY number DESC LIMIT ?", (_MOST_SERIES,)
@@ -114,8 +127,45 @@ class JournalReader(Closing):
                     found.append(Series(camera, epoch, *ends))
         return found
 
-    def read(self, camera: str, epoch: str, first: int, last: int, most: int) -> list[Entry]:
-        """Returns what there is from `first` to `last` of a camera in an epoch, at most so many, in their order."""
+    def read(self, camera: str, epoch: str, first: int, last: int, most: int) -> list[Entry | Gap]:
+        """Returns what there is from `first` to `last` of a camera in an epoch, at most so many, in their order.
+
+        A verdict that is damaged, or of another wire version, is a gap.
+        """
+        with self._reading():
+            try:
+                return [checked(entry) for entry in self._entries(camera, epoch, first, last, most)]
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+            # Some page of the file is damaged: what lies on the others can still be read.
+            found: list[Entry | Gap] = []
+            for sequence in range(self._from(camera, epoch, first), last + 1):
+                if len(found) == most:
+                    break
+                try:
+                    found += [checked(entry) for entry in self._entries(camera, epoch, sequence, sequence, 1)]
+                except sqlite3.DatabaseError as error:
+                    if not is_damage(error):
+                        raise
+                    found.append(Gap(camera, epoch, sequence, sequence, "damaged"))
+            return found
+
+    def _from(self, camera: str, epoch: str, first: int) -> int:
+        """The first sequence that there is, where the index still tells it."""
+        try:
+            found = self._connection.execute(
+                "SELECT min(sequence) FROM verdicts WHERE camera = ? AND epoch = (SELECT number FROM epochs WHERE "
+                "id = ?) AND sequence >= ?",
+                (camera, epoch, first),
+            ).fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            return first
+        return first if found is None else int(found)
+
+    def _entries(self, camera: str, epoch: str, first: int, last: int, most: int) -> list[Entry]:
         rows = self._connection.execute(
             f"SELECT {_ENTRY} {_FROM} WHERE camera = ? AND verdicts.epoch = (SELECT number FROM epochs WHERE id = ?) "
             "AND sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?",
@@ -126,25 +176,30 @@ class JournalReader(Closing):
     def find(self, selection: Selection, most: int | None = None) -> Iterator[Found]:
         """Yields what was selected, the oldest first; with `most` the newest so many.
 
-        Raises:
-            WireError: a verdict cannot be read.
+        Verdicts that are damaged or of another wire version are left out and counted in `skipped`.
         """
         where, values = selection.where
         lowest = 0
         if most is not None:
             chosen = f"SELECT id FROM verdicts WHERE {where} ORDER BY id DESC LIMIT ?"
-            found = self._connection.execute(f"SELECT min(id) FROM ({chosen})", [*values, most]).fetchone()[0]
+            with self._reading():
+                found = self._connection.execute(f"SELECT min(id) FROM ({chosen})", [*values, most]).fetchone()[0]
             lowest = found or 0
         root = picture_folder(self.path)
         while True:
             # Anew for each part: an export that takes long must not keep the writer's log from being shortened.
-            rows = self._connection.execute(
-                f"SELECT verdicts.id, picture, {_ENTRY} {_FROM} WHERE verdicts.id >= ? AND {where} "
-                "ORDER BY verdicts.id LIMIT ?",
-                [lowest, *values, _AT_ONCE],
-            ).fetchall()
+            with self._reading():
+                rows = self._connection.execute(
+                    f"SELECT verdicts.id, picture, {_ENTRY} {_FROM} WHERE verdicts.id >= ? AND {where} "
+                    "ORDER BY verdicts.id LIMIT ?",
+                    [lowest, *values, _AT_ONCE],
+                ).fetchall()
             for _, picture, *row in rows:
-                verdict, heatmap = unpack(Entry(*row).parts)
+                try:
+                    verdict, heatmap = unpack(Entry(*row).parts)
+                except WireError:
+                    self.skipped += 1
+                    continue
                 yield Found(verdict, heatmap, None if picture is None else root / picture)
             if len(rows) < _AT_ONCE:
                 return
@@ -153,3 +208,11 @@ class JournalReader(Closing):
     def close(self) -> None:
         """Closes the file."""
         self._connection.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            hint = "call `taktline journal verify` to see what is wrong" if is_damage(error) else "try again"
+            raise DataError(f"the journal {self.path} cannot be read ({error}); {hint}") from error

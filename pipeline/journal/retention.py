@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.sections import JournalSection
+from pipeline.flow.rate_limited_log import RateLimitedLog
 from pipeline.flow.stage import Stage
 from pipeline.journal.file import transaction
 from pipeline.journal.pictures import PictureKeeper, Writing, picture_folder, picture_path, remove_picture
@@ -52,7 +53,7 @@ class Retention(Stage):
         self._over = threading.Event()
         self._trouble: str | None = None
         self._free_bytes: int | None = None
-        self._warn_at = 0.0
+        self._warnings = RateLimitedLog(log, 1, _WARN_EVERY_S)
 
     def work(self) -> None:
         """Looks now and then until it is drained."""
@@ -79,16 +80,15 @@ class Retention(Stage):
         ]
         kept = f"{' and '.join(limits)} cannot be kept" if limits else "its log cannot be shortened"
         self._trouble = f"retention of the journal {self._path} fails ({error}): {kept}"
-        if time.monotonic() >= self._warn_at:
-            self._warn_at = time.monotonic() + _WARN_EVERY_S
-            log.warning("%s", self._trouble)
+        self._warnings.warning("%s", self._trouble)
 
     def _look_at_disk(self) -> None:
         disk = os.statvfs(self._path.parent)
         self._free_bytes = disk.f_bavail * disk.f_frsize
 
     def _copy_log(self) -> None:
-        if Path(f"{self._path}-wal").stat().st_size < _LOG_BYTES:
+        log_file = Path(f"{self._path}-wal")
+        if not log_file.exists() or log_file.stat().st_size < _LOG_BYTES:
             return
         # On a connection of its own: verdicts are written meanwhile.
         address = f"{self._path.absolute().as_uri()}?mode=rw"
@@ -127,7 +127,7 @@ class Retention(Stage):
                 int(connection.execute(f"PRAGMA {name}").fetchone()[0])
                 for name in ("page_count", "freelist_count", "page_size")
             )
-            pictures = self._pictures.room(connection)
+        pictures = self._pictures.room()
         if (pages - free) * size + pictures <= self._most_bytes:
             return False
         if pictures > self._most_bytes // 2:

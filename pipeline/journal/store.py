@@ -1,17 +1,14 @@
-"""The journal: every verdict is in it before it is published, and a disk that fails holds no verdict up."""
+"""The journal: it holds every verdict before that is published, and a disk that fails or hangs holds no verdict up."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import sqlite3
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
 from typing import Any
 
 from engines.closing import Closing
@@ -19,33 +16,38 @@ from engines.errors import ConfigError
 from pipeline.config.sections import JournalSection
 from pipeline.flow.decided import Decided
 from pipeline.flow.stage import Stage
-from pipeline.journal.file import WriterLock, make_folder, open_writer, put_aside, write_entries
+from pipeline.journal.backlog import Backlog
+from pipeline.journal.disk_thread import DiskThread, Errand
+from pipeline.journal.entries import pack_entries, patience
+from pipeline.journal.file import open_writer, write_entries
 from pipeline.journal.pictures import PictureKeeper
+from pipeline.journal.place import WriterLock, is_same_file, prepare_place, put_aside
 from pipeline.journal.retention import Retention
 from pipeline.protocol.entry import Entry
-from pipeline.protocol.verdict import pack
 
 log = logging.getLogger(__name__)
 
 _RETRY_S = 1.0
 _CHUNK = 500
-_BACKLOG_BYTES = 64 << 20
+_OPEN_S = 5.0
 
 
 def new_epoch() -> str:
-    """Returns an epoch that nobody had before."""
+    """Returns an epoch that was never used before."""
     return uuid.uuid4().hex[:16]
 
 
 class Journal(Closing):
     """Enters verdicts, a batch in one transaction, and says what to publish.
 
-    Where the disk is full, read-only or broken, verdicts go out all the same, marked `journaled: false`, in an epoch of
-    their own: should the process end before they could be written, their numbers are not taken for other frames'. Until
-    then they wait in memory, up to 64 MiB, and are written once the disk lets them. A file that is damaged is put aside
-    and a new one begun.
+    Where the disk is full, read-only or broken, verdicts go out all the same, marked `journaled: false`, and so they do
+    where it has not answered by the time that their answer is due, or within a second. They belong to an epoch of their
+    own: should the process end before they are written, their numbers are not taken for those of other frames. Until
+    then they wait in memory, up to 64 MiB, and are written once the disk lets them. A damaged file is put aside, and a
+    new one is begun.
 
-    It also brings two stages with it that the line runs: one writes pictures, the other removes what is too old.
+    One thread does all of the writing. Two stages come with the journal, which the line runs: one writes pictures, the
+    other removes what is too old.
 
     Args:
         settings: of the line file.
@@ -55,28 +57,34 @@ class Journal(Closing):
         generation: counts how often its file was opened; a reader of an older one should open it anew.
 
     Raises:
-        ConfigError: another line writes it, or it is of another version, or its folder cannot be made.
+        ConfigError: another line writes it, it is not a journal of this version, or its folder cannot be made.
     """
 
     def __init__(self, settings: JournalSection) -> None:
         self.path, self._settings = settings.path, settings
-        self.generation = self._inode = 0
+        self.generation = 0
+        self._inode: int | None = None
         self._connection: sqlite3.Connection | None = None
         self._file_lock: WriterLock | None = None
-        self._writing, self._counting = threading.Lock(), threading.Lock()
-        self._backlog: deque[Entry] = deque()
-        self._backlog_bytes, self._overflowed = 0, False
+        self._writing, self._state = threading.Lock(), threading.Lock()
+        self._backlog = Backlog()
+        # In the file, though they were published in another epoch: the disk took them too late.
+        self._late: list[Entry] = []
+        self._heads: dict[str, int] = {}
         self._epoch = new_epoch()
         self._trouble: str | None = None
         self._retry_at = 0.0
-        self._journaled = self._unjournaled = self._unkept = 0
-        make_folder(settings.path)
-        self._heads: dict[str, int] = {}
-        try:
-            self._open()
-        except (sqlite3.Error, OSError) as error:
-            self._fall(error)
+        self._journaled = self._unjournaled = 0
         self._pictures, self._retention = self._new_stages()
+        self._disk = DiskThread(self._catch_up)
+        try:
+            self._disk.run(self._begin, _OPEN_S)
+        except (sqlite3.Error, OSError) as error:
+            with self._state:
+                self._fall(error)
+        except BaseException:
+            self.close()
+            raise
 
     def first(self, camera: str) -> int:
         """Returns the sequence with which a camera goes on."""
@@ -88,58 +96,45 @@ class Journal(Closing):
         return [self._pictures, self._retention]
 
     def enter(self, batch: Sequence[Decided]) -> list[list[bytes]]:
-        """Enters a batch of verdicts; each is told there whether it was.
+        """Enters a batch of verdicts, and notes in each whether it was journaled in time.
 
         Returns:
-            For each the message to publish.
+            The message to publish for each.
         """
-        if self._trouble is not None:
-            self.tend()
-        entries = self._pack(batch, self._trouble is None)
-        if self._trouble is None:
-            try:
-                self._write(entries)
-            except (sqlite3.Error, OSError) as error:
-                self._fall(error)
-                entries = self._pack(batch, False)
-        if self._trouble is None:
-            self._journaled += len(entries)
-        else:
-            self._keep(entries)
+        with self._state:
+            entries = [] if self._trouble is None else self._keep(batch)
+        if not entries:
+            entries = self._write_in_time(batch)
         for decided in batch:
             self._pictures.offer(decided)
         return [entry.parts for entry in entries]
 
-    @property
-    def restless(self) -> bool:
-        """Whether `tend` should be called now and then, also while no verdicts come."""
-        return self._trouble is not None
-
-    def tend(self) -> None:
-        """Tries to write what waits in memory, a part of it at a time."""
-        if self._trouble is None or time.monotonic() < self._retry_at:
-            return
+    def _write_in_time(self, batch: Sequence[Decided]) -> list[Entry]:
+        entries = pack_entries(batch, self._epoch, journaled=True)
         try:
-            self._open()
-            self._drain()
-        except (sqlite3.Error, OSError, ConfigError) as error:
-            self._trouble = str(error)
-            self._retry_at = time.monotonic() + _RETRY_S
-            self._leave(error)
+            self._disk.run(
+                lambda errand: self._write(entries, errand), patience(batch), lambda: self._late.extend(entries)
+            )
+        except (sqlite3.Error, OSError) as error:
+            with self._state:
+                self._fall(error)
+                return self._keep(batch)
+        self._journaled += len(entries)
+        return entries
 
     def waiting(self, camera: str) -> list[Entry]:
-        """Returns the entries of a camera that are not in the file yet, in their order."""
-        with self._counting:
-            return [entry for entry in self._backlog if entry.camera == camera]
+        """Returns the entries of a camera that are not in the file yet, the oldest first."""
+        with self._state:
+            return self._backlog.of(camera)
 
     def waiting_cameras(self) -> set[str]:
-        """Returns the cameras of which entries are not in the file yet."""
-        with self._counting:
-            return {entry.camera for entry in self._backlog}
+        """Returns the cameras with entries that are not in the file yet."""
+        with self._state:
+            return self._backlog.cameras
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Lends the file to whoever keeps it, for a moment: verdicts wait meanwhile.
+        """Lends the file for a moment; verdicts wait meanwhile.
 
         Raises:
             sqlite3.OperationalError: it cannot be written at the moment.
@@ -150,43 +145,40 @@ class Journal(Closing):
             yield self._connection
 
     def status(self) -> dict[str, Any]:
-        """Returns how it is, in plain values; `trouble` says why verdicts are not journaled, or is None."""
-        return {
-            "path": str(self.path),
-            "epoch": self._epoch,
-            "journaled": self._journaled,
-            "unjournaled": self._unjournaled,
-            "waiting": len(self._backlog),
-            "lost": self._unkept,
-            "trouble": self._trouble,
-            "lag_s": self._lag_s(),
-            "retention": self._retention.status(),
-            "pictures": self._pictures.status(),
-        }
-
-    def _lag_s(self) -> float:
-        """How long ago the oldest verdict that waits was captured."""
-        with self._counting:
-            if not self._backlog:
-                return 0.0
-            return round(max(0.0, (time.time_ns() - self._backlog[0].captured_at) / 1e9), 3)
+        """Returns its state in plain values; `trouble` says why verdicts are not journaled, or is None."""
+        with self._state:
+            return {
+                "path": str(self.path),
+                "epoch": self._epoch,
+                "journaled": self._journaled,
+                "unjournaled": self._unjournaled,
+                "waiting": len(self._backlog),
+                "lost": self._backlog.lost,
+                "lag_s": self._backlog.lag_s,
+                "trouble": self._trouble,
+                "retention": self._retention.status(),
+                "pictures": self._pictures.status(),
+            }
 
     def drain(self) -> None:
-        """Says that no more verdicts come; its stages end when they are done."""
+        """Says that no more verdicts come: writes what waits, and lets the stages end. Returns at once."""
         self._retry_at = 0.0
-        while self._trouble is not None and self._backlog:
-            before = len(self._backlog)
-            self.tend()
-            if len(self._backlog) == before:
-                log.error("%d verdicts went out that could not be journaled (%s)", before, self._trouble)
-                break
+        self._disk.wake()
         self._pictures.drain()
         self._retention.drain()
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._pictures.drain()
-        self._retention.drain()
+    def close(self, deadline: float | None = None) -> None:
+        """Writes what waits, as far as the disk lets it, and closes the file.
+
+        Raises:
+            TimeoutError: the disk hangs; the thread that waits for it is left behind.
+        """
+        self.drain()
+        try:
+            self._disk.close(deadline)
+        finally:
+            if self._backlog:
+                log.error("%d verdicts went out that are not journaled (%s)", len(self._backlog), self._trouble)
         with self._writing:
             self._disconnect()
         if self._file_lock is not None:
@@ -196,60 +188,83 @@ class Journal(Closing):
         pictures = PictureKeeper(self._settings, self.writing)
         return pictures, Retention(self._settings, self.writing, pictures)
 
-    def _open(self) -> None:
-        """Opens the file where it is not open; what it holds decides the epoch only before the first verdict."""
+    # What follows here runs in the thread for the disk.
+
+    def _begin(self, errand: Errand) -> None:
+        """Opens the file for the first time; what it holds decides how epoch and sequences go on."""
+        connection = self._open()
+        found = connection.execute("SELECT id FROM epochs ORDER BY number DESC LIMIT 1").fetchone()
+        heads = dict(connection.execute("SELECT camera, sequence FROM heads"))
+        with self._state:
+            if not errand.abandoned:
+                self._epoch, self._heads = self._epoch if found is None else str(found[0]), heads
+
+    def _open(self) -> sqlite3.Connection:
         if self._connection is not None:
-            return
+            return self._connection
+        prepare_place(self.path)
         if self._file_lock is None:
             self._file_lock = WriterLock(self.path)
         try:
             connection = open_writer(self.path, self._settings.durability)
         except sqlite3.Error as error:
-            if not put_aside(self.path, error):
+            if not put_aside(self.path, error, self._inode):
                 raise
             connection = open_writer(self.path, self._settings.durability)
-        if self._trouble is None:
-            found = connection.execute("SELECT id FROM epochs ORDER BY number DESC LIMIT 1").fetchone()
-            self._epoch = self._epoch if found is None else str(found[0])
-            self._heads = dict(connection.execute("SELECT camera, sequence FROM heads"))
         with self._writing:
             self._connection, self._inode = connection, self.path.stat().st_ino
             self.generation += 1
+        return connection
 
-    def _write(self, entries: Sequence[Entry], again: bool = False) -> None:
+    def _write(self, entries: Sequence[Entry], errand: Errand) -> None:
+        try:
+            self._insert(entries, errand=errand)
+        except (sqlite3.Error, OSError) as error:
+            self._leave(error)
+            raise
+
+    def _insert(self, entries: Sequence[Entry], instead_of: Sequence[Entry] = (), errand: Errand | None = None) -> None:
         # SQLite would go on with a file that nobody can open any more.
-        if self.path.stat().st_ino != self._inode:
+        if not is_same_file(self.path, self._inode):
             raise sqlite3.OperationalError("its file was replaced by another one")
         with self.writing() as connection:
-            write_entries(connection, entries, time.time_ns(), again)
-
-    def _pack(self, batch: Sequence[Decided], journaled: bool) -> list[Entry]:
-        entries = []
-        for decided in batch:
-            latency = dataclasses.replace(decided.verdict.latency, publish=time.monotonic_ns() - decided.decided)
-            verdict = decided.verdict = dataclasses.replace(
-                decided.verdict, latency=latency, epoch=self._epoch, journaled=journaled
-            )
-            _, body, *heatmap = pack(verdict, decided.heatmap)
-            entries.append(
-                Entry(verdict.epoch, verdict.camera, verdict.sequence, verdict.captured_at, verdict.verdict, body,
-                      heatmap[0] if heatmap else None)
+            write_entries(
+                connection, entries, time.time_ns(), again=errand is None, instead_of=instead_of,
+                wanted=lambda: errand is None or not errand.abandoned,
             )  # fmt: skip
-        return entries
 
-    def _fall(self, error: Exception) -> None:
-        """Goes on without the disk."""
-        self._trouble = str(error)
-        self._epoch = new_epoch()
-        self._retry_at = time.monotonic() + _RETRY_S
-        log.error("the journal %s cannot be written (%s); verdicts go out marked as not journaled", self.path, error)
-        self._leave(error)
+    def _catch_up(self) -> None:
+        """Writes what waits in memory, once it is time to try again."""
+        while self._trouble is not None and time.monotonic() >= self._retry_at:
+            try:
+                self._open()
+                self._write_waiting()
+            except (sqlite3.Error, OSError, ConfigError) as error:
+                self._trouble = str(error)
+                self._retry_at = time.monotonic() + _RETRY_S
+                self._leave(error)
+
+    def _write_waiting(self) -> None:
+        with self._state:
+            chunk = self._backlog.first(_CHUNK)
+        if chunk or self._late:
+            self._insert(chunk, self._late)
+            self._late.clear()
+        with self._state:
+            self._backlog.remove(len(chunk))
+            if self._backlog:
+                return
+            if self._backlog.overflowed:
+                # The numbers of those that were lost must not look like a gap.
+                self._epoch, self._backlog.overflowed = new_epoch(), False
+            self._trouble = None
+        log.warning("the journal %s is written again; %d verdicts went out before that", self.path, self._unjournaled)
 
     def _leave(self, error: Exception) -> None:
         """Closes the file, to open it anew or another one in its place."""
         with self._writing:
             self._disconnect()
-        put_aside(self.path, error)
+        put_aside(self.path, error, self._inode)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -257,32 +272,21 @@ class Journal(Closing):
                 self._connection.close()
         self._connection = None
 
-    def _keep(self, entries: list[Entry]) -> None:
-        """Keeps entries in memory until they can be written; those that find no place never will be."""
-        self._unjournaled += len(entries)
-        size = sum(entry.size for entry in entries)
-        with self._counting:
-            if not self._overflowed and self._backlog_bytes + size <= _BACKLOG_BYTES:
-                self._backlog.extend(entries)
-                self._backlog_bytes += size
-                return
-        self._unkept += len(entries)
-        if not self._overflowed:
-            log.error("too many verdicts wait for the journal %s; those that come now are not kept", self.path)
-            self._overflowed = True
+    # What follows here is called with `_state` held.
 
-    def _drain(self) -> None:
-        chunk = list(islice(self._backlog, _CHUNK))
-        if chunk:
-            self._write(chunk, again=True)
-            with self._counting:
-                for entry in chunk:
-                    self._backlog_bytes -= entry.size
-                    self._backlog.popleft()
-        if self._backlog:
-            return
-        if self._overflowed:
-            # The numbers of those that were lost must not look like a gap.
-            self._epoch, self._overflowed = new_epoch(), False
-        self._trouble = None
-        log.warning("the journal %s is written again; %d verdicts went out before that", self.path, self._unjournaled)
+    def _fall(self, error: Exception) -> None:
+        """Goes on without the disk."""
+        self._trouble = str(error)
+        self._epoch = new_epoch()
+        # A disk that was late may be back in a moment; one that failed is given a second.
+        self._retry_at = time.monotonic() + (0.0 if isinstance(error, TimeoutError) else _RETRY_S)
+        log.error("the journal %s cannot be written (%s); verdicts go out marked as not journaled", self.path, error)
+
+    def _keep(self, batch: Sequence[Decided]) -> list[Entry]:
+        """Keeps a batch in memory until it can be written; what finds no place there never will be."""
+        entries = pack_entries(batch, self._epoch, journaled=False)
+        overflowed = self._backlog.overflowed
+        self._unjournaled += len(entries)
+        if not self._backlog.add(entries) and not overflowed:
+            log.error("too many verdicts wait for the journal %s; those that come now are not kept", self.path)
+        return entries

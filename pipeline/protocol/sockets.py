@@ -9,11 +9,14 @@ from typing import Any
 
 import zmq
 
+from engines.errors import ConfigError
+
 HIGH_WATER_MARK = 100_000
 _MOST_PORT = 65_535
 # What the kernel's address of a socket file holds.
 _MOST_PATH_BYTES = 107
 _SILENT_S, _PROBES = 5, 3
+_MOST_PORT = 65_535
 
 
 def check_address(address: str) -> str:
@@ -47,6 +50,21 @@ def notice_dead_peers(socket: zmq.Socket[Any]) -> None:
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, _SILENT_S)
     socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, _SILENT_S)
     socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, _PROBES)
+
+
+def check_port(address: str) -> None:
+    """Refuses a TCP address whose port does not exist: ZeroMQ would bind another one without a word.
+
+    Raises:
+        ConfigError: the port is not 1 to 65535, or 0 or `*` for one that is free.
+    """
+    if not address.startswith("tcp://"):
+        return
+    port = address.rpartition(":")[2]
+    if port != "*" and not (port.isascii() and port.isdigit() and int(port) <= _MOST_PORT):
+        raise ConfigError(
+            f"the address {address} has no port from 1 to {_MOST_PORT}; give one, or * for one that is free"
+        )
 
 
 def has_listener(path: Path) -> bool:

@@ -27,7 +27,6 @@ _POLL_MS = 100
 _MOST_BYTES = 4 << 10
 _MOST_WAITING, _MOST_SUBSCRIPTIONS = 100, 10_000
 _TOGETHER = 256
-_TEND_S = 0.5
 
 
 class PublisherSocket(Closing):
@@ -135,12 +134,7 @@ class Publisher(Stage):
     def work(self) -> None:
         """Publishes until there are no more verdicts."""
         while True:
-            try:
-                batch = self._inbox.get_many(_TOGETHER, self._patience())
-            except TimeoutError:
-                assert self._journal is not None
-                self._journal.tend()
-                continue
+            batch = self._inbox.get_many(_TOGETHER)
             messages = self._pack(batch) if self._journal is None else self._journal.enter(batch)
             for decided, message in zip(batch, messages, strict=True):
                 self._socket.send(message)
@@ -154,9 +148,6 @@ class Publisher(Stage):
             self._journal.drain()
         if self._outbox is not None:
             self._outbox.close()
-
-    def _patience(self) -> float | None:
-        return _TEND_S if self._journal is not None and self._journal.restless else None
 
     def _pack(self, batch: list[Decided]) -> list[list[bytes]]:
         messages = []

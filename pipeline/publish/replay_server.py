@@ -1,4 +1,4 @@
-"""Answers subscribers that missed something, from the journal and without holding a verdict up."""
+"""Answers subscribers that missed something, from the journal. No verdict waits for it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pipeline.flow.stage import Stage
 from pipeline.journal.reader import JournalReader
 from pipeline.journal.store import Journal
 from pipeline.protocol.entry import Entry
+from pipeline.protocol.gap import Gap
 from pipeline.protocol.replay import (
     MOST_REQUEST_BYTES,
     PAGE,
@@ -25,6 +26,7 @@ from pipeline.protocol.replay import (
     pack_page,
     pack_refusal,
     pack_series,
+    request_id,
     unpack_request,
 )
 from pipeline.protocol.sockets import notice_dead_peers
@@ -41,7 +43,7 @@ _RETRY_S = 0.1
 
 
 class ReplaySocket(Closing):
-    """A bound ROUTER socket. A question is one frame, after an empty one where it comes from a REQ socket.
+    """A bound ROUTER socket. A request is one frame; a REQ socket sends an empty one before it.
 
     Args:
         address: where to bind it.
@@ -72,7 +74,7 @@ class ReplaySocket(Closing):
         return self._gate.address
 
     def receive(self) -> list[bytes] | None:
-        """Waits a moment for a message and returns its parts, but for what is beyond the longest question."""
+        """Waits a moment for a message and returns its parts; of one with too many, the first few."""
         self._gate.mind()
         if not self._socket.poll(_POLL_MS):
             return None
@@ -84,7 +86,7 @@ class ReplaySocket(Closing):
         return parts
 
     def send(self, parts: list[bytes]) -> None:
-        """Sends an answer; a client that takes none is not waited for."""
+        """Sends an answer, or drops it where the client does not take it."""
         with suppress(zmq.Again):
             self._socket.send_multipart(parts, zmq.NOBLOCK)
 
@@ -96,9 +98,10 @@ class ReplaySocket(Closing):
 
 
 class ReplayServer(Stage, Closing):
-    """Answers questions one after the other: a page of at most 200 verdicts or 1 MiB each, 50 a second and client.
+    """Answers requests one by one, 50 a second for each client. A page has at most 200 verdicts, or about 1 MiB.
 
-    It reads the journal through a connection of its own, and what waits for the disk from memory.
+    It reads the journal through a connection of its own, and takes from memory what waits for the disk. A verdict that
+    is damaged or of another wire version stands in a page as a gap.
     """
 
     restarts = 3
@@ -122,14 +125,14 @@ class ReplayServer(Stage, Closing):
             while not self._over:
                 parts = self._socket.receive()
                 if parts is not None:
-                    # A REQ socket puts an empty frame before its question and wants it back.
+                    # A REQ socket sends an empty frame before its request and wants it back.
                     envelope = 2 if len(parts) == 3 and not parts[1] else 1
                     self._socket.send([*parts[:envelope], *self._answer(parts[0], parts[envelope:])])
         finally:
             self._forget_reader()
 
     def drain(self) -> None:
-        """Lets it end after the question that it is answering."""
+        """Lets it end after the request that it is answering."""
         self._over = True
 
     def close(self, deadline: float | None = None) -> None:
@@ -143,15 +146,16 @@ class ReplayServer(Stage, Closing):
             raise TimeoutError("an answer is still being read from the journal")
         self._socket.close()
 
-    def _answer(self, client: bytes, question: list[bytes]) -> list[bytes]:
+    def _answer(self, client: bytes, message: list[bytes]) -> list[bytes]:
+        number = request_id(message[0]) if message else 0
         if not self._may_ask(client):
-            return pack_refusal(0, "too many questions at once", _RETRY_S)
-        if len(question) != 1:
-            return pack_refusal(0, "a question is one frame")
+            return pack_refusal(number, "too many requests at once", _RETRY_S)
+        if len(message) != 1:
+            return pack_refusal(number, "a request is one frame")
         try:
-            request = unpack_request(question[0])
+            request = unpack_request(message[0])
         except WireError as error:
-            return pack_refusal(0, str(error))
+            return pack_refusal(number, str(error))
         try:
             if request.do == "series":
                 return pack_series(request, self._series(request))
@@ -161,7 +165,7 @@ class ReplayServer(Stage, Closing):
             return pack_refusal(request.id, f"the journal cannot be read now ({error})", 10 * _RETRY_S)
 
     def _series(self, request: ReplayRequest) -> list[Series]:
-        # What waits first: it may be in the file a moment later, but not the other way about.
+        # Memory first: what waits there may be in the file a moment later, but never the other way about.
         cameras = self._journal.waiting_cameras()
         waiting = {
             camera: self._journal.waiting(camera)
@@ -183,11 +187,11 @@ class ReplayServer(Stage, Closing):
         ]
         reader = self._open_reader(bool(waiting))
         stored = [] if reader is None else reader.read(request.camera, request.epoch, first, last, PAGE)
-        newest = stored[-1].sequence if stored else -1
+        newest = _last(stored[-1]) if stored else -1
         entries = stored + [entry for entry in waiting if entry.sequence > newest][: PAGE - len(stored)]
         size, count = 0, 0
         for entry in entries:
-            size += entry.size
+            size += 0 if isinstance(entry, Gap) else entry.size
             if count and size > _PAGE_BYTES:
                 break
             count += 1
@@ -195,7 +199,7 @@ class ReplayServer(Stage, Closing):
         return pack_page(request, entries[:count], more)
 
     def _open_reader(self, may_lack: bool) -> JournalReader | None:
-        """Opens the journal where it is not open; one that cannot be read may lack where memory has the rest."""
+        """Opens the journal; returns None where it cannot be read but memory may have the answer."""
         generation = self._journal.generation
         if self._reader is not None and self._reader[0] != generation:
             self._forget_reader()
@@ -224,7 +228,7 @@ class ReplayServer(Stage, Closing):
 
 
 class _Allowance:
-    """So many questions a second, and half a second's worth at once."""
+    """A rate of requests, of which half a second's worth may come at once."""
 
     def __init__(self, rate: float) -> None:
         self._rate, self._left, self._at = rate, _BURST_S * rate, 0.0
@@ -236,6 +240,10 @@ class _Allowance:
             return False
         self._left -= 1
         return True
+
+
+def _last(item: Entry | Gap) -> int:
+    return item.last if isinstance(item, Gap) else item.sequence
 
 
 def _extend(series: list[Series], entry: Entry) -> None:

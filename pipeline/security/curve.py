@@ -17,6 +17,7 @@ from zmq.utils import z85
 
 from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
+from pipeline.protocol.sockets import check_port
 from pipeline.security.keys import AllowList, KeyPair, read_pair, read_public
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class Gate(Closing):
     """
 
     def __init__(self, socket: Socket, address: str, access: Access, what: str, setting: str = "[publish]") -> None:
+        check_port(address)
         self._socket, self._what = socket, what
         self._authenticator: _Authenticator | None = None
         self._bound, self._told = True, False

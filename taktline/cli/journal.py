@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 from rich.text import Text
 
-from engines.errors import ConfigError
+from engines.errors import ConfigError, DataError
 from taktline.cli.console import show, show_json
 from taktline.cli.options import CamerasOption, JsonFlag, JsonLinesFlag
 from taktline.cli.table import Column, ResultTable
 
 if TYPE_CHECKING:
     from pipeline.journal.check import Verification
-    from pipeline.journal.reader import Selection
+    from pipeline.journal.reader import JournalReader, Selection
 
 JournalArgument = Annotated[Path, typer.Argument(help="The line's journal file.")]
 VerdictsOption = Annotated[list[str] | None, typer.Option("--verdict", help="ok, ng or uninspected. Repeat for more.")]
@@ -58,6 +58,7 @@ def query(
             else:
                 day = datetime.fromtimestamp(found.verdict.captured_at / 1e9).strftime("%Y-%m-%d ")
                 show(Text(day).append_text(verdict_text(found.verdict)))
+        _check_whole(reader)
 
 
 def export(
@@ -84,6 +85,7 @@ def export(
         show_json({"file": str(out), what: count})
     else:
         show(Text(f"{count} {what} in {out}"))
+    _check_whole(reader)
 
 
 def verify(journal: JournalArgument, as_json: JsonFlag = False) -> None:
@@ -112,6 +114,14 @@ def check_table(found: Verification, journal: Path) -> ResultTable:
     table = ResultTable(*columns, title=Text.assemble(f"{journal}: ", state))
     table.add_row(str(found.verdicts), str(found.pictures), str(found.epochs), str(found.waited))
     return table
+
+
+def _check_whole(reader: JournalReader) -> None:
+    if reader.skipped:
+        raise DataError(
+            f"{reader.skipped} verdicts were left out: they are damaged, or another Taktline wrote them; "
+            f"`taktline journal verify {reader.path}` says which"
+        )
 
 
 def _selection(

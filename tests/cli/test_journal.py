@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
 import sys
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -127,6 +129,29 @@ def test_a_mistake_is_told_in_a_sentence(
     assert done.returncode == 2
     assert message in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_journal_is_shown_as_far_as_it_can_be_read(
+    journal: Path, tmp_path: Path, taktline: RunTaktline
+) -> None:
+    copy, cut = tmp_path / "line.journal", tmp_path / "cut.journal"
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute("VACUUM INTO ?", (str(copy),))
+    with closing(sqlite3.connect(copy)) as connection:
+        connection.execute("UPDATE verdicts SET body = x'c1' WHERE sequence = 3 AND camera = 'top'")
+        connection.commit()
+    cut.write_bytes(copy.read_bytes()[:-9000] + bytes(9000))
+    for command in (["query", copy], ["export", copy, tmp_path / "all.csv"]):
+        done = taktline("journal", *command)
+        assert done.returncode == 2
+        assert "1 verdicts were left out" in done.stderr.replace("\n", " ")
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 40
+    for command in (["query", cut], ["export", cut, tmp_path / "cut.csv"]):
+        done = taktline("journal", *command)
+        assert done.returncode == 2
+        assert "taktline journal verify" in done.stderr.replace("\n", " ")
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "cut.csv").exists()
 
 
 def test_a_missing_package_names_its_extra(journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

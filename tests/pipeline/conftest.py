@@ -42,6 +42,49 @@ class SmallDisk:
             subprocess.run(["umount", str(self.folder)], check=True)
 
 
+class FrozenDisk:
+    """A real disk of its own, on which every write hangs while it is frozen."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._image = folder, folder.with_suffix(".img")
+        folder.mkdir()
+        with self._image.open("wb") as file:
+            file.truncate(16 << 20)
+        self._frozen = False
+
+    def mount(self) -> bool:
+        """Returns whether this process may mount disks and freeze them."""
+        commands = (["mkfs.ext4", "-q", str(self._image)], ["mount", "-o", "loop", str(self._image), str(self.folder)])
+        try:
+            return all(
+                subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in commands
+            )
+        except FileNotFoundError:
+            return False
+
+    def freeze(self) -> None:
+        subprocess.run(["fsfreeze", "--freeze", str(self.folder)], check=True)
+        self._frozen = True
+
+    def thaw(self) -> None:
+        if self._frozen:
+            subprocess.run(["fsfreeze", "--unfreeze", str(self.folder)], check=True)
+        self._frozen = False
+
+    def close(self) -> None:
+        self.thaw()
+        subprocess.run(["umount", str(self.folder)], check=True)
+
+
+@pytest.fixture
+def frozen(tmp_path: Path) -> Iterator[FrozenDisk]:
+    disk = FrozenDisk(tmp_path / "frozen")
+    if not disk.mount():
+        pytest.skip("no disk can be mounted here; run this test as root, with e2fsprogs and util-linux installed")
+    yield disk
+    disk.close()
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     disk = SmallDisk(tmp_path / "disk")

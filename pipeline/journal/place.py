@@ -1,0 +1,139 @@
+"""Where a journal lies: what it may take the place of, and that only one line writes it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sqlite3
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from engines.closing import Closing
+from engines.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+APPLICATION_ID = 0x54414B54  # "TAKT"
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100
+
+
+class WriterLock(Closing):
+    """Keeps a second line from writing the same journal.
+
+    Raises:
+        ConfigError: another process writes it.
+        OSError: the disk does not let the lock be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._handle)
+            raise ConfigError(f"another line writes the journal {path}; give this one a journal of its own") from error
+
+    def close(self) -> None:
+        """Lets another process write."""
+        if self._handle >= 0:
+            os.close(self._handle)
+        self._handle = -1
+
+
+def prepare_place(path: Path) -> None:
+    """Makes the folder of a journal, and refuses a path that holds something else.
+
+    Raises:
+        ConfigError: the folder cannot be made, or the path is no file, or a file that Taktline did not write.
+        OSError: it cannot be read.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the folder {path.parent} of the journal cannot be made: {error.strerror or error}; give another path"
+        ) from error
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(found.st_mode):
+        raise ConfigError(f"the journal {path} is a folder; give the path of a file")
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(f"the journal {path} is a device or a socket; give the path of a file")
+    if found.st_size and not _may_be_journal(_header(path)):
+        raise ConfigError(
+            f"{path} is not a journal of Taktline and is left as it is; give another path under [journal]"
+        )
+
+
+def put_aside(path: Path, error: Exception, inode: int | None) -> bool:
+    """Renames a journal where the error says that it is damaged.
+
+    Args:
+        path: the journal.
+        error: what SQLite said.
+        inode: of the journal as this process wrote it; None where it has not opened it yet.
+
+    Returns:
+        Whether it was renamed.
+    """
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+        return False
+    try:
+        # A file of somebody else's is not ours to rename.
+        if not is_same_file(path, inode) and not _is_journal(_header(path)):
+            return False
+        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
+        log.error("the journal %s is damaged (%s); it is put aside as %s and a new one begun", path, error, aside)
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+    except OSError as failure:
+        log.error("%s cannot be put aside: %s", path, failure)
+        return False
+    return True
+
+
+def is_same_file(path: Path, inode: int | None) -> bool:
+    """Returns whether a path still leads to the file that was opened.
+
+    Raises:
+        OSError: nothing is there.
+    """
+    return inode is not None and path.stat().st_ino == inode
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Returns whether SQLite found the file damaged, rather than busy or out of reach."""
+    if isinstance(error, sqlite3.ProgrammingError):
+        return False
+    # Text that is not UTF-8 is found by Python, which gives no code.
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & 0xFF in _DAMAGED
+
+
+def _header(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEADER_BYTES)
+
+
+def _numbers(header: bytes) -> tuple[int, int]:
+    """The version that the tables have and the program that they belong to, as SQLite's header has them."""
+    return int.from_bytes(header[60:64]), int.from_bytes(header[68:72])
+
+
+def _is_journal(header: bytes) -> bool:
+    # Journals of the first Taktline have a version and no application id.
+    version, application = _numbers(header)
+    return header.startswith(_MAGIC) and (application == APPLICATION_ID or (version == 1 and not application))
+
+
+def _may_be_journal(header: bytes) -> bool:
+    # One whose process died young has its tables in the log beside it, and nothing in its header.
+    return _is_journal(header) or (header.startswith(_MAGIC) and _numbers(header) == (0, 0))
