@@ -19,7 +19,8 @@ from engines import tensorrt as tensorrt_module
 from engines import torch as torch_module
 from engines.bundle import Bundle
 from engines.cache import store
-from engines.cuda import Cuda, CudaError, CudaOutOfMemory, Launch, _CudaPython
+from engines.cuda import Cuda, CudaError, CudaOutOfMemory, Launch
+from engines.cuda_python import CudaPython
 from engines.engine import EngineSettings
 from engines.errors import EngineError, EngineUnavailable
 from engines.failover import FailoverEngine
@@ -236,7 +237,7 @@ def test_a_driver_that_is_too_old_or_missing_is_named(status: str, version: int,
             return runtime.cudaError_t.cudaSuccess, version
 
     with pytest.raises(EngineUnavailable, match=words):
-        _CudaPython(Runtime(), 0)
+        CudaPython(Runtime(), 0)
 
 
 def test_torch_halves_its_batches_too(faulty: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

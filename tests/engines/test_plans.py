@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines import cuda, plans, tensorrt
+from engines import cuda, cuda_python, plans, tensorrt
 from engines.bundle import Bundle
 from engines.errors import ConfigError, EngineUnavailable
 from engines.plans import TensorRt, build_ahead, build_plan, find_tensorrt, parse_network, plan_path
@@ -185,7 +185,7 @@ def test_every_name_of_tensorrt_that_is_used_exists(rtx: TensorRt) -> None:
 
 def test_every_name_of_cuda_python_that_is_used_exists() -> None:
     runtime = importlib.import_module("cuda.bindings.runtime")
-    used = {*api_names(cuda, "runtime")}
+    used = {*api_names(cuda_python, "runtime")}
     assert len(used) > 20
     for dotted in sorted(used):
         found = runtime
