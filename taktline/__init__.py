@@ -76,12 +76,14 @@ _NAMES_OF = {
 _MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names.split()}
 
 
-def __getattr__(name: str) -> Any:
-    """Imports a public name on first use (PEP 562)."""
-    module = _MODULE_OF.get(name)
-    if module is None:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(module), name)
+if not TYPE_CHECKING:
+    # Type checkers would take any name for one of ours.
+    def __getattr__(name: str) -> Any:
+        """Imports a public name on first use (PEP 562)."""
+        module = _MODULE_OF.get(name)
+        if module is None:
+            raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+        return getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:
