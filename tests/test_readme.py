@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ README = (ROOT / "README.md").read_text()
 # subscriber beside it misses nothing.
 APPENDED = {
     "calibrate": ("--size", "64", "--steps", "40"),
-    "evaluate --all": ("--steps", "10"),
+    "evaluate --all": ("--steps", "20"),
     "replay": ("--await-subscribers", "1"),
 }
 
@@ -45,26 +46,30 @@ def test_the_commands_run_in_their_order(drawn: Path, tmp_path: Path) -> None:
     commands = [line for block in blocks("bash") for line in block.splitlines() if not line.startswith("make ")]
     watching: list[subprocess.Popen[str]] = []
     called = set()
-    for command in commands:
-        words = shlex.split(command)
-        assert words[0] == "taktline"
-        called.add(words[1])
-        more = [word for start, extra in APPENDED.items() if " ".join(words[1:]).startswith(start) for word in extra]
-        process = subprocess.Popen(
-            [sys.executable, "-m", *words, *more], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-        )
-        if words[1] == "watch":
-            watching.append(process)
-            continue
-        if words[1] in ("run", "bridge"):
-            assert process.stderr is not None
-            assert any("runs:" in line or "is up" in line for line in iter(process.stderr.readline, ""))
-            process.terminate()
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, f"{command}: {errors}"
-    for process in watching:
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors
+    with ExitStack() as started:
+        for command in commands:
+            words = shlex.split(command)
+            assert words[0] == "taktline"
+            called.add(words[1])
+            call = " ".join(words[1:])
+            more = [word for start, extra in APPENDED.items() if call.startswith(start) for word in extra]
+            arguments = [sys.executable, "-m", *words, *more]
+            process = started.enter_context(
+                subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+            )
+            started.callback(process.kill)
+            if words[1] == "watch":
+                watching.append(process)
+                continue
+            if words[1] in ("run", "bridge"):
+                assert process.stderr is not None
+                assert any("runs:" in line or "is up" in line for line in iter(process.stderr.readline, ""))
+                process.terminate()
+            _, errors = process.communicate(timeout=300)
+            assert process.returncode == 0, f"{command}: {errors}"
+        for process in watching:
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 0, errors
     assert len(list((tmp_path / "runs" / "bottle-heatmaps").glob("*.png"))) == 18
     kinds = {"calibrate", "dataset", "evaluate", "threshold", "engines", "replay", "run", "watch"}
     assert called == kinds | {"journal", "bridge", "keys", "bench"}
