@@ -53,7 +53,7 @@ def build_line(
     sources = [open_source(camera) for camera in config.camera] if sources is None else sources
     made = ClosingStack()
     try:
-        publisher, journal, replay = _bind_outlets(config, made)
+        publisher, journal, replay = _bind_outlets(config, made, clock)
         health = _bind_health(config, made)
         control = _bind_control(config, made)
         engine = opener(bundle)
@@ -113,7 +113,7 @@ def _bind_control(config: LineConfig, made: ClosingStack) -> ControlServer | Non
 
 
 def _bind_outlets(
-    config: LineConfig, made: ClosingStack
+    config: LineConfig, made: ClosingStack, clock: Clock
 ) -> tuple[PublisherSocket, Journal | None, ReplayServer | None]:
     """Opens what brings the verdicts out: the publisher, the journal, and the replay where it is asked for."""
     publish = config.publish
@@ -122,7 +122,7 @@ def _bind_outlets(
     made.add("the publisher's socket", publisher.close)
     if config.journal is None:
         return publisher, None, None
-    journal = Journal(config.journal)
+    journal = Journal(config.journal, clock)
     made.add("the journal", journal.close)
     if publish.replay is None:
         return publisher, journal, None

@@ -39,7 +39,7 @@ def deploy(bundle: Path, folder: Path) -> None:
     [
         ("camera", ["capture top"]),
         ("engine", ["inference", "the engine"]),
-        ("disk", ["publisher", "the journal"]),
+        ("disk", ["the journal"]),
         # Opening an engine takes seconds, and minutes on some devices; nothing can interrupt it.
         ("deploy", ["the control server"]),
         # Nothing of the line's own hangs: what the subscriber does not take is dropped.
