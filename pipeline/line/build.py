@@ -8,7 +8,7 @@ from functools import partial
 from engines.bundle import Bundle, open_bundle
 from engines.engine import Engine
 from engines.failover import FailoverEngine
-from engines.registry import ENGINES, engine_class, open_engine
+from engines.registry import open_engine
 from pipeline.config.line_file import LineConfig
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.closing import ClosingStack
@@ -71,12 +71,9 @@ def build_line(
 
 
 def _configured_opener(config: LineConfig) -> EngineOpener:
-    """Returns what opens the engine of `[model]`, with its fallback; their names are checked now."""
+    """Returns what opens the engine of `[model]`, with its fallback."""
     model = config.model
     names = [name for name in (model.engine, model.fallback) if name is not None]
-    for name in names:
-        if name not in {"auto", *ENGINES}:
-            engine_class(name)
 
     def open_one(bundle: Bundle, name: str) -> Engine:
         preferred = name == model.engine
