@@ -59,8 +59,8 @@ class ClosingStack(Closing):
         """Closes every part.
 
         Args:
-            deadline: seconds in which all of them should be closed; None for ten. When it has passed, each of those
-                left still gets a tenth of a second.
+            deadline: seconds in which all of them should be closed; None for ten. No part gets more than half of what
+                is left while others wait, and none less than a tenth of a second.
 
         Returns:
             The names of the parts that hang and were left behind.
@@ -70,7 +70,9 @@ class ClosingStack(Closing):
         with self._closing:
             while self._parts:
                 name, close = self._parts.pop()
-                if not _closed(name, close, max(_LEAST_S, countdown.left())):
+                # One that hangs must leave time for those after it.
+                share = countdown.left() / (2 if self._parts else 1)
+                if not _closed(name, close, max(_LEAST_S, share)):
                     log.error("%s hangs while it is closed; it is left behind", name)
                     hung.append(name)
         return tuple(hung)

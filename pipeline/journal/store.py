@@ -14,6 +14,7 @@ from typing import Any
 from engines.closing import Closing
 from engines.errors import ConfigError
 from pipeline.config.sections import JournalSection
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.decided import Decided
 from pipeline.flow.stage import Stage
 from pipeline.journal.backlog import Backlog
@@ -51,6 +52,7 @@ class Journal(Closing):
 
     Args:
         settings: of the line file.
+        clock: tells the time.
 
     Attributes:
         path: its file.
@@ -60,8 +62,8 @@ class Journal(Closing):
         ConfigError: another line writes it, it is not a journal of this version, or its folder cannot be made.
     """
 
-    def __init__(self, settings: JournalSection) -> None:
-        self.path, self._settings = settings.path, settings
+    def __init__(self, settings: JournalSection, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.path, self._settings, self._clock = settings.path, settings, clock
         self.generation = 0
         self._inode: int | None = None
         self._connection: sqlite3.Connection | None = None
@@ -110,10 +112,11 @@ class Journal(Closing):
         return [entry.parts for entry in entries]
 
     def _write_in_time(self, batch: Sequence[Decided]) -> list[Entry]:
-        entries = pack_entries(batch, self._epoch, journaled=True)
+        now = self._clock.monotonic_ns()
+        entries = pack_entries(batch, self._epoch, now, journaled=True)
         try:
             self._disk.run(
-                lambda errand: self._write(entries, errand), patience(batch), lambda: self._late.extend(entries)
+                lambda errand: self._write(entries, errand), patience(batch, now), lambda: self._late.extend(entries)
             )
         except (sqlite3.Error, OSError) as error:
             with self._state:
@@ -229,7 +232,7 @@ class Journal(Closing):
             raise sqlite3.OperationalError("its file was replaced by another one")
         with self.writing() as connection:
             write_entries(
-                connection, entries, time.time_ns(), again=errand is None, instead_of=instead_of,
+                connection, entries, self._clock.wall_ns(), again=errand is None, instead_of=instead_of,
                 wanted=lambda: errand is None or not errand.abandoned,
             )  # fmt: skip
 
@@ -284,7 +287,7 @@ class Journal(Closing):
 
     def _keep(self, batch: Sequence[Decided]) -> list[Entry]:
         """Keeps a batch in memory until it can be written; what finds no place there never will be."""
-        entries = pack_entries(batch, self._epoch, journaled=False)
+        entries = pack_entries(batch, self._epoch, self._clock.monotonic_ns(), journaled=False)
         overflowed = self._backlog.overflowed
         self._unjournaled += len(entries)
         if not self._backlog.add(entries) and not overflowed:

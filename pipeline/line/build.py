@@ -8,7 +8,7 @@ from functools import partial
 from engines.bundle import Bundle, open_bundle
 from engines.engine import Engine
 from engines.failover import FailoverEngine
-from engines.registry import ENGINES, engine_class, open_engine
+from engines.registry import open_engine
 from pipeline.config.line_file import LineConfig
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.closing import ClosingStack
@@ -53,7 +53,7 @@ def build_line(
     sources = [open_source(camera) for camera in config.camera] if sources is None else sources
     made = ClosingStack()
     try:
-        publisher, journal, replay = _bind_outlets(config, made)
+        publisher, journal, replay = _bind_outlets(config, made, clock)
         health = _bind_health(config, made)
         control = _bind_control(config, made)
         engine = opener(bundle)
@@ -71,12 +71,9 @@ def build_line(
 
 
 def _configured_opener(config: LineConfig) -> EngineOpener:
-    """Returns what opens the engine of `[model]`, with its fallback; their names are checked now."""
+    """Returns what opens the engine of `[model]`, with its fallback."""
     model = config.model
     names = [name for name in (model.engine, model.fallback) if name is not None]
-    for name in names:
-        if name not in {"auto", *ENGINES}:
-            engine_class(name)
 
     def open_one(bundle: Bundle, name: str) -> Engine:
         preferred = name == model.engine
@@ -113,7 +110,7 @@ def _bind_control(config: LineConfig, made: ClosingStack) -> ControlServer | Non
 
 
 def _bind_outlets(
-    config: LineConfig, made: ClosingStack
+    config: LineConfig, made: ClosingStack, clock: Clock
 ) -> tuple[PublisherSocket, Journal | None, ReplayServer | None]:
     """Opens what brings the verdicts out: the publisher, the journal, and the replay where it is asked for."""
     publish = config.publish
@@ -122,7 +119,7 @@ def _bind_outlets(
     made.add("the publisher's socket", publisher.close)
     if config.journal is None:
         return publisher, None, None
-    journal = Journal(config.journal)
+    journal = Journal(config.journal, clock)
     made.add("the journal", journal.close)
     if publish.replay is None:
         return publisher, journal, None

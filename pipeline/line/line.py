@@ -153,7 +153,7 @@ class Line(Closing):
         # What brings answers out once they stand; a line has ended when these have.
         self._answering: list[Stage] = [
             self._ledger,
-            Publisher(self.publisher, self._decided, self._watched, self.metrics, journal),
+            Publisher(self.publisher, self._decided, self._watched, self.metrics, journal, clock),
             *([] if journal is None else journal.stages()),
         ]
         self._stages: list[Stage] = [
@@ -242,13 +242,14 @@ class Line(Closing):
         """
         self.drain()
         spent = time.monotonic() - self._drained_at
-        countdown = Countdown(max(_LEAST_S, (_CLOSE_S if deadline is None else deadline) - spent))
+        seconds = max(_LEAST_S, (_CLOSE_S if deadline is None else deadline) - spent)
+        countdown, reserve = Countdown(seconds), min(_RESERVE_S, seconds / 2)
         if self.control is not None:
             self.control.drain()
         if self._watched is not None:
             self._watched.abort()
         hung = []
-        if not all(stage.join(countdown.left(_RESERVE_S)) for stage in self._stages):
+        if not all(stage.join(countdown.left(reserve)) for stage in self._stages):
             self._abort()
             self._decided.abort()
             for stage in self._stages:

@@ -12,6 +12,7 @@ import zmq
 from engines.closing import Closing
 from engines.errors import TaktlineError
 from pipeline.flow.channel import Channel, ChannelClosed
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.decided import Decided
 from pipeline.flow.stage import Stage
 from pipeline.journal.store import Journal, new_epoch
@@ -126,8 +127,10 @@ class Publisher(Stage):
         outbox: Channel[Decided] | None,
         metrics: LineMetrics,
         journal: Journal | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        super().__init__("publisher")
+        super().__init__("publisher", clock)
+        self._clock = clock
         self._socket, self._inbox, self._outbox, self._metrics = socket, inbox, outbox, metrics
         self._journal, self._epoch = journal, new_epoch()
 
@@ -152,7 +155,7 @@ class Publisher(Stage):
     def _pack(self, batch: list[Decided]) -> list[list[bytes]]:
         messages = []
         for decided in batch:
-            latency = dataclasses.replace(decided.verdict.latency, publish=time.monotonic_ns() - decided.decided)
+            latency = dataclasses.replace(decided.verdict.latency, publish=self._clock.monotonic_ns() - decided.decided)
             decided.verdict = dataclasses.replace(decided.verdict, latency=latency, epoch=self._epoch)
             messages.append(pack(decided.verdict, decided.heatmap))
         return messages

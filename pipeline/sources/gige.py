@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
-import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from engines.errors import TaktlineError
 from engines.image import Image
 from pipeline.config.camera import CameraConfig
 from pipeline.sources.device import CameraError, Device, Picture
+from pipeline.sources.wall_age import WallAge
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class GigeDevice(Device):
         self._chunk = (config.part_from or "").partition("chunk:")[2] or None
         self._ready: deque[Picture] = deque()
         self._last_id: int | None = None
+        self._age = WallAge()
         name = config.source.removeprefix("gige:")
         try:
             self._camera = self._aravis.Camera.new(name or None)
@@ -158,7 +159,7 @@ class GigeDevice(Device):
             why = str(status.value_nick).replace("-", " ")
             return Picture.now(None, self._part(buffer, whole=False), f"the frame came incomplete ({why})")
         # Aravis stamps a buffer when its first packet comes.
-        age = max(0, time.time_ns() - int(buffer.get_system_timestamp()))
+        age = self._age.of(int(buffer.get_system_timestamp()))
         shape = buffer.get_image_height(), buffer.get_image_width()
         try:
             image = to_picture(np.frombuffer(buffer.get_data(), np.uint8), shape, self._format)

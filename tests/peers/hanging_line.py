@@ -1,12 +1,13 @@
 """`taktline run` with a part that hangs in a foreign call, as a driver, a device or a dead disk does.
 
-Arguments: which part hangs (`camera`, `engine` or `disk`, or `nothing`), then those of `taktline run`. It prints
-`hanging` once it does.
+Arguments: which part hangs (`camera`, `engine`, `disk` or the engine of a `deploy`, or `nothing`), then those of
+`taktline run`. It prints `hanging` once it does, or `running` where it waits for an order or for nothing.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 import threading
 import time
@@ -43,8 +44,8 @@ class Camera(Source):
                 return
             if PART == "camera" and number == _AFTER:
                 hang()
-            if PART == "nothing" and number == _AFTER:
-                print("hanging", flush=True)
+            if PART in {"deploy", "nothing"} and number == _AFTER:
+                print("running", flush=True)
             yield Frame(self.camera, number, np.zeros((64, 64, 3), np.uint8), time.time_ns(), time.monotonic_ns())
 
 
@@ -67,7 +68,12 @@ class HangingEngine(Engine):
             time.sleep(3600)
 
 
+opened = itertools.count()
+
+
 def open_hanging(bundle: Bundle) -> Engine:
+    if next(opened) and PART == "deploy":
+        hang()
     return HangingEngine(bundle.size, "f32", 2, "cpu")
 
 

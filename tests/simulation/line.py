@@ -32,6 +32,7 @@ from pipeline.line.judge import Judge
 from pipeline.line.ledger import Ledger
 from pipeline.line.model import Model, ModelSlot
 from pipeline.line.service_time import ServiceTime
+from pipeline.publish.metrics import LineMetrics
 
 SECOND = 1_000_000_000
 PICTURE = np.zeros((8, 8, 3), np.uint8)
@@ -170,7 +171,7 @@ class VirtualLine:
         scored: Channel[ScoredBatch] = Channel(engine.jobs + 1)
         self.batcher = Batcher(self.queue, batches, self.buffers, self.ledger, self.service_time, clock, decoders=1)
         self.inference = Inference(slot, batches, scored, self.buffers, clock)
-        self.decision = Decision(scored, self.ledger, self.service_time, clock)
+        self.decision = Decision(scored, self.ledger, self.service_time, LineMetrics(list(cameras)), clock)
         self._scored: list[ScoredBatch] = []
         self._next = dict.fromkeys(cameras, 0)
         self.most_waiting = self.most_open = 0

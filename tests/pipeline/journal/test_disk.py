@@ -180,7 +180,7 @@ def test_the_disk_has_until_the_first_answer_is_due() -> None:
             if due_s is not None:
                 decided.frame.captured = time.monotonic_ns() - 10**9
                 decided.frame.deadline = time.monotonic_ns() + round(due_s * 1e9)
-        return patience(batch)
+        return patience(batch, time.monotonic_ns())
 
     assert seconds(None) == seconds(5.0) == 1.0
     assert seconds(None, 0.5, 0.9) == pytest.approx(0.5, abs=0.1)

@@ -27,7 +27,7 @@ def values(bundle: Path, drawn: Path, endpoint: str, **sections: Any) -> dict[st
     ("sections", "told"),
     [
         ({"camera": [{"name": "top", "source": "replay:nowhere"}]}, "nowhere"),
-        ({"camera": [{"name": "top", "source": "carrier-pigeon:7"}]}, "no known kind"),
+        ({"camera": [{"name": "top", "source": "carrier-pigeon:7"}]}, "is not known"),
         ({"publish": {"verdicts": "tcp://127.0.0.1:*", "replay": "{taken}"}, "journal": {"path": "j"}}, "in use"),
         ({"health": {"bind": "{taken_port}"}}, "cannot be bound"),
         ({"control": {"bind": "tcp://0.0.0.0:*"}}, "open to everybody"),
@@ -59,12 +59,6 @@ def test_it_is_told_before_the_engine_is_opened(
             build_line(check_config(values(bundle_path, drawn, endpoint, **bad), "test"), opener=opener)
         assert not opened
         assert line.status()["live"]
-
-
-def test_the_names_of_engines_are_checked_first(bundle_path: Path, drawn: Path, endpoint: str) -> None:
-    model = {"bundle": str(bundle_path), "fallback": "nope"}
-    with pytest.raises(TaktlineError, match="there is no engine 'nope'"):
-        build_line(check_config(values(bundle_path, drawn, endpoint, model=model), "test"))
 
 
 @pytest.mark.usefixtures("no_thread_left")

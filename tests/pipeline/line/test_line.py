@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -23,9 +24,11 @@ from engines.engine import Engine, Frames, Scores
 from engines.errors import ConfigError, EngineError, LineDown, TaktlineError
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.config.line_file import LineConfig, check_config
+from pipeline.flow.frame import Frame
 from pipeline.line.build import build_line
 from pipeline.line.line import Line
 from pipeline.protocol.verdict import Heatmap, Verdict
+from pipeline.sources.source import Source
 from tests.conftest import ROOT, RunTaktline
 
 Received = list[tuple[Verdict, Heatmap | None]]
@@ -156,6 +159,23 @@ def test_a_stage_that_dies_takes_the_line_down_loudly(drawn: Path, bundle_path: 
     assert [verdict.reason for verdict in received] == [None, None, *["engine_error"] * 4]
     assert caught.value.exit_code == 70
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.usefixtures("no_thread_left")
+def test_a_thread_that_a_library_ends_takes_the_line_down_too(drawn: Path, bundle_path: Path, endpoint: str) -> None:
+    class Quitting(Source):
+        def frames(self, stop: threading.Event) -> Iterator[Frame]:
+            yield Frame(self.camera, 0, np.zeros((64, 64, 3), np.uint8), time.time_ns(), time.monotonic_ns())
+            sys.exit("the driver knows better")
+
+    settings = config(bundle_path, f"replay:{drawn}", endpoint, publish={"verdicts": endpoint})
+    with build_line(
+        settings, sources=[Quitting("top")], opener=lambda bundle: FailingEngine(bundle, EngineError, False)
+    ) as line:
+        line.start()
+        with pytest.raises(LineDown, match=r"'capture top' failed .*the driver knows better"):
+            line.wait(30)
+        assert not line.status()["live"]
 
 
 @pytest.mark.usefixtures("no_thread_left")

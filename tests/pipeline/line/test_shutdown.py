@@ -7,11 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from engines.errors import TaktlineError
+from pipeline.client.orders import tell_line
+from pipeline.protocol.orders import Order
 from tests.conftest import ROOT
 
 # A subscriber that is let in and then never reads again.
@@ -25,12 +29,19 @@ os.kill(os.getpid(), signal.SIGSTOP)
 """
 
 
+def deploy(bundle: Path, folder: Path) -> None:
+    with pytest.raises(TaktlineError):
+        tell_line(f"ipc://{folder}/orders", Order(do="deploy", bundle=str(bundle)))
+
+
 @pytest.mark.parametrize(
     ("part", "left_behind"),
     [
         ("camera", ["capture top"]),
         ("engine", ["inference", "the engine"]),
-        ("disk", ["publisher", "the journal"]),
+        ("disk", ["the journal"]),
+        # Opening an engine takes seconds, and minutes on some devices; nothing can interrupt it.
+        ("deploy", ["the control server"]),
         # Nothing of the line's own hangs: what the subscriber does not take is dropped.
         ("subscriber", None),
         ("nothing", None),
@@ -43,6 +54,7 @@ def test_it_ends_whatever_hangs(
     line_file.write_text(
         f'[model]\nbundle = "{bundle_path}"\n[[camera]]\nname = "top"\nsource = "replay:{drawn}"\n'
         f'[publish]\nverdicts = "{endpoint}"\n[journal]\npath = "line.journal"\n'
+        f'[control]\nbind = "ipc://{tmp_path}/orders"\n'
     )
     environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}
     hanging = "nothing" if part == "subscriber" else part
@@ -54,7 +66,11 @@ def test_it_ends_whatever_hangs(
         ) as process:
             try:
                 assert process.stdout is not None
-                assert process.stdout.readline() == "hanging\n"
+                running = hanging in {"deploy", "nothing"}
+                assert process.stdout.readline() == ("running\n" if running else "hanging\n")
+                if part == "deploy":
+                    threading.Thread(target=deploy, args=(bundle_path, tmp_path), daemon=True).start()
+                    assert process.stdout.readline() == "hanging\n"
                 if frozen is not None:
                     os.waitpid(frozen.pid, os.WUNTRACED)
                 asked = time.monotonic()
