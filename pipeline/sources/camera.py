@@ -58,6 +58,8 @@ class CameraSource(Source):
         exclusive = config.source.startswith("gige:")
         self._triggers = Triggers(exclusive) if config.trigger == "software" else None
         self._pause = _FIRST_PAUSE_S
+        self.reconnects = 0
+        self.lost_frames = 0 if exclusive else None
         self._black, self._black_since = 0, 0.0
         self.trouble = "it is being opened"
 
@@ -89,6 +91,7 @@ class CameraSource(Source):
                     log.error("the video %s of camera %s ends early: %s", self._address, self.camera, error)
                     return
                 self.trouble = str(error)
+                self.reconnects = (self.reconnects or 0) + 1
                 wait = not isinstance(error, _Dark)
                 log.warning("camera %s (%s): %s; %d frames came; opening it again in %.1f s",
                             self.camera, self._address, error, came, self._pause if wait else 0)  # fmt: skip
@@ -141,6 +144,7 @@ class CameraSource(Source):
             yield self._frame(picture)
 
     def _frame(self, picture: Picture) -> Frame:
+        self.lost_frames = self.lost_frames if self.lost_frames is None else self.lost_frames + picture.lost
         sequence = self._sequence
         self._sequence += 1
         image = None if picture.image is None else arrange(picture.image, self._config.roi, self._config.rotate)
