@@ -1,4 +1,4 @@
-"""Checks that a journal holds what it promises."""
+"""Checks a journal: its structure, sequences, messages and pictures."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Verification:
     Attributes:
         verdicts: how many it holds.
         pictures: how many pictures it refers to.
-        waited: how many of the verdicts were published before they could be journaled.
+        waited: how many of the verdicts were published before they were journaled.
         epochs: how many epochs it has.
-        faults: what is wrong, a sentence each; the first hundred.
+        faults: a sentence for each thing that is wrong; the first hundred.
     """
 
     verdicts: int = 0
@@ -42,7 +42,7 @@ class Verification:
         return not self.faults
 
     def add(self, fault: str) -> None:
-        """Adds a fault, if there are not too many by now."""
+        """Adds a fault, unless there are a hundred already."""
         if len(self.faults) < _MOST_FAULTS:
             self.faults.append(fault)
 
@@ -59,7 +59,7 @@ class Verification:
 
 
 class JournalCheck(Closing):
-    """Checks a journal, also while a line writes it: as it stood in one moment.
+    """Checks a journal as it stood at one moment; a line may write it meanwhile.
 
     Raises:
         DataError: there is none.
@@ -71,7 +71,7 @@ class JournalCheck(Closing):
         self._connection = open_reader(path)
 
     def run(self) -> Verification:
-        """Checks SQLite's own structure, every camera's sequences, every message, and every picture's file."""
+        """Checks SQLite's structure, every camera's sequences, every message, and every picture's file."""
         found = Verification()
         try:
             self._connection.execute("BEGIN")
@@ -126,7 +126,7 @@ class JournalCheck(Closing):
                     missing.append((number, picture))
         self._connection.execute("COMMIT")
         for number, picture in missing:
-            # One that the line removed since, being too old, is not missing.
+            # The line may have removed it since because it was too old.
             still = self._connection.execute("SELECT 1 FROM verdicts WHERE id = ? AND picture = ?", (number, picture))
             if still.fetchone() is not None:
                 found.add(f"the picture {picture} is missing")

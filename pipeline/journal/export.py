@@ -1,4 +1,4 @@
-"""What a journal holds, as files for other programs: CSV, JSON Lines, Parquet, or its pictures as a zip."""
+"""Exports a journal for other programs: as CSV, JSON Lines or Parquet, or its pictures as a zip."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _write_zip(found: Iterable[Found], file: IO[bytes]) -> int:
                 if heatmap_path(one.picture).is_file():
                     archive.write(heatmap_path(one.picture), f"{name}.heatmap.png")
             except FileNotFoundError:
-                # It was too old, and removed meanwhile.
+                # The line has removed it since because it was too old.
                 continue
             writer.writerow(flat_row(one) | {"picture": f"{name}.jpg"})
             count += 1

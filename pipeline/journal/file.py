@@ -1,4 +1,4 @@
-"""The journal's file: its tables, and how it is opened by its one writer and by its readers."""
+"""The journal's file: its tables, and how its one writer and its readers open it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 _BUSY_S = 2.0
 _WAL_KEPT_BYTES = 32 << 20
 _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
-# A picture is referred to only once it lies there, so its columns are filled later than the others.
+# A row names its picture only once the picture's file exists, so those columns are filled later.
 _SCHEMA = """
 BEGIN IMMEDIATE;
 CREATE TABLE epochs (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, began_at INTEGER NOT NULL);
@@ -43,11 +43,11 @@ Durability = Literal["process", "power"]
 
 
 class Abandoned(Exception):
-    """Nobody wants what was about to be written any more."""
+    """What was about to be written is not wanted any more."""
 
 
 def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
-    """Opens the journal for writing and makes it where there is none.
+    """Opens the journal for writing, and makes it where there is none.
 
     Raises:
         sqlite3.Error: it cannot be written, or is damaged.
@@ -59,7 +59,7 @@ def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
         if version == 0:
             if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
                 raise ConfigError(f"{path} is the database of another program; give another path under [journal]")
-            # Before the log is: so it stands in the file itself, and a damaged one is known as ours.
+            # Before there is a log: the id then stands in the file itself and survives damage elsewhere in it.
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
@@ -81,7 +81,7 @@ def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """Opens the journal for reading, also while a line writes it.
+    """Opens the journal for reading; a line may write it meanwhile.
 
     Raises:
         sqlite3.Error: it cannot be read.

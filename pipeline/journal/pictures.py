@@ -1,4 +1,4 @@
-"""Pictures of frames beside the journal, for whoever wants to see what a verdict was about."""
+"""Pictures of frames beside the journal, so that people can see what a verdict was about."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ Writing = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
 
 def picture_folder(journal: Path) -> Path:
-    """Returns where the pictures of a journal lie."""
+    """Returns the folder of a journal's pictures."""
     return journal.with_name(f"{journal.name}.pictures")
 
 
 def picture_path(epoch: str, camera: str, sequence: int) -> Path:
-    """Returns where in that folder the picture of a frame lies; no folder holds more than a thousand frames."""
+    """Returns a picture's path within that folder; no folder holds more than a thousand frames."""
     return Path(f"camera-{camera}", epoch, f"{sequence // 1000:06d}", f"{sequence:09d}.jpg")
 
 
 def heatmap_path(picture: Path) -> Path:
-    """Returns where the heatmap of a picture lies."""
+    """Returns the path of a picture's heatmap."""
     return picture.with_suffix(".heatmap.png")
 
 
 def remove_picture(path: Path) -> None:
-    """Removes a picture with its heatmap, and the folders that are empty then."""
+    """Removes a picture and its heatmap, and the folders that this leaves empty."""
     for file in (path, heatmap_path(path)):
         file.unlink(missing_ok=True)
     with suppress(OSError):
@@ -84,10 +84,10 @@ class _Wanted:
 
 
 class PictureKeeper(Stage):
-    """Writes pictures and heatmaps, and enters them into the journal once they lie there.
+    """Writes pictures and heatmaps, and then enters their names into the journal.
 
-    Verdicts do not wait for it: what it has no time for is dropped and counted, as is everything while the disk has
-    less than a twentieth of its room left (1 GiB at the most), which is for verdicts.
+    Verdicts do not wait for it. It drops and counts what it has no time for, and everything while the disk has less
+    than a twentieth of its room left (1 GiB at most): that room is for verdicts.
 
     Args:
         settings: of the journal.
@@ -111,7 +111,7 @@ class PictureKeeper(Stage):
         self._complained = float("-inf")
 
     def offer(self, decided: Decided) -> None:
-        """Hands over a frame with its verdict; never waits."""
+        """Takes a frame with its verdict; never waits."""
         verdict, image = decided.verdict, decided.frame.image
         if self._which == "none" or image is None or (self._which == "ng" and verdict.verdict != "ng"):
             return
@@ -136,13 +136,13 @@ class PictureKeeper(Stage):
                 self._drop(wanted.verdict, str(error))
 
     def drain(self) -> None:
-        """Lets it end once those that wait are written."""
+        """Lets it end once what waits is written."""
         if not self._over:
             self._over = True
             self._wanted.put(None)
 
     def status(self) -> dict[str, Any]:
-        """Returns what it did so far."""
+        """Returns how many pictures it kept and dropped."""
         with self._counting:
             return {"kept": self._kept, "dropped": self._dropped}
 
@@ -202,7 +202,7 @@ class PictureKeeper(Stage):
             self._kept += 1
 
     def _put(self, path: Path, data: bytes) -> int:
-        """Writes a file in one go."""
+        """Writes a file in one step, and returns its size."""
         # Not `write_atomic`: a flush for each picture is only for those that ask to survive a loss of power.
         new = self._root / _TEMPORARY / path.name
         new.parent.mkdir(exist_ok=True)

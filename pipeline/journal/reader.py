@@ -1,4 +1,4 @@
-"""Reads a journal, also while a line writes it."""
+"""Reads a journal; a line may write it meanwhile."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class JournalReader(Closing):
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
-            # Some page of the file is damaged: what lies on the others can still be read.
+            # A page of the file is damaged; what lies on the other pages can still be read.
             found: list[Entry | Gap] = []
             for sequence in range(self._from(camera, epoch, first), last + 1):
                 if len(found) == most:
@@ -152,7 +152,7 @@ class JournalReader(Closing):
             return found
 
     def _from(self, camera: str, epoch: str, first: int) -> int:
-        """The first sequence that there is, where the index still tells it."""
+        """Returns the first sequence that the journal holds, as far as the index can still be read."""
         try:
             found = self._connection.execute(
                 "SELECT min(sequence) FROM verdicts WHERE camera = ? AND epoch = (SELECT number FROM epochs WHERE "
@@ -187,7 +187,7 @@ class JournalReader(Closing):
             lowest = found or 0
         root = picture_folder(self.path)
         while True:
-            # Anew for each part: an export that takes long must not keep the writer's log from being shortened.
+            # A new query for each part: a long export must not keep the writer's log from being shortened.
             with self._reading():
                 rows = self._connection.execute(
                     f"SELECT verdicts.id, picture, {_ENTRY} {_FROM} WHERE verdicts.id >= ? AND {where} "

@@ -1,4 +1,4 @@
-"""Keeps the journal within its limits, and its log short, a little at a time."""
+"""Keeps the journal within its limits and its log short, in small steps."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _Row = tuple[int, str, str, int, int, int | None]
 
 
 class Retention(Stage):
-    """Removes what is too old or too much, and copies SQLite's log into its file, while verdicts go on.
+    """Removes what is too old or too much, and copies SQLite's log into its file, while the line runs.
 
-    Of what is too much the oldest goes first: pictures while they take more than half of the room, else verdicts.
-    A step removes 64 of them and takes a few milliseconds.
+    Where there is too much, the oldest goes first: pictures as long as they take more than half of the room, else
+    verdicts. A step removes 64 of them and takes a few milliseconds.
 
     Args:
         settings: of the journal.
         writing: lends the journal's file.
-        pictures: is told of those that are gone.
+        pictures: counts the bytes that pictures take.
     """
 
     restarts = 3
@@ -56,7 +56,7 @@ class Retention(Stage):
         self._warnings = RateLimitedLog(log, 1, _WARN_EVERY_S)
 
     def work(self) -> None:
-        """Looks now and then until it is drained."""
+        """Checks the limits four times a second until it is drained."""
         while not self._over.wait(_TICK_S):
             try:
                 self._look_at_disk()
@@ -90,7 +90,7 @@ class Retention(Stage):
         log_file = Path(f"{self._path}-wal")
         if not log_file.exists() or log_file.stat().st_size < _LOG_BYTES:
             return
-        # On a connection of its own: verdicts are written meanwhile.
+        # On a connection of its own, so that verdicts can be written meanwhile.
         address = f"{self._path.absolute().as_uri()}?mode=rw"
         connection = sqlite3.connect(address, timeout=0.0, isolation_level=None, uri=True)
         try:
@@ -108,18 +108,18 @@ class Retention(Stage):
                 return
 
     def _expire(self) -> bool:
-        """Removes some verdicts that are too old and tells whether there were any."""
+        """Removes some verdicts that are too old, and returns whether there were any."""
         if self._age_ns is None:
             return False
         oldest = time.time_ns() - self._age_ns
         rows = self._oldest()
         old = [row for row in rows if row[4] < oldest]
-        # Rows lie in the order of their verdicts: after one that stays nothing is taken, so that no gap opens.
+        # Rows are in the order of their verdicts. Nothing after one that stays is removed, so that no gap opens.
         kept = next((row[0] for row in rows if row[4] >= oldest), None)
         return self._remove([row for row in old if kept is None or row[0] < kept])
 
     def _shrink(self) -> bool:
-        """Removes some of the oldest where they take too much room and tells whether they did."""
+        """Removes some of the oldest where everything takes too much room, and returns whether it did."""
         if self._most_bytes is None:
             return False
         with self._writing() as connection:
@@ -146,7 +146,7 @@ class Retention(Stage):
         return bool(rows)
 
     def _remove_pictures(self, rows: Sequence[_Row]) -> bool:
-        """Removes pictures; the journal forgets them first, so that it never refers to one that is gone."""
+        """Removes pictures. Their rows forget them first, so that no row names a file that is gone."""
         shown = [(row[0],) for row in rows if row[5] is not None]
         if shown:
             with self._writing() as connection, transaction(connection):

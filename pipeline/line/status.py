@@ -28,7 +28,11 @@ def describe_line(
     and every camera gives frames. `why_not` has a sentence for each of these that is missing.
     """
     counts = metrics.status()
-    cameras = {source.camera: counts[source.camera] | {"trouble": source.trouble} for source in sources}
+    cameras = {
+        source.camera: counts[source.camera]
+        | {"trouble": source.trouble, "reconnects": source.reconnects, "lost_frames": source.lost_frames}
+        for source in sources
+    }
     why_not = [f"camera {name}: {state['trouble']}" for name, state in cameras.items() if state["trouble"]]
     if paused:
         why_not.append("the line is paused")

@@ -63,9 +63,9 @@ def _cameras(cameras: Mapping[str, Status]) -> Iterator[Metric]:
         up.add_metric([name], camera["trouble"] is None)
         if camera["last_frame_s"] is not None:
             age.add_metric([name], camera["last_frame_s"])
-        # Not every kind of camera can be lost, or numbers its frames.
+        # Only a live camera is opened anew, and only some number their frames.
         for family, key in ((reconnects, "reconnects"), (lost, "lost_frames")):
-            if camera.get(key) is not None:
+            if camera[key] is not None:
                 family.add_metric([name], camera[key])
     yield from (up, age, reconnects, lost)
 

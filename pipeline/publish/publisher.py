@@ -33,8 +33,8 @@ _TOGETHER = 256
 class PublisherSocket(Closing):
     """A bound socket that verdicts are published on.
 
-    It is an XPUB: a PUB that also sees who subscribes, so that a line can wait for its listeners. PUB/SUB alone
-    loses what a subscriber was not there for, or too slow for.
+    It is an XPUB, a PUB that also sees who subscribes, so that a line can wait for its subscribers. PUB/SUB alone loses
+    what is published while a subscriber is away or too slow.
 
     Args:
         address: where to bind it.
@@ -52,7 +52,7 @@ class PublisherSocket(Closing):
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
         notice_dead_peers(self._socket)
-        # What comes in are subscriptions: short, and few enough to be read between two verdicts.
+        # Only subscriptions come in: short, and few enough to be read between two verdicts.
         self._socket.setsockopt(zmq.MAXMSGSIZE, _MOST_BYTES)
         self._socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)
         self._subscriptions = 0
@@ -69,7 +69,7 @@ class PublisherSocket(Closing):
         return self._gate.address
 
     def await_subscribers(self, count: int, timeout: float, stop: threading.Event) -> None:
-        """Waits until so many subscribers are there, or `stop` is set.
+        """Waits until there are `count` subscribers, or `stop` is set.
 
         Raises:
             TaktlineError: they did not come in time.
@@ -87,13 +87,13 @@ class PublisherSocket(Closing):
                 self._note_subscriptions()
 
     def send(self, parts: list[bytes]) -> None:
-        """Sends a message; never waits for a subscriber."""
+        """Sends a message, without waiting for any subscriber."""
         self._gate.mind()
         self._socket.send_multipart(parts)
         self._note_subscriptions()
 
     def close(self) -> None:
-        """Closes the socket once what was sent is out, or after two seconds."""
+        """Closes the socket once everything is sent, or after two seconds."""
         self._gate.close()
         self._socket.close()
         self._context.term()
@@ -114,10 +114,9 @@ class PublisherSocket(Closing):
 
 
 class Publisher(Stage):
-    """Publishes verdicts, and hands them on to whoever watches within the process.
+    """Publishes verdicts, and hands them on to whoever watches them within the process.
 
-    Where the line has a journal, a verdict is in it before it is published: those that wait together are entered
-    together.
+    Where the line has a journal, it enters a verdict there first; verdicts that wait together are entered together.
     """
 
     def __init__(
@@ -135,7 +134,7 @@ class Publisher(Stage):
         self._journal, self._epoch = journal, new_epoch()
 
     def work(self) -> None:
-        """Publishes until there are no more verdicts."""
+        """Publishes verdicts until no more come."""
         while True:
             batch = self._inbox.get_many(_TOGETHER)
             messages = self._pack(batch) if self._journal is None else self._journal.enter(batch)
@@ -166,5 +165,5 @@ class Publisher(Stage):
         try:
             self._outbox.put(decided)
         except ChannelClosed:
-            # Whoever watched has gone; the verdicts still go out.
+            # Nobody watches any more; the verdicts still go out.
             self._outbox = None

@@ -47,9 +47,12 @@ class CameraSource(Source):
         super().__init__(config.name)
         self._config = config
         self._address = redact(config.source)
+        exclusive = config.source.startswith("gige:")
         self._video = config.source.startswith("file:")
-        self._triggers = Triggers(config.source.startswith("gige:")) if config.trigger == "software" else None
+        self._triggers = Triggers(exclusive) if config.trigger == "software" else None
         self._backoff = Backoff()
+        self.reconnects = 0
+        self.lost_frames = 0 if exclusive else None
         self._black, self._black_since = 0, 0.0
         self._trouble = "it is being opened"
 
@@ -112,6 +115,7 @@ class CameraSource(Source):
     def _wait(self, error: CameraError, came: int, stop: threading.Event) -> Iterator[Frame]:
         """Waits before the camera is opened again; triggers that come meanwhile are answered."""
         self._trouble = str(error)
+        self.reconnects = (self.reconnects or 0) + 1
         pause_s = 0.0 if isinstance(error, _Dark) else self._backoff.pause_s
         log.warning("camera %s (%s): %s; %d frames came; opening it again in %.1f s",
                     self.camera, self._address, error, came, pause_s)  # fmt: skip
@@ -145,6 +149,8 @@ class CameraSource(Source):
         if self._triggers is not None and shot.trigger is not None:
             self._triggers.answer(shot.trigger)
         picture = shot.picture
+        if self.lost_frames is not None:
+            self.lost_frames += picture.lost
         return self._frame(
             picture.captured_at, picture.captured, image=picture.image, part=picture.part, fault=picture.fault
         )

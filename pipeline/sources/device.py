@@ -29,6 +29,7 @@ class Picture:
         captured: monotonic clock, nanoseconds.
         part: id of the part, where the camera knows one.
         fault: why there is no image.
+        lost: whether the camera numbered it and it never came.
     """
 
     image: Image | None
@@ -36,6 +37,7 @@ class Picture:
     captured: int
     part: str | None = None
     fault: str | None = None
+    lost: bool = False
 
     @staticmethod
     def now(image: Image | None, part: str | None = None, fault: str | None = None, age: int = 0) -> Picture:

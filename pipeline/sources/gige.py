@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import logging
 import sys
@@ -151,7 +152,8 @@ class GigeDevice(Device):
         if lost:
             log.warning("camera %s lost %d frames on their way; is its network too slow?", self._config.name, lost)
         for _ in range(lost):
-            self._ready.append(Picture.now(None, fault="the frame was lost between camera and PC"))
+            missing = Picture.now(None, fault="the frame was lost between camera and PC")
+            self._ready.append(dataclasses.replace(missing, lost=True))
 
     def _picture(self, buffer: Any) -> Picture:
         status = buffer.get_status()

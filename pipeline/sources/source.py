@@ -21,11 +21,15 @@ class Source(ABC):
     Attributes:
         camera: its name, which verdicts carry.
         arrangement: what is cut out of its pictures, and how they are turned; None for nothing.
+        reconnects: how often it was opened anew; None for one that never is.
+        lost_frames: how many frames it numbered that never came; None for one that does not number them.
     """
 
     def __init__(self, camera: str) -> None:
         self.camera = camera
         self.arrangement: Arrangement | None = None
+        self.reconnects: int | None = None
+        self.lost_frames: int | None = None
         self._trouble: str | None = None
         self._sequence = 0
 

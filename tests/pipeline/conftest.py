@@ -73,7 +73,8 @@ class FrozenDisk:
 
     def close(self) -> None:
         self.thaw()
-        subprocess.run(["umount", str(self.folder)], check=True)
+        # Lazily: a thread that hung on it may still be at work.
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 import threading
@@ -100,6 +101,11 @@ def test_a_camera_that_is_missing_makes_the_line_not_ready(
         assert line.health is not None
         assert ask(f"{line.health.address}/live")[0] == 200
         assert ask(f"{line.health.address}/ready")[0] == 503
+        with urlopen(f"{line.health.address}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        assert 'taktline_camera_up{camera="top"} 0.0' in text
+        reconnects = re.search(r'taktline_camera_reconnects_total{camera="top"} (\d+)', text)
+        assert reconnects is not None and int(reconnects[1]) >= 1
         done = taktline("status", line.health.address)
         assert done.returncode == 1
         assert "cannot be opened" in done.stdout.replace("\n", " ")
