@@ -32,6 +32,7 @@ from pipeline.line.judge import Judge
 from pipeline.line.ledger import Ledger
 from pipeline.line.model import Model, ModelSlot
 from pipeline.line.service_time import ServiceTime
+from pipeline.publish.metrics import LineMetrics
 
 SECOND = 1_000_000_000
 PICTURE = np.zeros((8, 8, 3), np.uint8)
@@ -66,11 +67,15 @@ class Outcome(NamedTuple):
         taken: nanoseconds that the engine works on it.
         scores: float32 `[N]`, or None where it fails.
         exact: bool `[N]`.
+        rescored: bool `[N]`.
+        threshold: the one that `exact` holds for; None for any.
     """
 
     taken: int
     scores: npt.NDArray[np.float32] | None
     exact: npt.NDArray[np.bool_]
+    rescored: npt.NDArray[np.bool_]
+    threshold: float | None = None
 
 
 class VirtualEngine(Engine):
@@ -96,7 +101,6 @@ class VirtualEngine(Engine):
         self._count = 0
         self.busy = 0
         self._map = np.zeros((max_batch, 2, 2), np.float32)
-        self._never = np.zeros(max_batch, np.bool_)
 
     def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
         outcome = self.draw(len(frames))
@@ -110,12 +114,12 @@ class VirtualEngine(Engine):
     def resolve(self) -> None:
         """Resolves the batches that are done by now."""
         while self.events and self.events[0][0] <= self._clock.now:
-            _, _, future, (_, scores, exact) = heapq.heappop(self.events)
+            _, _, future, (_, scores, exact, rescored, threshold) = heapq.heappop(self.events)
             if scores is None:
                 future.set_exception(EngineError("the virtual engine was told to fail"))
             else:
                 count = len(scores)
-                future.set_result(Scores(scores, self._map[:count], exact, self._never[:count]))
+                future.set_result(Scores(scores, self._map[:count], exact, rescored, threshold))
 
     def _close(self) -> None:
         """Nothing is open."""
@@ -170,7 +174,7 @@ class VirtualLine:
         scored: Channel[ScoredBatch] = Channel(engine.jobs + 1)
         self.batcher = Batcher(self.queue, batches, self.buffers, self.ledger, self.service_time, clock, decoders=1)
         self.inference = Inference(slot, batches, scored, self.buffers, clock)
-        self.decision = Decision(scored, self.ledger, self.service_time, clock)
+        self.decision = Decision(scored, self.ledger, self.service_time, LineMetrics(list(cameras)), clock)
         self._scored: list[ScoredBatch] = []
         self._next = dict.fromkeys(cameras, 0)
         self.most_waiting = self.most_open = 0
