@@ -92,11 +92,13 @@ class EngineState(NamedTuple):
         idle: whether it has no batch.
         free: when it will probably have done what it has, monotonic nanoseconds.
         surely_free: by when it will surely have.
+        since: when its last batch was done; 0 for never.
     """
 
     idle: bool
     free: int
     surely_free: int
+    since: int = 0
 
 
 class Plan(NamedTuple):
@@ -158,8 +160,10 @@ def _try_anyway(now: int, newest: tuple[int, int] | None, engine: EngineState, c
         return Plan(0, hopeless)
     captured, deadline = newest
     takt = deadline - captured
-    never = takt < costs.typical[1] + costs.tail
-    if never and engine.idle and now - captured <= _FRESH_SHARE * takt:
+    never = takt < costs.preparing(1) + costs.typical[1] + costs.tail
+    # Where no fresh one finds the engine idle, an older one at least shows how fast it is now.
+    fresh = now - captured <= _FRESH_SHARE * takt or now - engine.since > takt
+    if never and engine.idle and fresh:
         return Plan(1, deadline)
     return Plan(0, hopeless)
 
@@ -194,7 +198,8 @@ def _overloaded(now: int, waiting: Sequence[int], hopeless: int, engine: EngineS
         if chance >= _RATHER and promise > (_WORTH_WAITING * best if chosen else 0.0):
             chosen, chosen_start, best = size, start, promise
     if not chosen:
-        return Plan(0, hopeless)
+        # An idle engine tries the newest all the same: it may have become steadier.
+        return Plan(1, waiting[-1]) if engine.idle else Plan(0, hopeless)
     opens = engine.free - _lead(chosen, costs)
     if not engine.idle and now < opens:
         return Plan(0, hopeless, 0, opens)

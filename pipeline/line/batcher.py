@@ -179,7 +179,7 @@ class Batcher(Stage):
 
     def _engine(self, now: int) -> EngineState:
         times = self._service_time
-        return EngineState(times.idle, times.free_at(now), times.free_at(now, sure=True))
+        return EngineState(times.idle, times.free_at(now), times.free_at(now, sure=True), times.last_done)
 
     @property
     def _costs(self) -> Costs:

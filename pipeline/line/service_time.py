@@ -41,6 +41,9 @@ class ServiceTime:
         max_batch: the largest size.
         warm: nanoseconds that a batch of some sizes took while the engine warmed up; may be empty.
         decoders: how many frames are decoded at once.
+
+    Attributes:
+        last_done: when the last batch was done, monotonic nanoseconds; 0 for never.
     """
 
     def __init__(self, max_batch: int, warm: Mapping[int, int] | None = None, decoders: int = 1) -> None:
@@ -49,7 +52,7 @@ class ServiceTime:
         self._in_flight: OrderedDict[int, tuple[int, int]] = OrderedDict()
         self._prepares: deque[int] = deque(maxlen=_REMEMBERED)
         self._tails: deque[int] = deque(maxlen=_REMEMBERED)
-        self._prepare = self._tail = self._last_done = 0
+        self._prepare = self._tail = self.last_done = 0
         self.relearn(warm or {})
 
     def relearn(self, warm: Mapping[int, int]) -> None:
@@ -81,8 +84,8 @@ class ServiceTime:
                 return False
             size, began = found
             if not failed:
-                self._note(size, max(1, now - max(began, self._last_done)))
-            self._last_done = now
+                self._note(size, max(1, now - max(began, self.last_done)))
+            self.last_done = now
             return True
 
     def prepared(self, size: int, nanoseconds: int) -> None:
@@ -112,7 +115,7 @@ class ServiceTime:
         """Returns when the engine will have done what it has: `now` where it has nothing."""
         costs = self.costs()
         with self._lock:
-            free = self._last_done
+            free = self.last_done
             for place, (size, began) in enumerate(self._in_flight.values()):
                 free = max(free, began) + (costs.sure[size] if sure else costs.typical[size])
                 if not place:

@@ -67,11 +67,15 @@ class Outcome(NamedTuple):
         taken: nanoseconds that the engine works on it.
         scores: float32 `[N]`, or None where it fails.
         exact: bool `[N]`.
+        rescored: bool `[N]`.
+        threshold: the one that `exact` holds for; None for any.
     """
 
     taken: int
     scores: npt.NDArray[np.float32] | None
     exact: npt.NDArray[np.bool_]
+    rescored: npt.NDArray[np.bool_]
+    threshold: float | None = None
 
 
 class VirtualEngine(Engine):
@@ -97,7 +101,6 @@ class VirtualEngine(Engine):
         self._count = 0
         self.busy = 0
         self._map = np.zeros((max_batch, 2, 2), np.float32)
-        self._never = np.zeros(max_batch, np.bool_)
 
     def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
         outcome = self.draw(len(frames))
@@ -111,12 +114,12 @@ class VirtualEngine(Engine):
     def resolve(self) -> None:
         """Resolves the batches that are done by now."""
         while self.events and self.events[0][0] <= self._clock.now:
-            _, _, future, (_, scores, exact) = heapq.heappop(self.events)
+            _, _, future, (_, scores, exact, rescored, threshold) = heapq.heappop(self.events)
             if scores is None:
                 future.set_exception(EngineError("the virtual engine was told to fail"))
             else:
                 count = len(scores)
-                future.set_result(Scores(scores, self._map[:count], exact, self._never[:count]))
+                future.set_result(Scores(scores, self._map[:count], exact, rescored, threshold))
 
     def _close(self) -> None:
         """Nothing is open."""

@@ -57,7 +57,7 @@ class Overloaded:
     def draw(self, count: int) -> Outcome:
         self.sizes[count] += 1
         taken = self.cost(count) * MS * float(self.rng.lognormal(0, self.jitter))
-        return Outcome(round(taken), np.zeros(count, np.float32), np.ones(count, np.bool_))
+        return Outcome(round(taken), np.zeros(count, np.float32), np.ones(count, np.bool_), np.zeros(count, np.bool_))
 
     def publish(self, answers: Sequence[Decided]) -> None:
         for decided in answers:

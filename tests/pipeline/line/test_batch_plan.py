@@ -90,10 +90,21 @@ def test_a_takt_just_above_the_engine_s_time_is_tried_with_the_newest() -> None:
 
 
 def test_an_engine_that_became_too_slow_is_tried_with_fresh_frames_only() -> None:
-    assert plan([50], takt_ms=50).size == 1
-    assert plan([40], takt_ms=50).size == 0
+    busy_lately = EngineState(True, 0, 0, since=0)
+    assert plan([50], busy_lately, takt_ms=50).size == 1
+    assert plan([40], busy_lately, takt_ms=50).size == 0
+    # Nothing fresh came for a whole takt: an older frame shows how fast the engine is now.
+    assert plan([40], EngineState(True, 0, 0, since=-51 * MS), takt_ms=50).size == 1
+    # What became slow may also be the decoding.
+    assert plan([70], costs=costs(60, prepare=20 * MS), takt_ms=70).size == 1
     # It would be quick enough: this frame is simply too old, and those that come should find the engine idle.
     assert plan([50], takt_ms=500).size == 0
+
+
+def test_an_engine_that_was_unsteady_is_tried_again() -> None:
+    unsteady = Costs((0, 60 * MS), (0, 600 * MS), (1.0, 9.0, 9.5, 10.0))
+    assert plan([100], costs=unsteady).size == 1
+    assert plan([100], EngineState(False, 0, 0), unsteady).size == 0
 
 
 def test_nothing_is_known_yet() -> None:
