@@ -72,6 +72,10 @@ class LineSettings:
         seconds = self.warm_up + self.seconds
         return make_schedule(self.arrivals, rate, seconds, self.cameras, self.burst, self.seed)
 
+    def with_arrivals(self, arrivals: Arrivals) -> LineSettings:
+        """Returns the same, with frames that come otherwise."""
+        return replace(self, arrivals=arrivals)
+
     def values(self) -> dict[str, Any]:
         """The line file's tables."""
         model = {"bundle": str(self.bundle.path.resolve()), "engine": self.engine, "precision": self.precision}

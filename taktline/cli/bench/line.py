@@ -19,6 +19,7 @@ from taktline.cli.bench.options import (
     prepare,
     read_numbers,
 )
+from taktline.cli.console import show
 from taktline.cli.options import (
     DeviceOption,
     EngineOption,
@@ -41,7 +42,13 @@ def line(
         bool,
         typer.Option("--find-limit", help="Find the highest rate that keeps --takt at p99 and drops nothing."),
     ] = False,
-    takt: Annotated[float | None, typer.Option(min=1, help="Takt in ms. Default with --find-limit: 100.")] = None,
+    overload: Annotated[
+        str,
+        typer.Option(help="Multiples of the limit, such as 2,3: how much is still inspected when that many come?"),
+    ] = "",
+    takt: Annotated[
+        float | None, typer.Option(min=1, help="Takt in ms. Default with --find-limit and --overload: 100.")
+    ] = None,
     arrivals: Annotated[
         str, typer.Option(help="constant, poisson, bursts, or a file with a line 'seconds,camera' for each frame.")
     ] = "constant",
@@ -63,23 +70,30 @@ def line(
     Example: taktline bench line --bundle runs/bottle --data data/bottle --find-limit --takt 100
     """
     from bench.measure.line_suite import LineSettings, bench_against_engine, bench_rates, bench_recorded
+    from bench.measure.overload import bench_overload, draw_overload
 
     opened, machine = prepare(bundle, json_file, report)
     recorded = Path(arrivals) if arrivals not in {"constant", "poisson", "bursts"} else None
-    if recorded is not None and (rates or find_limit):
-        raise ConfigError("a recorded schedule has its own rate; leave out --rates and --find-limit")
+    if recorded is not None and (rates or find_limit or overload):
+        raise ConfigError("a recorded schedule has its own rate; leave out --rates and --find-limit, and --overload")
     if rates and find_limit:
         raise ConfigError("give either --rates or --find-limit")
+    if overload and (rates or find_limit):
+        raise ConfigError("--overload finds the limit itself; leave out --rates and --find-limit")
     settings = LineSettings(
         opened, data, engine, precision, device, max_batch,
         decode, recorded or arrivals, cameras, burst,  # type: ignore[arg-type]
-        100.0 if find_limit and takt is None else takt, seconds, warm_up, seed,
+        100.0 if (find_limit or overload) and takt is None else takt, seconds, warm_up, seed,
     )  # fmt: skip
-    with bench_progress() as show:
+    with bench_progress() as progress:
         if recorded is not None:
-            found = bench_recorded(settings, show)
+            found = bench_recorded(settings, progress)
+        elif overload:
+            found = bench_overload(settings, read_numbers(overload, "--overload"), progress)
         elif rates:
-            found = bench_rates(settings, read_numbers(rates, "--rates"), show)
+            found = bench_rates(settings, read_numbers(rates, "--rates"), progress)
         else:
-            found = bench_against_engine(settings, find_limit, show)
+            found = bench_against_engine(settings, find_limit, progress)
     hand_out("line", opened, machine, settings.to_json(), found.runs, found.figures, (), json_file, report)
+    if overload:
+        show(*draw_overload(found.figures))

@@ -1,0 +1,80 @@
+"""How a line does when more frames come than it can inspect: what it inspects should stay the same beyond its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.measure.engine import Report
+from bench.measure.limit import find_limit
+from bench.measure.line import summarise
+from bench.measure.line_suite import LineReport, LineSettings, loaded_line
+from engines.errors import ConfigError, TaktlineError
+
+
+def bench_overload(settings: LineSettings, multiples: Sequence[float], report: Report) -> LineReport:
+    """Finds a line's limit with frames that come steadily, then offers multiples of it as `settings` say.
+
+    Args:
+        settings: what to measure; its takt is what the limit is searched for.
+        multiples: of the limit, such as 2 and 3.
+        report: told what is done.
+
+    Returns:
+        A run for the limit and one for each multiple. The figures hold, for each, the frames a second that were
+        offered and inspected, and the share of answers that arrived after the takt.
+
+    Raises:
+        ConfigError: there is no takt.
+        TaktlineError: the line keeps its takt at no rate.
+    """
+    takt_ms = settings.takt_ms
+    if takt_ms is None:
+        raise ConfigError("an overloaded line needs a takt; give one with --takt")
+    runs, figures = [], {}
+    steps = len(multiples) + 1
+    with loaded_line(settings) as (bench, _):
+
+        def play(name: str, rate: float, key: str) -> None:
+            played = bench.play(settings.schedule(rate), settings.warm_up)
+            run = summarise(played, name, settings.to_json() | {"rate": round(rate, 3)})
+            late = sum(played.latency(item) > takt_ms * 1e6 for item in played.counted())
+            runs.append(run)
+            figures[f"{key}_offered_per_s"] = rate
+            figures[f"{key}_inspected_per_s"] = run.images_per_s
+            figures[f"{key}_late_share"] = late / max(1, played.frames)
+
+        report("searching the limit", 0, steps)
+        # The line says itself how fast it is: what it inspects when far too much comes.
+        start = 1000 / max(1.0, takt_ms)
+        flooded = summarise(bench.play(settings.schedule(max(200.0, 20 * start)), settings.warm_up), "flooded", {})
+        steady = settings.with_arrivals("constant")
+        limit = find_limit(
+            lambda rate: summarise(bench.play(steady.schedule(rate), steady.warm_up), f"line at {rate:.1f}/s", {}),
+            takt_ms,
+            1.2 * flooded.images_per_s,
+        )
+        if not limit.rate:
+            raise TaktlineError(f"the line keeps a takt of {takt_ms:g} ms at no rate; give a longer one with --takt")
+        play("line at its limit", limit.rate, "overload_1")
+        for done, multiple in enumerate(multiples, 1):
+            report(f"{multiple:g} times the limit, {multiple * limit.rate:.1f} frames a second", done, steps)
+            play(f"line at {multiple:g} times its limit", multiple * limit.rate, f"overload_{multiple:g}")
+    report("done", steps, steps)
+    return LineReport(tuple(runs), figures | {"limit_per_s": limit.rate})
+
+
+def draw_overload(figures: dict[str, float]) -> list[str]:
+    """Draws the inspected rate against the offered one, a line of text each."""
+    rates = {
+        float(key.removeprefix("overload_").removesuffix("_offered_per_s")): offered
+        for key, offered in figures.items()
+        if key.startswith("overload_") and key.endswith("_offered_per_s")
+    }
+    lines = ["offered/s  inspected/s  answers after the takt"]
+    most = max(figures[f"overload_{multiple:g}_inspected_per_s"] for multiple in rates)
+    for multiple, offered in sorted(rates.items()):
+        inspected = figures[f"overload_{multiple:g}_inspected_per_s"]
+        late = figures[f"overload_{multiple:g}_late_share"]
+        bar = "#" * round(30 * inspected / most) if most else ""
+        lines.append(f"{offered:9.1f}  {inspected:11.1f}  {late:22.2%}  {bar}")
+    return lines
