@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from engines.engine import Hint
 from engines.registry import ENGINES
 from pipeline.config.section import Section
-from pipeline.protocol.sockets import check_address
+from pipeline.protocol.sockets import MOST_PORT, check_address
 from pipeline.protocol.topics import Name
 
 
@@ -128,6 +128,13 @@ class HealthSection(Section):
 
     bind: str | None = Field(default=None, pattern=r"^[^:/]+:[0-9]{1,5}$")
     insecure: bool = False
+
+    @field_validator("bind")
+    @classmethod
+    def _check_bind(cls, value: str | None) -> str | None:
+        if value is not None and int(value.rpartition(":")[2]) > MOST_PORT:
+            raise ValueError(f"must be HOST:PORT with a port from 0 to {MOST_PORT}")
+        return value
 
 
 class ControlSection(Section):

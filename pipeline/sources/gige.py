@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import logging
 import sys
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class GigeDevice(Device):
         self._ready: deque[Picture] = deque()
         self._last_id: int | None = None
         self._age = WallAge()
+        self._newest = 0
         name = config.source.removeprefix("gige:")
         try:
             self._camera = self._aravis.Camera.new(name or None)
@@ -83,8 +84,9 @@ class GigeDevice(Device):
         if buffer is None:
             return None
         try:
-            self._note_lost(buffer.get_frame_id())
-            self._ready.append(self._picture(buffer))
+            moment = self._moment(int(buffer.get_system_timestamp()))
+            self._note_lost(buffer.get_frame_id(), moment)
+            self._ready.append(self._picture(buffer, moment))
         finally:
             self._stream.push_buffer(buffer)
         return self._ready.popleft()
@@ -146,28 +148,36 @@ class GigeDevice(Device):
         self._camera.set_pixel_format_from_string(wanted[0])
         return str(wanted[0])
 
-    def _note_lost(self, number: int) -> None:
+    def _note_lost(self, number: int, moment: tuple[int, int]) -> None:
         last, self._last_id = self._last_id, number
         lost = 0 if last is None else frames_lost(last, number)
         if lost:
             log.warning("camera %s lost %d frames on their way; is its network too slow?", self._config.name, lost)
         for _ in range(lost):
-            missing = Picture.now(None, fault="the frame was lost between camera and PC")
-            self._ready.append(dataclasses.replace(missing, lost=True))
+            self._ready.append(Picture(None, *moment, fault="the frame was lost between camera and PC", lost=True))
 
-    def _picture(self, buffer: Any) -> Picture:
+    def _picture(self, buffer: Any, moment: tuple[int, int]) -> Picture:
         status = buffer.get_status()
         if status != self._aravis.BufferStatus.SUCCESS:
             why = str(status.value_nick).replace("-", " ")
-            return Picture.now(None, self._part(buffer, whole=False), f"the frame came incomplete ({why})")
-        # Aravis stamps a buffer when its first packet comes.
-        age = self._age.of(int(buffer.get_system_timestamp()))
+            return Picture(None, *moment, self._part(buffer, whole=False), f"the frame came incomplete ({why})")
         shape = buffer.get_image_height(), buffer.get_image_width()
         try:
             image = to_picture(np.frombuffer(buffer.get_data(), np.uint8), shape, self._format)
         except ValueError as error:
-            return Picture.now(None, self._part(buffer, whole=False), f"the frame cannot be read ({error})")
-        return Picture.now(image, self._part(buffer, whole=True), age=age)
+            return Picture(None, *moment, self._part(buffer, whole=False), f"the frame cannot be read ({error})")
+        return Picture(image, *moment, self._part(buffer, whole=True))
+
+    def _moment(self, stamped_at: int) -> tuple[int, int]:
+        """Returns when a frame was captured: wall clock and monotonic time. No frame is older than the one before.
+
+        Args:
+            stamped_at: by Aravis, on the wall clock, when the frame's first packet came.
+        """
+        age = self._age.of(stamped_at)
+        now_at, now = time.time_ns(), time.monotonic_ns()
+        self._newest = max(self._newest, now - age)
+        return now_at - (now - self._newest), self._newest
 
     def _part(self, buffer: Any, whole: bool) -> str | None:
         if self._config.part_from == "frame-id":
