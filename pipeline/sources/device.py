@@ -58,8 +58,8 @@ class Device(Closing):
         """
 
     def trigger(self) -> None:
-        """Lets a camera that waits for software triggers take a picture; the others take them all the time.
+        """Makes a camera that waits for software triggers take a picture; the others take pictures all the time.
 
         Raises:
-            CameraError: it does not do so.
+            CameraError: it did not take the trigger.
         """

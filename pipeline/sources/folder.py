@@ -38,15 +38,17 @@ class FolderSource(Source):
     ) -> None:
         super().__init__(camera, clock)
         self._root, self._follows, self._pacer = root, follow, Pacer(fps)
-        if not list_images(root) and not follow:
+        paths = list_images(root)
+        if not paths and not follow:
             raise DataError(f"the folder {root} holds no pictures; give another one, or wait for them with --follow")
+        self._paths = [] if follow else paths
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """Yields the pictures."""
         return self._follow(stop) if self._follows else self._read(stop)
 
     def _read(self, stop: threading.Event) -> Iterator[Frame]:
-        for path in list_images(self._root):
+        for path in self._paths:
             if not self._pacer.wait(stop):
                 return
             yield self._frame_from_file(path, path.name)

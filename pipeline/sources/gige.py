@@ -92,7 +92,7 @@ class GigeDevice(Device):
         return self._ready.popleft()
 
     def trigger(self) -> None:
-        """Lets the camera take a picture, where it waits for software triggers."""
+        """Makes the camera take a picture, where it waits for software triggers."""
         if self._config.trigger == "software":
             try:
                 self._camera.software_trigger()
@@ -100,7 +100,7 @@ class GigeDevice(Device):
                 raise CameraError(f"it took no trigger ({error.message})") from error
 
     def close(self) -> None:
-        """Gives the camera back."""
+        """Releases the camera."""
         try:
             self._camera.stop_acquisition()
         except self._glib.Error as error:
@@ -142,8 +142,8 @@ class GigeDevice(Device):
         wanted = [self._config.pixel_format] if self._config.pixel_format is not None else usable[:1]
         if not wanted or wanted[0] not in usable:
             raise CameraError(
-                f"it has no pixel format {wanted[0] if wanted else ''} that can be read; of its formats these can be: "
-                f"{', '.join(usable) or 'none'}"
+                f"its pixel format {wanted[0] if wanted else now} cannot be read; give one of those that can: "
+                f"{', '.join(usable) or 'it has none'}"
             )
         self._camera.set_pixel_format_from_string(wanted[0])
         return str(wanted[0])
@@ -198,7 +198,7 @@ class GigeDevice(Device):
 def frames_lost(last: int, number: int) -> int:
     """Returns how many frames are missing between two of a camera's frame ids.
 
-    A count that starts anew, and a gap too long to be one, are none.
+    A count that starts again, or a gap too long to be real, counts as none.
     """
     if number <= last <= _LEGACY_IDS:
         number += _LEGACY_IDS
@@ -212,7 +212,7 @@ def to_picture(data: npt.NDArray[np.uint8], shape: tuple[int, int], pixel_format
     Args:
         data: uint8 `[n]`.
         shape: height and width.
-        pixel_format: GenICam's name, such as `Mono8` or `BayerRG12`; packed ones are not known.
+        pixel_format: GenICam's name, such as `Mono8` or `BayerRG12`; packed ones are not supported.
 
     Returns:
         uint8, BGR `[height, width, 3]`, or gray `[height, width]` from a monochrome camera.
@@ -257,7 +257,7 @@ def import_aravis() -> tuple[Any, Any]:
 
 
 def _load_debian() -> None:
-    # Only this package: the rest of Debian's folder does not belong into a virtual environment.
+    # Only this package: the rest of Debian's folder does not belong in a virtual environment.
     spec = importlib.util.spec_from_file_location(
         "gi", _DEBIAN / "__init__.py", submodule_search_locations=[str(_DEBIAN)]
     )

@@ -27,7 +27,7 @@ class Source(ABC):
     Attributes:
         camera: its name, which verdicts carry.
         arrangement: what is cut out of its pictures, and how they are turned; None for nothing.
-        reconnects: how often it was opened anew; None for one that never is.
+        reconnects: how often it was opened again; None for one that never is.
         lost_frames: how many frames it numbered that never came; None for one that does not number them.
     """
 
