@@ -1,4 +1,4 @@
-"""Pictures as every floor sees them: read whole, brought to 8 bits, and resized in one way only."""
+"""Pictures: read whole, converted to 8 bits, and resized in exactly one way."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def decode_image(data: bytes) -> Image:
     """Decodes the bytes of a picture file to uint8, BGR `[H, W, 3]` or gray `[H, W]`.
 
     Raises:
-        DataError: the bytes are no picture, or only a part of one. The text lacks its subject.
+        DataError: the bytes are no picture, or only part of one. The text lacks its subject.
     """
     if not data:
         raise DataError("is an empty file")
@@ -59,7 +59,7 @@ def decode_image(data: bytes) -> Image:
 
 
 def is_cut_short(data: bytes) -> bool:
-    """Tells whether a picture file lacks its end, which decoders fill with gray or black in silence.
+    """Returns whether a picture file lacks its end, which decoders fill with gray or black without an error.
 
     PNG (ISO/IEC 15948) ends with IEND, JPEG (ITU-T T.81) with EOI; BMP and WebP state their length.
     """
@@ -77,7 +77,7 @@ def is_cut_short(data: bytes) -> bool:
 def to_8_bits(image: npt.NDArray[np.generic]) -> Image:
     """Converts a picture of 8 or 16 bits (or floats in 0..1) to uint8 without alpha: BGR, or gray `[H, W]`.
 
-    16-bit values are divided by 257, so that full scale stays full scale whatever the picture holds.
+    16-bit values are divided by 257: full scale stays full scale, whatever the picture holds.
 
     Raises:
         DataError: the channel count or the type is none of these. The text lacks its subject.
@@ -89,7 +89,7 @@ def to_8_bits(image: npt.NDArray[np.generic]) -> Image:
     elif image.dtype in (np.float32, np.float64):
         pixels = np.rint(np.clip(image.astype(np.float64), 0.0, 1.0) * 255.0).astype(np.uint8)
     else:
-        raise DataError(f"has pixels of type {image.dtype}, of which nothing is known; save it as 8 or 16 bits")
+        raise DataError(f"has pixels of type {image.dtype}, which is not supported; save it as 8 or 16 bits")
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels in (1, 2):
         return np.ascontiguousarray(pixels if pixels.ndim == 2 else pixels[..., 0])
@@ -99,7 +99,7 @@ def to_8_bits(image: npt.NDArray[np.generic]) -> Image:
 
 
 def to_bgr(image: Image) -> Image:
-    """Gives a gray picture `[H, W]` three equal channels; one that has three is returned as it is."""
+    """Returns a picture with three channels: a gray one `[H, W]` three times, any other unchanged."""
     return image if image.ndim == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
 
 

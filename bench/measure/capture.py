@@ -61,7 +61,7 @@ def measure_capture(config: CameraConfig, cameras: int, seconds: float, rounds: 
     Raises:
         TaktlineError: the source gives nothing.
     """
-    open_source(config)
+    open_source(config).close()
     ways: tuple[Way, Way] = ("threads", "processes")
     found = [_measure(way, config, cameras, seconds) for _ in range(rounds) for way in ways]
     return [max((item for item in found if item.way == way), key=lambda item: item.pictures_per_s) for way in ways]

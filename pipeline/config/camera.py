@@ -21,22 +21,22 @@ class CameraConfig(Section):
         name: what verdicts call it.
         source: `replay:DIR`, `folder:DIR`, `usb:NUMBER`, `usb:/dev/v4l/by-id/...`, `gige:ID`, `rtsp://...`,
             `http://...`, `file:VIDEO`, or `feed:ipc://PATH` for frames that another program sends.
-        fps: frames a second; None for as fast as the line takes them, or as the camera likes.
+        fps: frames a second; None for as fast as the line takes them, or the camera sends them.
         seed: order of a replay.
-        follow: whether a folder is watched for new pictures.
-        width: of the picture that a USB or GigE camera is asked for, in pixels.
-        height: the same.
+        follow: whether to wait for new pictures in a folder.
+        width: asked of a USB or GigE camera, in pixels; None to leave it as it is.
+        height: likewise.
         exposure_us: of a USB or GigE camera, in microseconds; None to leave it as it is.
         gain: of a GigE camera, in its own unit; None to leave it as it is.
         pixel_format: of a GigE camera, by its GenICam name; None for the present one, or the first that can be read.
         trigger: None for a camera that runs free; `software` for pictures that are asked for by message; the name of
             a GigE camera's line, such as `Line0`, for those that a signal asks for.
-        part_from: where a GigE camera's pictures have their part id from: `frame-id`, or `chunk:NAME` for a chunk.
-        rotate: degrees clockwise by which pictures are turned.
+        part_from: where the part id of a GigE camera's picture comes from: `frame-id`, or `chunk:NAME` for a chunk.
         roi: x, y, width and height of what is inspected, in pixels of the camera's picture.
-        silence_ms: a live camera that sends nothing for so long is opened anew; 0 for never, as a triggered one wants.
+        rotate: degrees clockwise by which that is turned.
+        silence_ms: how long a live camera may send nothing before it is opened again; 0 for no limit.
         open_timeout_ms: how long opening it may take.
-        on_overload: what happens to a frame that the line has no time for: `drop_oldest`, or `block` to let the source
+        on_overload: what happens to a frame that the line has no time for: `drop_oldest`, or `block` to make the source
             wait; None for what suits the source.
     """
 
@@ -60,7 +60,7 @@ class CameraConfig(Section):
 
     @property
     def overload(self) -> Overload:
-        """What happens to a frame that the line has no time for: files wait, a camera does not."""
+        """What happens to a frame that the line has no time for: files wait, cameras do not."""
         if self.on_overload is not None:
             return self.on_overload
         return "block" if self.source.startswith(("replay:", "folder:", "file:")) else "drop_oldest"

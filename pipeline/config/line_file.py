@@ -70,7 +70,7 @@ def read_line_file(path: Path) -> LineConfig:
     """Reads a line file; relative paths in it count from its folder.
 
     Raises:
-        ConfigError: it cannot be read, is not TOML, or says something that cannot be.
+        ConfigError: it cannot be read, is not TOML, or has a setting that is not valid.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -150,7 +150,7 @@ def _anchor_keys(config: LineConfig, folder: Path) -> LineConfig:
 
 
 def _explain(error: ValidationError) -> str:
-    # An unknown name first: it is mostly why another one is missing.
+    # An unknown name first: it is usually the reason why another one is missing.
     first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     location = [str(part + 1) if isinstance(part, int) else part for part in first["loc"]]
     where = ".".join(location)

@@ -1,4 +1,4 @@
-"""The tables of the line file, but for its cameras."""
+"""The tables of the line file, except its cameras."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from engines.engine import Hint
 from engines.registry import ENGINES
 from pipeline.config.section import Section
-from pipeline.protocol.sockets import check_address
+from pipeline.protocol.sockets import MOST_PORT, check_address
 from pipeline.protocol.topics import Name
 
 
@@ -35,9 +35,9 @@ class ModelSection(Section):
         engine: an engine's name, or `auto`.
         precision: `auto` for the fastest with a second look in float32, or one of the engine's.
         max_batch: the most frames in one batch.
-        fallback: an engine that goes on where that one fails and cannot be opened again, or None.
+        fallback: the engine that takes over when that one fails and cannot be opened again, or None.
         device: what the engine runs on; None for its preferred device.
-        hint: whether a single batch should be quick, or many together.
+        hint: whether to optimise for one batch (`latency`) or for many together (`throughput`).
     """
 
     bundle: Path
@@ -58,7 +58,7 @@ class ModelSection(Section):
 
 
 class DecisionSection(Section):
-    """`[decision]`: when a part is defective and what is told of where.
+    """`[decision]`: when a part counts as defective, and what a verdict says about where.
 
     Attributes:
         sigma: threshold in sigma units; None for the bundle's own.
@@ -77,10 +77,10 @@ class PublishSection(Section):
     Attributes:
         verdicts: ZeroMQ address to bind.
         replay: ZeroMQ address to bind where subscribers ask for what they missed; it needs a journal.
-        queue: the most verdicts that wait for one slow subscriber; those after them it has to ask for.
+        queue: the most verdicts that wait for one slow subscriber; it has to ask the replay for later ones.
         curve_secret: the line's secret key file, as `taktline keys new` makes it; None for no CURVE.
         allowed_clients: the folder with the public keys of those who may subscribe.
-        insecure: whether others than this machine may subscribe without a key.
+        insecure: whether other machines may subscribe without a key.
         await_subscribers: how many subscribers to wait for before the first frame.
         await_s: how long to wait for them, in seconds.
     """
@@ -105,10 +105,10 @@ class JournalSection(Section):
 
     Attributes:
         path: the journal's file; pictures lie in a folder beside it.
-        keep_days: verdicts older than that are removed; None for never.
-        max_gib: where verdicts and pictures take more, the oldest are removed; None for no limit.
-        keep_images: of which frames the pictures are kept.
-        durability: what a verdict survives that was published: the death of the `process`, or a loss of `power`.
+        keep_days: older verdicts are removed; None to keep all.
+        max_gib: when verdicts and pictures take more, the oldest are removed; None for no limit.
+        keep_images: which frames' pictures are kept.
+        durability: what a published verdict survives: the death of the `process`, or a loss of `power`.
     """
 
     path: Path
@@ -119,15 +119,22 @@ class JournalSection(Section):
 
 
 class HealthSection(Section):
-    """`[health]`: who may ask how the line is.
+    """`[health]`: where monitoring can ask for the line's state.
 
     Attributes:
         bind: `HOST:PORT` that answers `GET /live`, `/ready`, `/status` and `/metrics`; None for none.
-        insecure: whether others than this machine may ask.
+        insecure: whether other machines may ask.
     """
 
     bind: str | None = Field(default=None, pattern=r"^[^:/]+:[0-9]{1,5}$")
     insecure: bool = False
+
+    @field_validator("bind")
+    @classmethod
+    def _check_bind(cls, value: str | None) -> str | None:
+        if value is not None and int(value.rpartition(":")[2]) > MOST_PORT:
+            raise ValueError(f"must be HOST:PORT with a port from 0 to {MOST_PORT}")
+        return value
 
 
 class ControlSection(Section):
@@ -138,7 +145,7 @@ class ControlSection(Section):
             `taktline run`.
         allowed_clients: the folder with the public keys of those who may give orders over TCP; the line's own key is
             `curve_secret` of `[publish]`. None for no CURVE, which needs an address on this machine.
-        insecure: whether others than this machine may give orders without a key.
+        insecure: whether other machines may give orders without a key.
     """
 
     bind: str | None = None

@@ -50,9 +50,9 @@ def build_line(
     """
     opener = opener or _configured_opener(config)
     bundle = open_bundle(config.model.bundle)
-    sources = [open_source(camera) for camera in config.camera] if sources is None else sources
     made = ClosingStack()
     try:
+        sources = _open_sources(config, clock, made) if sources is None else sources
         publisher, journal, replay = _bind_outlets(config, made, clock)
         health = _bind_health(config, made)
         control = _bind_control(config, made)
@@ -68,6 +68,14 @@ def build_line(
     # The line closes them from now on.
     made.release()
     return line
+
+
+def _open_sources(config: LineConfig, clock: Clock, made: ClosingStack) -> list[Source]:
+    sources = []
+    for camera in config.camera:
+        sources.append(open_source(camera, clock))
+        made.add(f"the camera {camera.name}", sources[-1].close)
+    return sources
 
 
 def _configured_opener(config: LineConfig) -> EngineOpener:

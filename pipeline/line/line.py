@@ -114,6 +114,8 @@ class Line(Closing):
         }
         self.metrics.watch(LineGauges(self.status, depths, takt_s))
         self._parts = ClosingStack()
+        for source in self._sources:
+            self._parts.add(f"the camera {source.camera}", source.close)
         self._parts.add("the publisher's socket", publisher.close)
         if journal is not None:
             self._parts.add("the journal", journal.close)

@@ -12,11 +12,10 @@ import zmq
 from engines.errors import ConfigError
 
 HIGH_WATER_MARK = 100_000
-_MOST_PORT = 65_535
+MOST_PORT = 65_535
 # What the kernel's address of a socket file holds.
 _MOST_PATH_BYTES = 107
 _SILENT_S, _PROBES = 5, 3
-_MOST_PORT = 65_535
 
 
 def check_address(address: str) -> str:
@@ -35,8 +34,8 @@ def check_address(address: str) -> str:
             raise ValueError(f"must name a socket file after ipc://, in at most {_MOST_PATH_BYTES} bytes")
         return address
     host, _, port = rest.rpartition(":")
-    if not host or not (port == "*" or (port.isascii() and port.isdecimal() and int(port) <= _MOST_PORT)):
-        raise ValueError(f"must be tcp://HOST:PORT with a port from 0 to {_MOST_PORT}, or * for any that is free")
+    if not host or not _is_port(port):
+        raise ValueError(f"must be tcp://HOST:PORT with a port from 0 to {MOST_PORT}, or * for any that is free")
     return address
 
 
@@ -60,10 +59,9 @@ def check_port(address: str) -> None:
     """
     if not address.startswith("tcp://"):
         return
-    port = address.rpartition(":")[2]
-    if port != "*" and not (port.isascii() and port.isdigit() and int(port) <= _MOST_PORT):
+    if not _is_port(address.rpartition(":")[2]):
         raise ConfigError(
-            f"the address {address} has no port from 1 to {_MOST_PORT}; give one, or * for one that is free"
+            f"the address {address} has no port from 1 to {MOST_PORT}; give one, or * for one that is free"
         )
 
 
@@ -77,3 +75,7 @@ def has_listener(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def _is_port(text: str) -> bool:
+    return text == "*" or (text.isascii() and text.isdecimal() and int(text) <= MOST_PORT)

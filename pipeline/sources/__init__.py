@@ -7,6 +7,7 @@ from pathlib import Path
 from engines.errors import ConfigError, DataError
 from pipeline.config.camera import CameraConfig, redact
 from pipeline.flow.arrangement import Arrangement
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.sources.camera import CameraSource
 from pipeline.sources.device import CameraError
 from pipeline.sources.feed import FeedSource
@@ -17,7 +18,7 @@ from pipeline.sources.source import Source
 from pipeline.sources.stream import StreamDevice, import_av
 
 
-def open_source(camera: CameraConfig) -> Source:
+def open_source(camera: CameraConfig, clock: Clock = SYSTEM_CLOCK) -> Source:
     """Opens the source that a camera's address names; close it, or let its `frames` run.
 
     Raises:
@@ -25,20 +26,20 @@ def open_source(camera: CameraConfig) -> Source:
         DataError: its folder or video cannot be used.
         TaktlineError: what it needs is not installed.
     """
-    source = _open_kind(camera)
+    source = _open_kind(camera, clock)
     if camera.roi is not None or camera.rotate:
         source.arrangement = Arrangement(camera.roi, camera.rotate)
     return source
 
 
-def _open_kind(camera: CameraConfig) -> Source:
+def _open_kind(camera: CameraConfig, clock: Clock) -> Source:
     kind, _, rest = camera.source.partition(":")
     if kind == "replay":
-        return ReplaySource(camera.name, Path(rest), camera.fps, camera.seed)
+        return ReplaySource(camera.name, Path(rest), camera.fps, camera.seed, clock)
     if kind == "folder":
-        return FolderSource(camera.name, Path(rest), camera.fps, camera.follow)
+        return FolderSource(camera.name, Path(rest), camera.fps, camera.follow, clock)
     if kind == "feed":
-        return FeedSource(camera.name, rest)
+        return FeedSource(camera.name, rest, clock)
     if kind in {"usb", "gige", "rtsp", "rtsps", "http", "https", "file"}:
         if kind == "gige":
             import_aravis()
@@ -46,7 +47,7 @@ def _open_kind(camera: CameraConfig) -> Source:
             import_av()
         if kind == "file":
             _check_video(camera, Path(rest))
-        return CameraSource(camera)
+        return CameraSource(camera, clock)
     raise ConfigError(
         f"camera '{camera.name}': the kind of the source '{redact(camera.source)}' is not known; give replay:DIR, "
         "folder:DIR, usb:NUMBER, gige:ID, rtsp://..., http://..., file:VIDEO or feed:ipc://PATH"

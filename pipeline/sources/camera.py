@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from engines.errors import ConfigError
 from engines.image import Image
 from pipeline.config.camera import CameraConfig, redact
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.frame import Frame
 from pipeline.sources.device import CameraError, VideoEnded
 from pipeline.sources.reader import Reader, Shot
@@ -43,13 +44,13 @@ class CameraSource(Source):
     answered `corrupt`.
     """
 
-    def __init__(self, config: CameraConfig) -> None:
-        super().__init__(config.name)
+    def __init__(self, config: CameraConfig, clock: Clock = SYSTEM_CLOCK) -> None:
+        super().__init__(config.name, clock)
         self._config = config
         self._address = redact(config.source)
-        exclusive = config.source.startswith("gige:")
         self._video = config.source.startswith("file:")
-        self._triggers = Triggers(exclusive) if config.trigger == "software" else None
+        exclusive = config.source.startswith("gige:")
+        self._triggers = Triggers(exclusive, clock) if config.trigger == "software" else None
         self._backoff = Backoff()
         self.reconnects = 0
         self.lost_frames = 0 if exclusive else None

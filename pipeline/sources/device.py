@@ -40,9 +40,9 @@ class Picture:
     lost: bool = False
 
     @staticmethod
-    def now(image: Image | None, part: str | None = None, fault: str | None = None, age: int = 0) -> Picture:
-        """Makes a picture that was taken `age` nanoseconds ago."""
-        return Picture(image, time.time_ns() - age, time.monotonic_ns() - age, part, fault)
+    def now(image: Image) -> Picture:
+        """Makes a picture that was taken just now."""
+        return Picture(image, time.time_ns(), time.monotonic_ns())
 
 
 class Device(Closing):
@@ -58,8 +58,8 @@ class Device(Closing):
         """
 
     def trigger(self) -> None:
-        """Lets a camera that waits for software triggers take a picture; the others take them all the time.
+        """Makes a camera that waits for software triggers take a picture; the others take pictures all the time.
 
         Raises:
-            CameraError: it does not do so.
+            CameraError: it did not take the trigger.
         """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import zmq
 from engines.closing import Closing
 from engines.errors import ConfigError, DataError
 from engines.image import Image, to_8_bits
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.frame import Frame
 from pipeline.protocol.feed import FEED_HIGH_WATER_MARK, FeedHeader, read_header
 from pipeline.protocol.sockets import has_listener
@@ -42,8 +42,8 @@ class FeedSource(Source):
         ConfigError: the address is taken, cannot be bound, or can be reached from outside.
     """
 
-    def __init__(self, camera: str, address: str) -> None:
-        super().__init__(camera)
+    def __init__(self, camera: str, address: str, clock: Clock = SYSTEM_CLOCK) -> None:
+        super().__init__(camera, clock)
         if not address.startswith(("ipc://", *_LOCAL)):
             raise ConfigError(
                 f"camera '{camera}': the feed {address} is not on this machine; give feed:ipc://PATH, or "
@@ -70,7 +70,7 @@ class FeedSource(Source):
         self._inbox.close()
 
     def _read(self, message: list[zmq.Frame]) -> Frame:
-        now_at, now = time.time_ns(), time.monotonic_ns()
+        now_at, now = self._now()
         header, image, encoded, fault = FeedHeader(v=1), None, None, None
         try:
             header = read_header(message)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import random
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from calibration.dataset import list_images
 from engines.errors import DataError
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.frame import Frame
 from pipeline.protocol.topics import safe_text
 from pipeline.sources.arrivals import Arrivals
@@ -33,18 +33,22 @@ class FolderSource(Source):
         ConfigError: the rate is 0 or less.
     """
 
-    def __init__(self, camera: str, root: Path, fps: float | None = None, follow: bool = False) -> None:
-        super().__init__(camera)
+    def __init__(
+        self, camera: str, root: Path, fps: float | None = None, follow: bool = False, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        super().__init__(camera, clock)
         self._root, self._follows, self._pacer = root, follow, Pacer(fps)
-        if not list_images(root) and not follow:
+        paths = list_images(root)
+        if not paths and not follow:
             raise DataError(f"the folder {root} holds no pictures; give another one, or wait for them with --follow")
+        self._paths = [] if follow else paths
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """Yields the pictures."""
         return self._follow(stop) if self._follows else self._read(stop)
 
     def _read(self, stop: threading.Event) -> Iterator[Frame]:
-        for path in list_images(self._root):
+        for path in self._paths:
             if not self._pacer.wait(stop):
                 return
             yield self._frame_from_file(path, path.name)
@@ -69,9 +73,7 @@ class FolderSource(Source):
                 if not self._pacer.wait(stop):
                     return
                 scan.remember(arrival.name, arrival.state)
-                yield self._frame(
-                    time.time_ns(), time.monotonic_ns(), encoded=arrival.data, part=arrival.name, fault=arrival.fault
-                )
+                yield self._frame(*self._now(), encoded=arrival.data, part=arrival.name, fault=arrival.fault)
             stop.wait(_POLL_S)
 
     def _report(self, error: OSError, pause_s: float) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import logging
 import sys
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class GigeDevice(Device):
         self._ready: deque[Picture] = deque()
         self._last_id: int | None = None
         self._age = WallAge()
+        self._newest = 0
         name = config.source.removeprefix("gige:")
         try:
             self._camera = self._aravis.Camera.new(name or None)
@@ -83,14 +84,15 @@ class GigeDevice(Device):
         if buffer is None:
             return None
         try:
-            self._note_lost(buffer.get_frame_id())
-            self._ready.append(self._picture(buffer))
+            moment = self._moment(int(buffer.get_system_timestamp()))
+            self._note_lost(buffer.get_frame_id(), moment)
+            self._ready.append(self._picture(buffer, moment))
         finally:
             self._stream.push_buffer(buffer)
         return self._ready.popleft()
 
     def trigger(self) -> None:
-        """Lets the camera take a picture, where it waits for software triggers."""
+        """Makes the camera take a picture, where it waits for software triggers."""
         if self._config.trigger == "software":
             try:
                 self._camera.software_trigger()
@@ -98,7 +100,7 @@ class GigeDevice(Device):
                 raise CameraError(f"it took no trigger ({error.message})") from error
 
     def close(self) -> None:
-        """Gives the camera back."""
+        """Releases the camera."""
         try:
             self._camera.stop_acquisition()
         except self._glib.Error as error:
@@ -140,34 +142,42 @@ class GigeDevice(Device):
         wanted = [self._config.pixel_format] if self._config.pixel_format is not None else usable[:1]
         if not wanted or wanted[0] not in usable:
             raise CameraError(
-                f"it has no pixel format {wanted[0] if wanted else ''} that can be read; of its formats these can be: "
-                f"{', '.join(usable) or 'none'}"
+                f"its pixel format {wanted[0] if wanted else now} cannot be read; give one of those that can: "
+                f"{', '.join(usable) or 'it has none'}"
             )
         self._camera.set_pixel_format_from_string(wanted[0])
         return str(wanted[0])
 
-    def _note_lost(self, number: int) -> None:
+    def _note_lost(self, number: int, moment: tuple[int, int]) -> None:
         last, self._last_id = self._last_id, number
         lost = 0 if last is None else frames_lost(last, number)
         if lost:
             log.warning("camera %s lost %d frames on their way; is its network too slow?", self._config.name, lost)
         for _ in range(lost):
-            missing = Picture.now(None, fault="the frame was lost between camera and PC")
-            self._ready.append(dataclasses.replace(missing, lost=True))
+            self._ready.append(Picture(None, *moment, fault="the frame was lost between camera and PC", lost=True))
 
-    def _picture(self, buffer: Any) -> Picture:
+    def _picture(self, buffer: Any, moment: tuple[int, int]) -> Picture:
         status = buffer.get_status()
         if status != self._aravis.BufferStatus.SUCCESS:
             why = str(status.value_nick).replace("-", " ")
-            return Picture.now(None, self._part(buffer, whole=False), f"the frame came incomplete ({why})")
-        # Aravis stamps a buffer when its first packet comes.
-        age = self._age.of(int(buffer.get_system_timestamp()))
+            return Picture(None, *moment, self._part(buffer, whole=False), f"the frame came incomplete ({why})")
         shape = buffer.get_image_height(), buffer.get_image_width()
         try:
             image = to_picture(np.frombuffer(buffer.get_data(), np.uint8), shape, self._format)
         except ValueError as error:
-            return Picture.now(None, self._part(buffer, whole=False), f"the frame cannot be read ({error})")
-        return Picture.now(image, self._part(buffer, whole=True), age=age)
+            return Picture(None, *moment, self._part(buffer, whole=False), f"the frame cannot be read ({error})")
+        return Picture(image, *moment, self._part(buffer, whole=True))
+
+    def _moment(self, stamped_at: int) -> tuple[int, int]:
+        """Returns when a frame was captured: wall clock and monotonic time. No frame is older than the one before.
+
+        Args:
+            stamped_at: by Aravis, on the wall clock, when the frame's first packet came.
+        """
+        age = self._age.of(stamped_at)
+        now_at, now = time.time_ns(), time.monotonic_ns()
+        self._newest = max(self._newest, now - age)
+        return now_at - (now - self._newest), self._newest
 
     def _part(self, buffer: Any, whole: bool) -> str | None:
         if self._config.part_from == "frame-id":
@@ -188,7 +198,7 @@ class GigeDevice(Device):
 def frames_lost(last: int, number: int) -> int:
     """Returns how many frames are missing between two of a camera's frame ids.
 
-    A count that starts anew, and a gap too long to be one, are none.
+    A count that starts again, or a gap too long to be real, counts as none.
     """
     if number <= last <= _LEGACY_IDS:
         number += _LEGACY_IDS
@@ -202,7 +212,7 @@ def to_picture(data: npt.NDArray[np.uint8], shape: tuple[int, int], pixel_format
     Args:
         data: uint8 `[n]`.
         shape: height and width.
-        pixel_format: GenICam's name, such as `Mono8` or `BayerRG12`; packed ones are not known.
+        pixel_format: GenICam's name, such as `Mono8` or `BayerRG12`; packed ones are not supported.
 
     Returns:
         uint8, BGR `[height, width, 3]`, or gray `[height, width]` from a monochrome camera.
@@ -247,7 +257,7 @@ def import_aravis() -> tuple[Any, Any]:
 
 
 def _load_debian() -> None:
-    # Only this package: the rest of Debian's folder does not belong into a virtual environment.
+    # Only this package: the rest of Debian's folder does not belong in a virtual environment.
     spec = importlib.util.spec_from_file_location(
         "gi", _DEBIAN / "__init__.py", submodule_search_locations=[str(_DEBIAN)]
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from calibration.dataset import open_test_split
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.frame import Frame
 from pipeline.sources.source import Pacer, Source
 
@@ -23,8 +24,10 @@ class ReplaySource(Source):
         ConfigError: the rate is 0 or less.
     """
 
-    def __init__(self, camera: str, root: Path, fps: float | None = None, seed: int = 0) -> None:
-        super().__init__(camera)
+    def __init__(
+        self, camera: str, root: Path, fps: float | None = None, seed: int = 0, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        super().__init__(camera, clock)
         samples = open_test_split(root)
         self._samples = [samples[index] for index in np.random.default_rng(seed).permutation(len(samples))]
         self._pacer = Pacer(fps)

@@ -11,6 +11,7 @@ from pathlib import Path
 from engines.errors import ConfigError
 from engines.image import Image
 from pipeline.flow.arrangement import Arrangement
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.frame import Frame
 from pipeline.protocol.topics import safe_text
 
@@ -18,15 +19,21 @@ from pipeline.protocol.topics import safe_text
 class Source(ABC):
     """A camera, or something that stands in for one.
 
+    Args:
+        camera: its name.
+        clock: stamps its frames. Their order and their deadlines come from its monotonic time; its wall clock only
+            dates them.
+
     Attributes:
         camera: its name, which verdicts carry.
         arrangement: what is cut out of its pictures, and how they are turned; None for nothing.
-        reconnects: how often it was opened anew; None for one that never is.
+        reconnects: how often it was opened again; None for one that never is.
         lost_frames: how many frames it numbered that never came; None for one that does not number them.
     """
 
-    def __init__(self, camera: str) -> None:
+    def __init__(self, camera: str, clock: Clock = SYSTEM_CLOCK) -> None:
         self.camera = camera
+        self._clock = clock
         self.arrangement: Arrangement | None = None
         self.reconnects: int | None = None
         self.lost_frames: int | None = None
@@ -54,9 +61,13 @@ class Source(ABC):
     def close(self) -> None:  # noqa: B027 - most kinds hold nothing before `frames` runs
         """Frees what the source holds from its opening on, where `frames` never ran. Closing twice is safe."""
 
+    def _now(self) -> tuple[int, int]:
+        """Returns the wall clock and the monotonic time, in nanoseconds."""
+        return self._clock.wall_ns(), self._clock.monotonic_ns()
+
     def _frame_from_file(self, path: Path, part: str, label: str | None = None) -> Frame:
         """Reads a picture as the next frame, to be decoded later; one that cannot be read has no image."""
-        captured_at, captured = time.time_ns(), time.monotonic_ns()
+        captured_at, captured = self._now()
         encoded = fault = None
         try:
             encoded = path.read_bytes()

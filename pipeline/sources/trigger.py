@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from engines.errors import TaktlineError
+from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.sources.device import CameraError
 
 _MOST = 1000
@@ -38,10 +38,11 @@ class Triggers:
     Args:
         exclusive: whether a trigger that comes before the picture of the last one is refused. A camera may ignore it,
             and each later picture would go by the name of another part.
+        clock: stamps the triggers.
     """
 
-    def __init__(self, exclusive: bool) -> None:
-        self._exclusive = exclusive
+    def __init__(self, exclusive: bool, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._exclusive, self._clock = exclusive, clock
         self._waiting: deque[Trigger] = deque()
         self._matched: list[Trigger] = []
         self._unanswered: list[tuple[Trigger, str]] = []
@@ -62,7 +63,7 @@ class Triggers:
                 raise TaktlineError("the camera takes no more triggers: its line is stopping")
             if len(self._waiting) + len(self._unanswered) >= _MOST:
                 raise TaktlineError(f"{_MOST} triggers wait for their pictures; send them more slowly")
-            trigger = Trigger(part, time.time_ns(), time.monotonic_ns())
+            trigger = Trigger(part, self._clock.wall_ns(), self._clock.monotonic_ns())
             if self._exclusive and self._waiting:
                 self._unanswered.append((trigger, "the trigger came before the last one's picture"))
                 return
@@ -113,7 +114,7 @@ class Triggers:
     def waiting_s(self) -> float:
         """Returns how long the oldest trigger has waited, in seconds; 0 where none does."""
         with self._lock:
-            return (time.monotonic_ns() - self._waiting[0].asked) / 1e9 if self._waiting else 0.0
+            return (self._clock.monotonic_ns() - self._waiting[0].asked) / 1e9 if self._waiting else 0.0
 
     def unanswered(self) -> list[tuple[Trigger, str]]:
         """Takes out those that will get no picture, with the reason, in the order in which they were asked."""

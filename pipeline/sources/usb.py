@@ -22,7 +22,7 @@ class UsbDevice(Device):
         self._capture = cv2.VideoCapture(target, cv2.CAP_V4L2)
         if not self._capture.isOpened():
             raise CameraError("it cannot be opened; is it plugged in, and used by no other program?")
-        # The camera compresses, or eight of them would not fit through one USB.
+        # The camera compresses: eight uncompressed streams do not fit through one USB bus.
         settings: list[tuple[int, float | None]] = [
             (cv2.CAP_PROP_FOURCC, float(cv2.VideoWriter.fourcc(*"MJPG"))),
             (cv2.CAP_PROP_FRAME_WIDTH, config.width),
@@ -45,5 +45,5 @@ class UsbDevice(Device):
         return Picture.now(np.asarray(image, np.uint8))
 
     def close(self) -> None:
-        """Gives the camera back."""
+        """Releases the camera."""
         self._capture.release()

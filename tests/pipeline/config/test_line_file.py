@@ -65,6 +65,7 @@ def test_paths_count_from_the_files_folder(tmp_path: Path) -> None:
         ('bundle = "bundle"', 'bundle = "b"\nengine = "nope"', "'model.engine' must be one of auto, tensorrt"),
         ("fps = 5", "fps = 5\n[publish]\nverdicts = 'tcp://127.0.0.1:99999'", "a port from 0 to 65535"),
         ("fps = 5", "fps = 5\n[control]\nbind = 'tcp://127.0.0.1:99999'", "a port from 0 to 65535"),
+        ("fps = 5", "fps = 5\n[health]\nbind = '127.0.0.1:99999'", "a port from 0 to 65535"),
         ("folder:pictures", "usb:abc", "must be usb:NUMBER"),
         ("folder:pictures", "feed:tcp://127.0.0.1:99999", "a port from 0 to 65535"),
         (

@@ -86,8 +86,13 @@ def test_a_camera_that_stays_black_is_opened_again_and_goes_on(
     server = start(sys.executable, PEERS / "mjpeg_server.py", port, 1_000_000, "black")
     try:
         with running(line_config(bundle_path, f"http://127.0.0.1:{port}/")) as (line, answers):
-            answers.await_more(60)
+            answers.await_more(26)
             assert not line.status()["ready"]
+            deadline = time.monotonic() + 30
+            while "opening it again in 0.0 s" not in caplog.text:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            answers.await_more(1)
     finally:
         stop(server)
     assert "opening it again in 0.0 s" in caplog.text

@@ -91,6 +91,21 @@ def test_it_runs_free_with_its_settings_applied() -> None:
 
 
 @pytest.mark.usefixtures("fake_camera")
+def test_a_wall_clock_that_is_set_moves_no_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Aravis stamps pictures by the wall clock, which is set forward, and later back, before the stamp is read."""
+    now, over, moments = time.time_ns, threading.Event(), []
+    for frame in open_source(CameraConfig(name="top", source=f"gige:{ADDRESS}", fps=25)).frames(over):
+        moments.append(frame.captured)
+        ahead = {5: 3600, 10: -3600}.get(len(moments), 0) * 10**9
+        monkeypatch.setattr(time, "time_ns", lambda ahead=ahead: now() + ahead)
+        if len(moments) == 15:
+            over.set()
+    assert moments == sorted(moments)
+    assert moments[-1] <= time.monotonic_ns()
+    assert moments[-1] - moments[0] < 60 * 10**9
+
+
+@pytest.mark.usefixtures("fake_camera")
 @pytest.mark.parametrize("pixel_format", ["RGB8", "BayerRG8", "Mono16"])
 def test_it_gives_other_pixel_formats(pixel_format: str) -> None:
     frame = take(open_source(CameraConfig(name="top", source=f"gige:{ADDRESS}", pixel_format=pixel_format)), 1)[0]
@@ -111,7 +126,8 @@ def test_it_dies_and_is_opened_again(
             assert time.monotonic() < deadline
             time.sleep(0.05)
         fake_camera.start()
-        answers.await_more(5)
+        # Aravis takes about 4 s to give up on the dead camera, in the thread that is left behind.
+        answers.await_more(25)
     assert "opening it again" in caplog.text
 
 

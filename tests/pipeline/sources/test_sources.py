@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from engines.errors import ConfigError, DataError
+from pipeline.client.feed_sender import FeedSender
 from pipeline.config.camera import CameraConfig
+from pipeline.flow.clock import SystemClock
 from pipeline.flow.frame import Frame
 from pipeline.sources import open_source
 from pipeline.sources.replay import ReplaySource
@@ -49,6 +52,35 @@ def test_a_pacer_that_fell_behind_does_not_hurry() -> None:
     assert moments[2] - moments[0] >= 0.039
     stop.set()
     assert not pacer.wait(stop)
+
+
+class SteppedClock(SystemClock):
+    """A wall clock that is set back by an hour each time that it is read."""
+
+    def __init__(self) -> None:
+        self._steps = itertools.count()
+
+    def wall_ns(self) -> int:
+        return super().wall_ns() - next(self._steps) * 3600 * 10**9
+
+
+@pytest.mark.parametrize("kind", ["folder", "replay", "feed"])
+def test_a_wall_clock_that_is_set_changes_dates_only(kind: str, drawn: Path, tmp_path: Path) -> None:
+    address = f"ipc://{tmp_path}/feed"
+    source = {"folder": f"folder:{drawn}/test/good", "replay": f"replay:{drawn}", "feed": f"feed:{address}"}[kind]
+    began = time.monotonic_ns()
+    over = threading.Event()
+    frames = open_source(CameraConfig(name="c", source=source), SteppedClock()).frames(over)
+    with FeedSender(address) as sender:
+        for _ in range(3):
+            if kind == "feed":
+                sender.send(b"")
+        found = list(itertools.islice(frames, 3))
+        over.set()
+        assert all(frame is not None for frame in frames)
+    moments = [began, *(frame.captured for frame in found), time.monotonic_ns()]
+    assert moments == sorted(moments)
+    assert found[2].captured_at < found[0].captured_at - 3600 * 10**9
 
 
 def test_pauses_grow_until_an_attempt_is_good() -> None:

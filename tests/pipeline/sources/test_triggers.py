@@ -58,8 +58,8 @@ def test_triggers_that_were_accepted_before_a_stop_are_answered(port: int) -> No
             source.trigger(part)
     finally:
         over.set()
-        stop(server)
         reading.join(30)
+        stop(server)
     assert [frame.part for frame in frames] == ["a", "b", "c"]
     assert [frame.sequence for frame in frames] == [0, 1, 2]
     assert {frame.fault for frame in frames} == {"the line stopped before the camera gave a picture"}
