@@ -8,7 +8,7 @@ import time
 from abc import abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from engines.bundle import Bundle
 from engines.closing import Closing
 from engines.errors import ConfigError, EngineError, EngineUnavailable
 from engines.foreign import translated
+
+if TYPE_CHECKING:
+    from engines.choice import Choice
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +38,14 @@ class EngineSettings:
         max_batch: the most frames in one batch.
         device: what to run on, such as `cpu`, `gpu`, `npu` or `cuda`; None for the engine's preferred one.
         hint: whether a single batch should be quick, or many together.
+        only_full: whether every batch will have `max_batch` frames, so that no other size is warmed.
     """
 
     precision: str | None = None
     max_batch: int = 16
     device: str | None = None
     hint: Hint = "latency"
+    only_full: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,16 +99,18 @@ class Engine(Closing):
         size: height and width of a frame in pixels.
         jobs: batches that may be in flight at once.
         batch_ns: nanoseconds that batches of some sizes took while warming, by size; empty where none were timed.
+        choice: why `auto` chose it, or None if it was asked for by name.
     """
 
     name: str
+    choice: Choice | None = None
     jobs: int = 2
 
     def __init__(self, size: tuple[int, int], precision: str, max_batch: int, device: str) -> None:
         self.size, self.precision, self.max_batch, self.device = size, precision, max_batch, device
         self.device_name = device
         self.batch_ns: dict[int, int] = {}
-        self._closed = False
+        self._closed = self._only_full = False
 
     def submit(self, frames: Frames, until: int | None = None) -> Future[Scores]:
         """Starts scoring a batch; waits only while `jobs` batches are in flight already.
@@ -142,9 +149,10 @@ class Engine(Closing):
     def warm_up(self) -> None:
         """Runs every batch size once, so that no real frame pays for it, and times powers of two and the largest."""
         frames = np.zeros((self.max_batch, *self.size, 3), np.uint8)
-        for count in range(1, self.max_batch + 1):
+        timed = {self.max_batch} if self._only_full else {1 << power for power in range(self.max_batch.bit_length())}
+        for count in (self.max_batch,) if self._only_full else range(1, self.max_batch + 1):
             self.infer(frames[:count])
-        for count in sorted({1 << power for power in range(self.max_batch.bit_length())} | {self.max_batch}):
+        for count in sorted(timed | {self.max_batch}):
             started = time.monotonic_ns()
             self.infer(frames[:count])
             self.batch_ns[count] = time.monotonic_ns() - started
@@ -209,6 +217,7 @@ class NetworkEngine(Engine):
         if precision not in offered:
             raise ConfigError(f"the engine {self.name} offers {' and '.join(offered)} here, not {precision}")
         super().__init__(bundle.size, precision, settings.max_batch, device)
+        self._only_full = settings.only_full
 
     def _halve_batch(self, cause: Exception) -> None:
         """Makes do with batches half as large where the GPU's memory does not hold them.

@@ -278,7 +278,7 @@ class FailoverEngine(Engine):
     def _show(self, engine: Engine) -> None:
         self.name, self.precision = engine.name, engine.precision
         self.device, self.device_name = engine.device, engine.device_name
-        self.batch_ns = engine.batch_ns
+        self.batch_ns, self.choice = engine.batch_ns, engine.choice
         slowest_s = max(engine.batch_ns.values(), default=0) / 1e9
         self._answer_s = max(self._limits.answer_s, _TIMES_SLOWER * slowest_s)
 

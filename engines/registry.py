@@ -1,131 +1,98 @@
-"""Which engines there are, and how one is opened by its name."""
+"""Opens an engine by its name, or the one that `auto` chooses."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
-from importlib import import_module
 
+from engines.auto import Request, choose_engine, most_promising
 from engines.bundle import Bundle
-from engines.engine import EXACT, Engine, EngineSettings, Hint, NetworkEngine
-from engines.errors import ConfigError, EngineUnavailable
+from engines.candidates import AUTO, exact_device
+from engines.catalogue import ENGINES, engine_class
+from engines.choice import Candidate
+from engines.engine import EXACT, Engine, EngineSettings, Hint
+from engines.errors import ConfigError, TaktlineError
 from engines.foreign import translated
 from engines.second_look import SecondLook
 
-# An engine's module is imported only when it is wanted.
-ENGINES = {
-    "tensorrt": "engines.tensorrt:TensorRtEngine",
-    "openvino": "engines.openvino:OpenVinoEngine",
-    "onnxruntime": "engines.onnxruntime:OnnxRuntimeEngine",
-    "torch": "engines.torch:TorchEngine",
-}
-# What `auto` tries, in this order.
-_PREFERRED = (
-    ("tensorrt", None),
-    ("torch", "cuda"),
-    ("openvino", None),
-    ("onnxruntime", None),
-    ("torch", None),
-)
+__all__ = ["ENGINES", "engine_class", "open_engine"]
 
-
-def engine_class(name: str) -> type[NetworkEngine]:
-    """Returns the class of the engine with this name.
-
-    Raises:
-        ConfigError: there is no such engine.
-    """
-    if name not in ENGINES:
-        raise ConfigError(f"there is no engine '{name}'; give auto, {', '.join(ENGINES)}")
-    module, _, attribute = ENGINES[name].partition(":")
-    found: type[NetworkEngine] = getattr(import_module(module), attribute)
-    return found
+log = logging.getLogger(__name__)
 
 
 def open_engine(
     bundle: Bundle,
-    engine: str = "auto",
-    precision: str | None = None,
+    engine: str = AUTO,
+    precision: str = AUTO,
     max_batch: int = 16,
     device: str | None = None,
     hint: Hint = "latency",
     threshold: float | None = None,
+    *,
+    measure: bool = True,
 ) -> Engine:
     """Opens an engine on a bundle, every batch size warmed.
 
+    Where the engine or the precision is `auto`, the candidates are timed on this machine, and the fastest is opened.
+    That takes up to 15 s once; the choice is kept on disk. `Engine.choice` tells what was measured.
+
     Args:
         bundle: the opened bundle.
-        engine: a name, or `auto` for the first that can run here.
-        precision: one of the engine's; None for its preferred one; `auto` for that one with a second look in float32 at
-            what lies near the threshold, so that verdicts are float32's; `int8+f32` and the like to say which.
+        engine: a name, or `auto` for the fastest that can run here.
+        precision: one of the engine's; one with a second look, such as `bf16+f32`, which scores again in float32 what
+            lies near the threshold; or `auto` for the fastest that gives float32's verdicts.
         max_batch: the most frames in one batch.
-        device: what to run on; None for the engine's preferred one.
+        device: what to run on; None for any.
         hint: whether a single batch should be quick, or many together.
         threshold: in sigma, for the second look; None for the bundle's own.
+        measure: False takes the most promising candidate, unmeasured: that costs no time and is always the same.
 
     Raises:
         EngineUnavailable: it cannot run here; the text says why.
         EngineError: its library failed; the text has its words.
         ConfigError: no such engine, device or precision.
     """
+    request = Request(engine, precision, device, hint, max_batch)
     with translated(f"the engine {engine} cannot be opened"):
-        return _open(bundle, engine, precision, EngineSettings(None, max_batch, device, hint), threshold)
+        if not request.open:
+            return _open(bundle, engine, precision, request, threshold)
+        if not measure:
+            return _open_chosen(bundle, most_promising(bundle, request), request, threshold)
+        choice = choose_engine(bundle, request)
+        try:
+            running = _open_chosen(bundle, choice.chosen, request, threshold)
+        except TaktlineError as error:
+            log.warning("what auto chose cannot be opened (%s); the engines are measured again", error)
+            choice = choose_engine(bundle, request, anew=True)
+            running = _open_chosen(bundle, choice.chosen, request, threshold)
+        running.choice = choice
+        return running
 
 
-def _open(
-    bundle: Bundle, engine: str, precision: str | None, settings: EngineSettings, threshold: float | None
-) -> Engine:
-    fast_name, _, exact_name = (precision or "").partition("+")
-    look = precision == "auto" or bool(exact_name)
-    asked = None if fast_name in {"", "auto"} else fast_name
+def _open_chosen(bundle: Bundle, chosen: Candidate, request: Request, threshold: float | None) -> Engine:
+    return _open(bundle, chosen.engine, chosen.precision, replace(request, device=chosen.device), threshold)
+
+
+def _open(bundle: Bundle, engine: str, precision: str, request: Request, threshold: float | None) -> Engine:
+    """Opens an engine by its name, with a second look if the precision says so."""
+    found = engine_class(engine)
+    fast_name, _, exact_name = precision.partition("+")
     if exact_name and exact_name != EXACT:
         raise ConfigError(f"the precision is {precision}; a second look is taken in {EXACT}: {fast_name}+{EXACT}")
-    found, settings = _choose(engine, replace(settings, precision=asked))
-    if not look:
+    settings = EngineSettings(fast_name, request.max_batch, request.device, request.hint)
+    if not exact_name or fast_name == EXACT:
         return found(bundle, settings)
-    offered = found.precisions_for(bundle, settings.device or found.devices()[0])
-    fast_precision = asked or offered[0]
-    exact_settings = _exact(found, settings)
-    band = bundle.manifest.bands.get(fast_precision)
-    if fast_precision == EXACT or (band is None and asked is None):
-        return found(bundle, exact_settings)
+    band = bundle.manifest.bands.get(fast_name)
     if band is None:
-        raise ConfigError(f"the bundle {bundle.path} knows no band for {asked}; calibrate it again, or give {EXACT}")
-    fast = found(bundle, replace(settings, precision=fast_precision))
+        raise ConfigError(
+            f"the bundle {bundle.path} knows no band for {fast_name}; calibrate it again, or give {EXACT}"
+        )
+    fast = found(bundle, settings)
     try:
-        exact = found(bundle, replace(exact_settings, max_batch=fast.max_batch))
+        device = exact_device(found, fast.device)
+        exact = found(bundle, replace(settings, precision=EXACT, device=device, max_batch=fast.max_batch))
         limit = bundle.manifest.threshold.value if threshold is None else threshold
         return SecondLook(fast, exact, band, limit)
     except BaseException:
         fast.close()
         raise
-
-
-def _exact(found: type[NetworkEngine], settings: EngineSettings) -> EngineSettings:
-    """Settings for float32: on the same device where it offers that, else on the CPU."""
-    devices = found.devices()
-    device = settings.device or devices[0]
-    if device in devices and EXACT not in found.precisions(device):
-        device = "cpu"
-    return replace(settings, precision=EXACT, device=device)
-
-
-def _choose(engine: str, settings: EngineSettings) -> tuple[type[NetworkEngine], EngineSettings]:
-    if engine != "auto":
-        return engine_class(engine), settings
-    reasons = []
-    for name, wanted in _PREFERRED:
-        found = engine_class(name)
-        try:
-            devices = found.devices()
-        except EngineUnavailable as error:
-            reasons.append(f"{name}: {error}")
-            continue
-        if wanted is not None and wanted not in devices:
-            continue
-        if settings.device is None:
-            return found, replace(settings, device=wanted)
-        if settings.device in devices:
-            return found, settings
-    if settings.device is not None:
-        raise ConfigError(f"no engine runs on the device '{settings.device}' here; see: taktline engines")
-    raise EngineUnavailable("no engine can run here (" + "; ".join(reasons) + ")")

@@ -1,0 +1,59 @@
+"""What the speed of an engine depends on, told without loading any engine's library."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = (
+    "openvino", "onnxruntime", "onnxruntime-gpu", "torch", "tensorrt", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13",
+)  # fmt: skip
+_CPU_FIELDS = ("model name", "flags", "CPU implementer", "CPU part", "Features")
+# Of the driver for PCs, of Jetsons, and of the Windows subsystem for Linux.
+_NVIDIA_DEVICES = ("nvidia[0-9]*", "nvidiactl", "nvhost-*gpu*", "nvmap", "dxg")
+
+
+def describe_machine() -> dict[str, str | int]:
+    """Returns the processor, its flags, the usable cores, the GPUs and their driver, and the engines' versions."""
+    found: dict[str, str | int] = {"machine": platform.machine(), "cores": len(os.sched_getaffinity(0))}
+    return found | _cpu() | _nvidia() | _versions()
+
+
+def has_nvidia_gpu() -> bool:
+    """Tells whether there may be an NVIDIA GPU. False is certain, and spares the seconds of asking CUDA."""
+    return any(next(Path("/dev").glob(pattern), None) is not None for pattern in _NVIDIA_DEVICES)
+
+
+def _cpu() -> dict[str, str | int]:
+    # Cores differ on some machines, and the first speaks for all; what counts is that another machine differs.
+    first, _, _ = _read(Path("/proc/cpuinfo")).partition("\n\n")
+    lines = (line.partition(":") for line in first.splitlines())
+    values = {name.strip(): value.strip() for name, _, value in lines}
+    return {name: values[name] for name in _CPU_FIELDS if name in values}
+
+
+def _nvidia() -> dict[str, str | int]:
+    folder = Path("/proc/driver/nvidia")
+    cards = (_read(path) for path in sorted(folder.glob("gpus/*/information")))
+    models = [line.partition(":")[2].strip() for card in cards for line in card.splitlines() if "Model" in line]
+    driver = _read(folder / "version").partition("\n")[0]
+    return {name: value for name, value in (("gpus", ", ".join(models)), ("driver", driver)) if value}
+
+
+def _versions() -> dict[str, str | int]:
+    found: dict[str, str | int] = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
