@@ -124,7 +124,7 @@ def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: 
     """
     pairs = None
     if rule == "f1":
-        with open_engine(bundle, precision=EXACT, max_batch=8) as engine:
+        with open_engine(bundle, precision=EXACT, max_batch=8, measure=False) as engine:
             evaluation = evaluate(bundle, engine, labelled)
         pairs = evaluation.scores, evaluation.defective
     threshold = choose_threshold(rule, value, bundle.manifest.statistics.scores, pairs)

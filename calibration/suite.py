@@ -58,7 +58,7 @@ def run_suite(
 
         bundle = calibrate(folder, out / folder.name, settings, named)
         dataset = find_dataset(folder, settings.split, settings.training.seed)
-        with open_engine(bundle, engine, "auto", max_batch=8) as opened:
+        with open_engine(bundle, engine, max_batch=8, measure=False) as opened:
             yield CategoryResult(folder.name, bundle, evaluate(bundle, opened, dataset.test, named))
 
 

@@ -11,8 +11,9 @@ from engines.candidates import AUTO, Wanted, exact_device, find_candidates
 from engines.catalogue import engine_class
 from engines.choice import Candidate, Choice
 from engines.choice_cache import Key, keep, recall
-from engines.engine import EXACT, Engine, EngineSettings, Hint
+from engines.engine import EXACT, Engine, EngineSettings
 from engines.errors import ConfigError, EngineUnavailable, TaktlineError
+from engines.hint import Hint
 from engines.machine import describe_machine, has_nvidia_gpu
 from engines.trial import Part, Trial
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engines.engine import Hint
 from engines.errors import EngineUnavailable
+from engines.hint import Hint
 
 # How much slower than measured a choice may run before it is reported.
 TOLERATED = 1.3

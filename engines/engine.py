@@ -8,23 +8,20 @@ import time
 from abc import abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from engines.bundle import Bundle
+from engines.choice import Choice
 from engines.closing import Closing
 from engines.errors import ConfigError, EngineError, EngineUnavailable
 from engines.foreign import translated
-
-if TYPE_CHECKING:
-    from engines.choice import Choice
+from engines.hint import Hint
 
 log = logging.getLogger(__name__)
 
 Frames = npt.NDArray[np.uint8]
-Hint = Literal["latency", "throughput"]
 EXACT = "f32"
 CLOSE_S = 10.0
 

@@ -10,9 +10,10 @@ from engines.bundle import Bundle
 from engines.candidates import AUTO, exact_device
 from engines.catalogue import ENGINES, engine_class
 from engines.choice import Candidate
-from engines.engine import EXACT, Engine, EngineSettings, Hint
+from engines.engine import EXACT, Engine, EngineSettings
 from engines.errors import ConfigError, TaktlineError
 from engines.foreign import translated
+from engines.hint import Hint
 from engines.second_look import SecondLook
 
 __all__ = ["ENGINES", "engine_class", "open_engine"]

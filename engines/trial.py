@@ -11,9 +11,10 @@ from concurrent.futures import Future
 import numpy as np
 
 from engines.choice import Candidate
-from engines.engine import EXACT, Engine, Frames, Hint, Scores
+from engines.engine import EXACT, Engine, Frames, Scores
 from engines.errors import TaktlineError
 from engines.foreign import translated
+from engines.hint import Hint
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from engines.engine import Hint
+from engines.hint import Hint
 from engines.registry import ENGINES
 from pipeline.config.section import Section
 from pipeline.protocol.sockets import MOST_PORT, check_address
@@ -32,8 +32,8 @@ class ModelSection(Section):
 
     Attributes:
         bundle: the model bundle.
-        engine: an engine's name, or `auto`.
-        precision: `auto` for the fastest with a second look in float32, or one of the engine's.
+        engine: an engine's name, or `auto` for the fastest on this machine.
+        precision: `auto` for the fastest that gives float32's verdicts, or one of the engine's.
         max_batch: the most frames in one batch.
         fallback: the engine that takes over when that one fails and cannot be opened again, or None.
         device: what the engine runs on; None for its preferred device.

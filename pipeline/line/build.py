@@ -93,6 +93,8 @@ def _configured_opener(config: LineConfig) -> EngineOpener:
             model.device if preferred else None,
             model.hint,
             config.decision.sigma,
+            # The line waits for its fallback: there is no time to measure then.
+            measure=preferred,
         )
 
     return lambda bundle: FailoverEngine([partial(open_one, bundle, name) for name in names])

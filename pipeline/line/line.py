@@ -134,7 +134,7 @@ class Line(Closing):
         cameras = {camera.name: camera.overload for camera in config.camera}
         takt_ms = config.line.takt_ms
         self._queue = FairQueue(cameras, limit)
-        service_time = ServiceTime(limit, self.model.engine.batch_ns, DECODERS)
+        service_time = self._service_time = ServiceTime(limit, self.model.engine.batch_ns, DECODERS)
 
         def returned(slot: int, failed: bool) -> None:
             service_time.done(slot, clock.monotonic_ns(), failed)
@@ -193,7 +193,7 @@ class Line(Closing):
     def status(self) -> Status:
         """Returns the state of the line, in plain values; see `describe_line`."""
         return describe_line(
-            self.config.line.name, self.model, self._sources, self.metrics, self._journal,
+            self.config.line.name, self.model, self._sources, self.metrics, self._journal, self._service_time,
             live=self._failure is None, started=self._started, paused=self._paused.is_set(),
         )  # fmt: skip
 

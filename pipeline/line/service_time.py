@@ -111,6 +111,11 @@ class ServiceTime:
                 self._costs = Costs(typical, sure, jitter, self._prepare, self._decoders, self._tail)
             return self._costs
 
+    def measured(self, size: int) -> int | None:
+        """Returns the usual nanoseconds of a batch of a size; None until enough batches of any size were seen."""
+        with self._lock:
+            return round(self._estimate(size, 0.5)) if self._batches >= _FEW else None
+
     def free_at(self, now: int, sure: bool = False) -> int:
         """Returns when the engine will have done what it has: `now` where it has nothing."""
         costs = self.costs()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engines.choice import Choice
 from engines.failover import FailoverEngine
 from pipeline.journal.store import Journal
 from pipeline.line.model import Model
+from pipeline.line.service_time import ServiceTime
 from pipeline.publish.metrics import LineMetrics, Status
 from pipeline.sources.source import Source
 
@@ -17,6 +19,7 @@ def describe_line(
     sources: Sequence[Source],
     metrics: LineMetrics,
     journal: Journal | None,
+    service_time: ServiceTime,
     *,
     live: bool,
     started: bool,
@@ -25,7 +28,8 @@ def describe_line(
     """Returns the state of a line, in plain values.
 
     `live` is true until the line has gone down. `ready` is true while it inspects: it was started, its engine runs,
-    and every camera gives frames. `why_not` has a sentence for each of these that is missing.
+    and every camera gives frames. `why_not` has a sentence for each of these that is missing. `engine.choice` is what
+    `auto` measured, with a sentence in `trouble` if the engine runs much slower than that; None if it chose nothing.
     """
     counts = metrics.status()
     cameras = {
@@ -53,9 +57,16 @@ def describe_line(
             "device": engine.device_name,
             "up": supervised is None or supervised.state == "running",
             "failovers": 0 if supervised is None else supervised.failovers,
+            "choice": _choice(engine.choice, service_time),
         },
         "bundle": model.bundle.short_id,
         "threshold": model.judge.threshold,
         "cameras": cameras,
         "journal": None if journal is None else journal.status(),
     }
+
+
+def _choice(choice: Choice | None, service_time: ServiceTime) -> Status | None:
+    if choice is None:
+        return None
+    return choice.to_json() | {"trouble": choice.trouble(service_time.measured(choice.batch))}

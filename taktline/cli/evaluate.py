@@ -71,7 +71,7 @@ def _evaluate_one(
 
     opened = open_bundle(bundle)
     samples = open_test_split(data, split, seed)
-    with progress_bars() as progress, open_engine(opened, engine, precision, 8) as running:
+    with progress_bars() as progress, open_engine(opened, engine, precision, 8, measure=False) as running:
         evaluation = run_evaluation(opened, running, samples, progress, seed)
     if report is not None:
         write_report(report, opened, evaluation)

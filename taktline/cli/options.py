@@ -26,9 +26,9 @@ BackboneOption = Annotated[
 ]
 SplitOption = Annotated[float, typer.Option(help="Share of good parts to train on if there is no train folder.")]
 SeedOption = Annotated[int, typer.Option(help="Seed for everything random.")]
-EngineOption = Annotated[str, typer.Option(help="auto, tensorrt, openvino, onnxruntime or torch.")]
+EngineOption = Annotated[str, typer.Option(help="auto (the fastest here), tensorrt, openvino, onnxruntime or torch.")]
 PrecisionOption = Annotated[
-    str, typer.Option(help="auto (fast, with a second look in float32), f32, bf16, f16, int8, int8+f32 and the like.")
+    str, typer.Option(help="auto (the fastest with float32's verdicts), f32, bf16, f16, int8, int8+f32 and the like.")
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, gpu, npu or cuda. Default: what the engine prefers.")]
 MaxBatchOption = Annotated[int, typer.Option(min=1, max=256, help="Largest number of frames in a batch.")]

@@ -48,7 +48,9 @@ def status_tables(status: Status) -> list[RenderableType]:
         last = camera["last_frame_s"]
         counts = [str(camera["verdicts"].get(key, 0)) for key in _COUNTS]
         table.add_row(name, str(camera["frames"]), "-" if last is None else f"{last:.1f} s ago", *counts)
-    return [table, *(Text(sentence, "yellow") for sentence in status["why_not"]), *journal_text(status.get("journal"))]
+    trouble = (engine.get("choice") or {}).get("trouble")
+    sentences = [*status["why_not"], *([trouble] if trouble else [])]
+    return [table, *(Text(sentence, "yellow") for sentence in sentences), *journal_text(status.get("journal"))]
 
 
 def journal_text(journal: dict[str, Any] | None) -> list[Text]:

@@ -42,7 +42,7 @@ def test_the_bundle_says_how_it_was_made(drawn: Path, tmp_path: Path, taktline: 
     assert manifest["threshold"]["samples"] == 6
     assert manifest["training"]["seed"] == 3
     assert manifest["heatmap"]["grid"] == [16, 16]
-    with open_engine(open_bundle(out), "openvino", max_batch=1) as engine:
+    with open_engine(open_bundle(out), "openvino", "f32", max_batch=1) as engine:
         assert engine.infer(np.zeros((1, 128, 128, 3), np.uint8)).heatmap.shape == (1, 16, 16)
     assert manifest["backbone"]["source"] == "untrained"
     assert manifest["network"]["context"] == 0

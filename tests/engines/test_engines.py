@@ -21,7 +21,7 @@ def frames(drawn: Path) -> Frames:
     return np.stack(list(read_frames(open_test_split(drawn), (224, 224))))
 
 
-def open_or_skip(bundle: Bundle, name: str, precision: str | None, max_batch: int) -> Engine:
+def open_or_skip(bundle: Bundle, name: str, precision: str, max_batch: int) -> Engine:
     """Opens an engine, or skips the test where it needs hardware that is not here."""
     try:
         engine_class(name).devices()
@@ -57,7 +57,7 @@ def test_results_come_in_the_order_of_submission(bundle: Bundle, frames: Frames)
 
 @pytest.mark.parametrize("name", list(ENGINES))
 def test_wrong_input_is_refused_in_words(bundle: Bundle, frames: Frames, name: str) -> None:
-    with open_or_skip(bundle, name, None, 2) as engine:
+    with open_or_skip(bundle, name, "f32", 2) as engine:
         for wrong in (frames[:3], frames[:0], frames[:1, :100], frames[:1].astype(np.float32), frames[0]):
             with pytest.raises(EngineError, match=name):
                 engine.submit(wrong)  # type: ignore[arg-type]

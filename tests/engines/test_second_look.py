@@ -64,9 +64,9 @@ def test_a_deadline_forbids_it_and_the_scores_say_so(bundle: Bundle, frames: Fra
         assert early.rescored.all()
 
 
-def test_auto_is_the_fast_precision_with_the_bundles_band(bundle: Bundle, frames: Frames) -> None:
+def test_auto_unmeasured_is_the_fast_precision_with_the_bundles_band(bundle: Bundle, frames: Frames) -> None:
     offered = engine_class("openvino").precisions("cpu")
-    with open_engine(bundle, "openvino", "auto", 4) as engine:
+    with open_engine(bundle, "openvino", "auto", 4, measure=False) as engine:
         assert engine.precision == offered[0]
         assert engine.infer(frames[:4]).exact.all()
         if len(offered) > 1:
