@@ -19,7 +19,8 @@ from pipeline.flow.closing import CLOSE_S
 from pipeline.flow.stage import OnFailure
 from pipeline.protocol.orders import MOST_ORDER_BYTES, Answer, Order, read_order
 from pipeline.protocol.sockets import has_listener, notice_dead_peers
-from pipeline.security.curve import THIS_MACHINE, Access, Gate
+from pipeline.security.curve import THIS_MACHINE, Access
+from pipeline.security.gate import Gate
 
 log = logging.getLogger(__name__)
 

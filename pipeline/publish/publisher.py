@@ -19,7 +19,8 @@ from pipeline.journal.store import Journal, new_epoch
 from pipeline.protocol.sockets import HIGH_WATER_MARK, notice_dead_peers
 from pipeline.protocol.verdict import pack
 from pipeline.publish.metrics import LineMetrics
-from pipeline.security.curve import THIS_MACHINE, Access, Gate
+from pipeline.security.curve import THIS_MACHINE, Access
+from pipeline.security.gate import Gate
 
 log = logging.getLogger(__name__)
 

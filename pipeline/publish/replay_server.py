@@ -31,7 +31,8 @@ from pipeline.protocol.replay import (
 )
 from pipeline.protocol.sockets import notice_dead_peers
 from pipeline.protocol.verdict import WireError
-from pipeline.security.curve import THIS_MACHINE, Access, Gate
+from pipeline.security.curve import THIS_MACHINE, Access
+from pipeline.security.gate import Gate
 
 _POLL_MS = 100
 _HIGH_WATER_MARK = 64
