@@ -31,7 +31,7 @@ from engines.image import Image
 from engines.manifest import Int8
 from engines.network import NetworkConfig
 from engines.registry import open_engine
-from engines.rule import Rule
+from engines.threshold_rule import Rule
 
 log = logging.getLogger(__name__)
 

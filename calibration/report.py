@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from calibration.dataset import Sample, read_mask
 from calibration.evaluate import Evaluation
+from calibration.page import render
 from calibration.plot import BAD, GOOD, INK, LINE, svg
 from engines.bundle import Bundle
-from engines.files import save_text
+from engines.files import save
 from engines.image import Image, read_image
 from engines.overlay import draw_overlay
 
@@ -53,9 +53,10 @@ def write_report(path: Path, bundle: Bundle, evaluation: Evaluation) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    environment = Environment(loader=PackageLoader("calibration"), autoescape=True, undefined=StrictUndefined)
-    environment.filters["figure"] = _format
-    page = environment.get_template("report.html").render(
+    page = render(
+        "calibration",
+        "report.html",
+        3,
         bundle=bundle,
         manifest=bundle.manifest,
         metrics=evaluation.metrics,
@@ -63,11 +64,7 @@ def write_report(path: Path, bundle: Bundle, evaluation: Evaluation) -> None:
         plots=_plots(bundle, evaluation),
         galleries=_galleries(bundle, evaluation),
     )
-    save_text(path, page)
-
-
-def _format(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    save(path, page)
 
 
 def _plots(bundle: Bundle, evaluation: Evaluation) -> dict[str, str]:

@@ -12,7 +12,7 @@ from sklearn.metrics import precision_recall_curve
 
 from engines.errors import ConfigError, DataError
 from engines.manifest import Heatmap, Threshold
-from engines.rule import Rule
+from engines.threshold_rule import Rule
 
 DEFAULT_SIGMA = 2.0
 DEFAULT_RATE = 0.01

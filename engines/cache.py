@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from engines.errors import ConfigError
-from engines.files import write_atomic
+from engines.files import make_folder, save
 
 
 def cache_folder(kind: str) -> Path:
@@ -20,12 +20,7 @@ def cache_folder(kind: str) -> Path:
     own = os.environ.get("TAKTLINE_CACHE")
     root = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taktline"
     folder = root / kind
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"{folder} cannot be made ({error.strerror or error}); set TAKTLINE_CACHE to a folder that can be written"
-        ) from error
+    make_folder(folder, "set TAKTLINE_CACHE to a folder that can be written")
     return folder
 
 
@@ -35,11 +30,7 @@ def store(path: Path, content: bytes) -> None:
     Raises:
         ConfigError: it cannot be written.
     """
-    try:
-        write_atomic(path, content)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror or error}); make room, or set TAKTLINE_CACHE") \
-            from error  # fmt: skip
+    save(path, content, "make room, or set TAKTLINE_CACHE", error=ConfigError)
 
 
 def prune(folder: Path, most_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writes files that appear whole or not at all, and makes folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from engines.errors import DataError
+from engines.errors import ConfigError, DataError, TaktlineError
 
 # From Linux's fcntl.h and fs.h.
 _AT_FDCWD = -100
@@ -57,16 +57,48 @@ def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
-def save_text(path: Path, text: str) -> None:
-    """Writes a text file that the user asked for, in one step.
+def save(
+    path: Path,
+    data: bytes | str,
+    fix: str = "give another path",
+    *,
+    error: type[TaktlineError] = DataError,
+    mode: int = 0o644,
+) -> None:
+    """Writes a file in one step, and says in one sentence why that failed.
+
+    Args:
+        path: the file; its folder exists.
+        data: its content; text is stored as UTF-8.
+        fix: what to do when it cannot be written.
+        error: the kind of error to raise then.
+        mode: permissions of the file.
 
     Raises:
-        DataError: it cannot be written.
+        TaktlineError: of the kind `error`: it cannot be written; what was there before still is.
     """
     try:
-        write_atomic(path, text)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}; give another path") from error
+        write_atomic(path, data, mode=mode)
+    except OSError as cause:
+        raise error(f"{path} cannot be written: {cause.strerror or cause}; {fix}") from cause
+
+
+def make_folder(folder: Path, fix: str, *, what: str = "the folder", error: type[TaktlineError] = ConfigError) -> None:
+    """Makes a folder and those above it, where they do not exist yet.
+
+    Args:
+        folder: the folder.
+        fix: what to do when it cannot be made.
+        what: what to call it in the error.
+        error: the kind of error to raise then.
+
+    Raises:
+        TaktlineError: of the kind `error`: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise error(f"{what} {folder} cannot be made: {cause.strerror or cause}; {fix}") from cause
 
 
 def exchange(first: Path, second: Path) -> None:

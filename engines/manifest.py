@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from engines.rule import Rule
+from engines.threshold_rule import Rule
 
 SCHEMA_VERSION = 3
 

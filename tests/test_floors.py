@@ -127,7 +127,7 @@ def test_no_modules_import_each_other() -> None:
         ("pipeline.line.line", "from bench.report import html"),
         ("pipeline.line.line", "from calibration.calibrate import calibrate"),
         ("bench.measure.line", "if TYPE_CHECKING:\n    from taktline.cli import app"),
-        ("pipeline.protocol.verdict", "from pipeline.security.curve import Gate"),
+        ("pipeline.protocol.verdict", "from pipeline.security.gate import Gate"),
         ("pipeline.security.keys", "from pipeline.client.subscriber import VerdictSubscriber"),
         ("pipeline.sources.folder", "from pipeline.line.batcher import Batcher"),
         ("pipeline.journal.store", "from pipeline.publish.publisher import Publisher"),

@@ -12,7 +12,7 @@ from bench.report.figures import FIGURES
 from bench.report.histogram import QUANTILES
 from bench.report.results import Results, Run
 from engines.extras import require
-from engines.files import save_text
+from engines.files import save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ def write_report(path: Path, results: Results) -> None:
         DataError: the file cannot be written.
         TaktlineError: a package that draws it is not installed.
     """
-    jinja2, svg = require("jinja2", "bench"), require("calibration.plot", "bench").svg
+    render, svg = require("calibration.page", "bench").render, require("calibration.plot", "bench").svg
 
     plots = {}
     timed = [run for run in results.runs if run.latency_ms and run.windows]
@@ -49,23 +49,18 @@ def write_report(path: Path, results: Results) -> None:
         plots["split"] = svg(lambda axes: _draw_split(axes, split), 5.9)
     if len(results.samples) > 1:
         plots["soak"] = svg(lambda axes: _draw_soak(axes, results), 12.0)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bench.report"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["figure"] = _format
     figures = [(*FIGURES.get(name, (name, "{:.3g}")), value) for name, value in results.figures.items()]
-    page = environment.get_template("bench.html").render(
+    page = render(
+        "bench.report",
+        "bench.html",
+        1,
         results=results,
         machine=results.machine,
         plots=plots,
         figures=[(words, form.format(value)) for words, form, value in figures],
         percentiles=[(name, name.replace("_", ".")) for name in (*QUANTILES, "max")],
     )
-    save_text(path, page)
-
-
-def _format(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    save(path, page)
 
 
 def _offered(run: Run) -> float:

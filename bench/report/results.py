@@ -16,7 +16,7 @@ from bench.report.histogram import LatencyHistogram, Percentiles
 from bench.report.windows import Window
 from engines.bundle import Bundle
 from engines.errors import DataError
-from engines.files import save_text
+from engines.files import save
 from engines.validation import explain
 
 Kind = Literal["engine", "line", "soak", "peers"]
@@ -175,7 +175,7 @@ def write_results(path: Path, results: Results) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    save_text(path, results.model_dump_json(indent=1) + "\n")
+    save(path, results.model_dump_json(indent=1) + "\n")
 
 
 def read_results(path: Path) -> Results:

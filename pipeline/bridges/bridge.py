@@ -14,7 +14,7 @@ from typing import Any
 
 from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
-from engines.files import write_atomic
+from engines.files import save
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.protocol.verdict import Verdict, VersionError, WireError
 
@@ -115,10 +115,7 @@ class PositionFile:
             ConfigError: it cannot be written.
         """
         values = {"v": _STORE_VERSION, "position": stored.position, "mark": stored.mark}
-        try:
-            write_atomic(self._path, json.dumps(values), mode=0o600)
-        except OSError as error:
-            raise ConfigError(f"{self._path} cannot be written: {error.strerror or error}") from error
+        save(self._path, json.dumps(values), "make room, or give another --position", error=ConfigError, mode=0o600)
 
 
 class Bridge:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -142,13 +143,8 @@ def _as_text(file: IO[bytes]) -> Iterator[IO[str]]:
 
 
 def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    chunk: list[Row] = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == _ROWS:
-            yield chunk
-            chunk = []
-    yield chunk
+    while chunk := list(itertools.islice(rows, _ROWS)):
+        yield chunk
 
 
 def _utc(nanoseconds: int) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from engines.closing import Closing
 from engines.errors import ConfigError
+from engines.files import make_folder
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +53,7 @@ def prepare_place(path: Path) -> None:
         ConfigError: the folder cannot be made, or the path is no file, or a file that Taktline did not write.
         OSError: it cannot be read.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"the folder {path.parent} of the journal cannot be made: {error.strerror or error}; give another path"
-        ) from error
+    make_folder(path.parent, "give another path", what="the journal's folder")
     try:
         found = path.stat()
     except FileNotFoundError:

@@ -1,8 +1,7 @@
-"""Turns scores into verdicts: the threshold, and the regions where the defect seems to be. No threads."""
+"""Turns scores into verdicts: applies the threshold and marks the regions of a defect. It has no threads."""
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from engines.bundle import Bundle
@@ -11,6 +10,7 @@ from pipeline.config.sections import DecisionSection
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.decided import Decided, SigmaMap
 from pipeline.flow.frame import Frame
+from pipeline.line.regions import find_regions
 from pipeline.protocol.verdict import Heatmap, Latency, Outcome, Reason, Region, Verdict
 
 
@@ -89,31 +89,3 @@ class Judge:
             bundle=self._bundle.short_id,
         )
         return Decided(frame, verdict, sigma, heatmap, now)
-
-
-def find_regions(
-    sigma: SigmaMap, threshold: float, frame: tuple[int, int], min_region_px: int = 0
-) -> tuple[Region, ...]:
-    """Finds the connected areas of a heatmap above a threshold.
-
-    Args:
-        sigma: heatmap in sigma units, `[h, w]`.
-        threshold: in sigma.
-        frame: height and width of the frame in pixels.
-        min_region_px: areas that cover fewer pixels of the frame are left out.
-
-    Returns:
-        The regions in pixels of the frame, the highest peak first.
-    """
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((sigma > threshold).astype(np.uint8), connectivity=8)
-    down, across = frame[0] / sigma.shape[0], frame[1] / sigma.shape[1]
-    regions = []
-    for index in range(1, count):
-        left, top, width, height, area = (int(value) for value in stats[index])
-        if area * down * across < min_region_px:
-            continue
-        x, y = int(left * across), int(top * down)
-        right, bottom = round((left + width) * across), round((top + height) * down)
-        peak = float(sigma[labels == index].max())
-        regions.append(Region(x, y, max(1, right - x), max(1, bottom - y), peak))
-    return tuple(sorted(regions, key=lambda region: -region.peak))

@@ -18,14 +18,16 @@ from engines.errors import ConfigError, TaktlineError
 from pipeline.flow.closing import CLOSE_S
 from pipeline.flow.stage import OnFailure
 from pipeline.protocol.orders import MOST_ORDER_BYTES, Answer, Order, read_order
-from pipeline.protocol.sockets import has_listener, notice_dead_peers
-from pipeline.security.curve import THIS_MACHINE, Access, Gate
+from pipeline.protocol.sockets import has_listener
+from pipeline.publish.bound_socket import BoundSocket
+from pipeline.security.curve import THIS_MACHINE, Access
 
 log = logging.getLogger(__name__)
 
 _MOST_UNDER_WAY = 8
 _POLL_MS = 100
 _MOST_WAITING = 16
+_LINGER_MS = 500
 
 
 class ControlServer(Closing):
@@ -46,19 +48,9 @@ class ControlServer(Closing):
         if address.startswith("ipc://"):
             _prepare(address)
             access = THIS_MACHINE
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.LINGER, 500)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_ORDER_BYTES)
-        self._socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)
-        notice_dead_peers(self._socket)
-        try:
-            self._gate = Gate(self._socket, address, access, "the socket for orders", "[control]")
-        except BaseException:
-            self._socket.close()
-            self._context.term()
-            raise
-        self.address = self._gate.address
+        options = {zmq.LINGER: _LINGER_MS, zmq.MAXMSGSIZE: MOST_ORDER_BYTES, zmq.RCVHWM: _MOST_WAITING}
+        self._bound = BoundSocket(zmq.ROUTER, options, address, access, "the socket for orders", "[control]")
+        self._socket, self._gate, self.address = self._bound.socket, self._bound.gate, self._bound.address
         self._over = threading.Event()
         self._slow = ThreadPoolExecutor(1, "deploy")
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
@@ -88,9 +80,7 @@ class ControlServer(Closing):
             self._thread.join(CLOSE_S if deadline is None else deadline)
             if self._thread.is_alive():
                 raise TimeoutError("an order is still being carried out")
-        self._gate.close()
-        self._socket.close()
-        self._context.term()
+        self._bound.close()
 
     def _run(self) -> None:
         try:

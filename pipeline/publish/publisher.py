@@ -9,17 +9,17 @@ import time
 
 import zmq
 
-from engines.closing import Closing
 from engines.errors import TaktlineError
 from pipeline.flow.channel import Channel, ChannelClosed
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.decided import Decided
 from pipeline.flow.stage import Stage
 from pipeline.journal.store import Journal, new_epoch
-from pipeline.protocol.sockets import HIGH_WATER_MARK, notice_dead_peers
+from pipeline.protocol.sockets import HIGH_WATER_MARK
 from pipeline.protocol.verdict import pack
+from pipeline.publish.bound_socket import BoundSocket
 from pipeline.publish.metrics import LineMetrics
-from pipeline.security.curve import THIS_MACHINE, Access, Gate
+from pipeline.security.curve import THIS_MACHINE, Access
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _MOST_WAITING, _MOST_SUBSCRIPTIONS = 100, 10_000
 _TOGETHER = 256
 
 
-class PublisherSocket(Closing):
+class PublisherSocket(BoundSocket):
     """A bound socket that verdicts are published on.
 
     It is an XPUB, a PUB that also sees who subscribes, so that a line can wait for its subscribers. PUB/SUB alone loses
@@ -39,34 +39,18 @@ class PublisherSocket(Closing):
     Args:
         address: where to bind it.
         queue: the most verdicts that wait for one slow subscriber.
-        access: who may come in.
+        access: who may subscribe.
 
     Raises:
         ConfigError: the address cannot be bound, or would be open to everybody.
     """
 
     def __init__(self, address: str, queue: int = HIGH_WATER_MARK, access: Access = THIS_MACHINE) -> None:
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.XPUB)
-        self._socket.setsockopt(zmq.SNDHWM, queue)
-        self._socket.setsockopt(zmq.LINGER, LINGER_MS)
-        self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-        notice_dead_peers(self._socket)
         # Only subscriptions come in: short, and few enough to be read between two verdicts.
-        self._socket.setsockopt(zmq.MAXMSGSIZE, _MOST_BYTES)
-        self._socket.setsockopt(zmq.RCVHWM, _MOST_WAITING)
+        incoming = {zmq.MAXMSGSIZE: _MOST_BYTES, zmq.RCVHWM: _MOST_WAITING}
+        options = {zmq.SNDHWM: queue, zmq.LINGER: LINGER_MS, zmq.XPUB_VERBOSER: 1, **incoming}
         self._subscriptions = 0
-        try:
-            self._gate = Gate(self._socket, address, access, "the publisher of verdicts")
-        except BaseException:
-            self._socket.close()
-            self._context.term()
-            raise
-
-    @property
-    def address(self) -> str:
-        """The bound address, with the port that was chosen where 0 was asked for."""
-        return self._gate.address
+        super().__init__(zmq.XPUB, options, address, access, "the publisher of verdicts")
 
     def await_subscribers(self, count: int, timeout: float, stop: threading.Event) -> None:
         """Waits until there are `count` subscribers, or `stop` is set.
@@ -82,27 +66,21 @@ class PublisherSocket(Closing):
                     f"{self._subscriptions} of {count} subscribers came to {self.address} within "
                     f"{timeout:g} s; start them, or wait for fewer"
                 )
-            self._gate.mind()
-            if self._socket.poll(min(int(left * 1000) + 1, _POLL_MS)):
+            self.gate.mind()
+            if self.socket.poll(min(int(left * 1000) + 1, _POLL_MS)):
                 self._note_subscriptions()
 
     def send(self, parts: list[bytes]) -> None:
         """Sends a message, without waiting for any subscriber."""
-        self._gate.mind()
-        self._socket.send_multipart(parts)
+        self.gate.mind()
+        self.socket.send_multipart(parts)
         self._note_subscriptions()
-
-    def close(self) -> None:
-        """Closes the socket once everything is sent, or after two seconds."""
-        self._gate.close()
-        self._socket.close()
-        self._context.term()
 
     def _note_subscriptions(self) -> None:
         for _ in range(10 * _MOST_WAITING):
-            if not self._socket.poll(0):
+            if not self.socket.poll(0):
                 break
-            message = self._socket.recv()
+            message = self.socket.recv()
             if message[:1] == b"\x01":
                 self._subscriptions += 1
             elif message[:1] == b"\x00":
@@ -110,7 +88,7 @@ class PublisherSocket(Closing):
         if self._subscriptions > _MOST_SUBSCRIPTIONS:
             log.warning("more than %d subscriptions: all connections are closed", _MOST_SUBSCRIPTIONS)
             self._subscriptions = 0
-            self._gate.close_connections()
+            self.gate.close_connections()
 
 
 class Publisher(Stage):

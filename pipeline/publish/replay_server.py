@@ -29,9 +29,9 @@ from pipeline.protocol.replay import (
     request_id,
     unpack_request,
 )
-from pipeline.protocol.sockets import notice_dead_peers
 from pipeline.protocol.verdict import WireError
-from pipeline.security.curve import THIS_MACHINE, Access, Gate
+from pipeline.publish.bound_socket import BoundSocket
+from pipeline.security.curve import THIS_MACHINE, Access
 
 _POLL_MS = 100
 _HIGH_WATER_MARK = 64
@@ -42,45 +42,30 @@ _MOST_CLIENTS = 1024
 _RETRY_S = 0.1
 
 
-class ReplaySocket(Closing):
+class ReplaySocket(BoundSocket):
     """A bound ROUTER socket. A request is one frame; a REQ socket sends an empty one before it.
 
     Args:
         address: where to bind it.
-        access: who may come in.
+        access: who may ask.
 
     Raises:
         ConfigError: the address cannot be bound, or would be open to everybody.
     """
 
     def __init__(self, address: str, access: Access = THIS_MACHINE) -> None:
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.SNDHWM, _HIGH_WATER_MARK)
-        self._socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_MARK)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        notice_dead_peers(self._socket)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_REQUEST_BYTES)
-        try:
-            self._gate = Gate(self._socket, address, access, "the replay")
-        except BaseException:
-            self._socket.close()
-            self._context.term()
-            raise
-
-    @property
-    def address(self) -> str:
-        """The bound address, with the port that was chosen where 0 was asked for."""
-        return self._gate.address
+        queues = {zmq.SNDHWM: _HIGH_WATER_MARK, zmq.RCVHWM: _HIGH_WATER_MARK}
+        options = {zmq.LINGER: 0, zmq.MAXMSGSIZE: MOST_REQUEST_BYTES, **queues}
+        super().__init__(zmq.ROUTER, options, address, access, "the replay")
 
     def receive(self) -> list[bytes] | None:
         """Waits a moment for a message and returns its parts; of one with too many, the first few."""
-        self._gate.mind()
-        if not self._socket.poll(_POLL_MS):
+        self.gate.mind()
+        if not self.socket.poll(_POLL_MS):
             return None
-        parts = [self._socket.recv()]
-        while self._socket.getsockopt(zmq.RCVMORE):
-            part = self._socket.recv()
+        parts = [self.socket.recv()]
+        while self.socket.getsockopt(zmq.RCVMORE):
+            part = self.socket.recv()
             if len(parts) < _MOST_PARTS:
                 parts.append(part)
         return parts
@@ -88,13 +73,7 @@ class ReplaySocket(Closing):
     def send(self, parts: list[bytes]) -> None:
         """Sends an answer, or drops it where the client does not take it."""
         with suppress(zmq.Again):
-            self._socket.send_multipart(parts, zmq.NOBLOCK)
-
-    def close(self) -> None:
-        """Closes the socket."""
-        self._gate.close()
-        self._socket.close()
-        self._context.term()
+            self.socket.send_multipart(parts, zmq.NOBLOCK)
 
 
 class ReplayServer(Stage, Closing):

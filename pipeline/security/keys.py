@@ -16,7 +16,7 @@ import zmq
 from zmq.auth import load_certificate
 
 from engines.errors import ConfigError
-from engines.files import write_atomic
+from engines.files import make_folder, save
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ PUBLIC, SECRET = ".key", ".key_secret"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _KEY = re.compile(rb"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 _MOST_BYTES = 64 << 10
+_FIX = "give a folder that you may write, with room"
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ def new_pair(name: str, folder: Path) -> KeyPair:
         if path.exists():
             raise ConfigError(f"{path} exists already; give another name, or remove it if nobody uses it")
     public, secret = zmq.curve_keypair()
-    _make_folder(folder)
-    _write(secret_file, _certificate(public, secret), 0o600)
-    _write(public_file, _certificate(public), 0o644)
+    make_folder(folder, _FIX)
+    save(secret_file, _certificate(public, secret), _FIX, error=ConfigError, mode=0o600)
+    save(public_file, _certificate(public), _FIX, error=ConfigError)
     return KeyPair(public, secret)
 
 
@@ -132,8 +133,8 @@ def allow(name: str, public: bytes, allowed: Path) -> Path:
     path = allowed / f"{name}{PUBLIC}"
     if path.exists() and _load(path)[0] != public:
         raise ConfigError(f"another key is allowed as '{name}'; revoke it first, or give another name")
-    _make_folder(allowed)
-    _write(path, _certificate(public), 0o644)
+    make_folder(allowed, _FIX)
+    save(path, _certificate(public), _FIX, error=ConfigError)
     return path
 
 
@@ -194,7 +195,7 @@ class AllowList:
             seen = tuple(self._look())
         except OSError as error:
             if self._seen is not None:
-                log.error("the folder of allowed clients %s cannot be read (%s): nobody is let in", self.folder, error)
+                log.error("the folder of allowed clients %s is unreadable (%s): nobody is admitted", self.folder, error)
             self._seen, self._keys = None, frozenset()
             return self._keys
         if seen != self._seen:
@@ -235,17 +236,3 @@ def _certificate(public: bytes, secret: bytes | None = None) -> bytes:
     if secret:
         lines.append(f'    secret-key = "{secret.decode()}"')
     return ("\n".join(lines) + "\n").encode()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"the folder {folder} cannot be made: {error.strerror or error}") from error
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    try:
-        write_atomic(path, data, mode=mode)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -12,7 +12,7 @@ from rich.markup import escape
 from calibration.defaults import DEFAULT_SPLIT
 from engines.errors import ConfigError
 from engines.extras import require
-from engines.rule import Rule
+from engines.threshold_rule import Rule
 from taktline.cli.console import progress_bars, show, show_json, stderr
 from taktline.cli.options import BackboneOption, BundleArgument, DataArgument, JsonFlag, SeedOption, SplitOption
 

@@ -98,6 +98,6 @@ def _evaluate_all(root: Path, out: Path, settings: CalibrationSettings, engine: 
 def _write_json(path: Path | None, values: dict[str, Any]) -> None:
     if path is None:
         return
-    from engines.files import save_text
+    from engines.files import save
 
-    save_text(path, json.dumps(values, indent=2) + "\n")
+    save(path, json.dumps(values, indent=2) + "\n")

@@ -80,6 +80,7 @@ def replay(
 
     Example: taktline replay runs/bottle data/bottle --fps 30
     """
+    from engines.files import make_folder
     from pipeline.config.line_file import check_config
     from taktline.cli.live import LiveView
     from taktline.cli.summary import RunSummary
@@ -94,7 +95,7 @@ def replay(
     }
     config = check_config(values, "the command line")
     if save_heatmaps is not None:
-        _make_folder(save_heatmaps)
+        make_folder(save_heatmaps, "give another --save-heatmaps")
     summary = RunSummary()
     console = Console(stderr=as_json)
     with open_line(config) as line:
@@ -135,15 +136,6 @@ def _show_summary(summary: RunSummary, as_json: bool, console: Console | None) -
         show_json(summary.to_json())
     else:
         show(*summary_tables(summary), console=console)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TaktlineError(
-            f"the folder {folder} cannot be made: {error.strerror or error}; give another one"
-        ) from error
 
 
 def _save_overlay(folder: Path, decided: Decided, line: Line) -> None:

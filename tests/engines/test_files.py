@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engines.errors import DataError
-from engines.files import exchange, replacing, save_text, write_atomic
+from engines.files import exchange, replacing, save, write_atomic
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path, full_disk:
     with pytest.raises(OSError, match="File too large"):
         write_atomic(path, bytes(2 * full_disk))
     with pytest.raises(DataError, match=f"{path} cannot be written: File too large; give another path"):
-        save_text(path, "x" * 2 * full_disk)
+        save(path, "x" * 2 * full_disk)
     assert path.read_text() == "old"
     assert [found.name for found in tmp_path.iterdir()] == ["file"]
 

@@ -25,7 +25,7 @@ def compare(
     """
     from bench.report.compare import compare_results, differences, read_share
     from bench.report.results import read_results
-    from engines.files import check_writable, save_text
+    from engines.files import check_writable, save
     from taktline.cli.bench.tables import changes_table
 
     if json_file is not None:
@@ -35,6 +35,6 @@ def compare(
     changes = compare_results(before, after, allowed)
     show(*(Text(sentence, "yellow") for sentence in differences(before, after)), changes_table(changes, allowed))
     if json_file is not None:
-        save_text(json_file, json.dumps([change.to_json() for change in changes], indent=1) + "\n")
+        save(json_file, json.dumps([change.to_json() for change in changes], indent=1) + "\n")
     if any(change.worse for change in changes):
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from engines.errors import TaktlineError
-from pipeline.line.judge import find_regions
+from pipeline.line.regions import find_regions
 from pipeline.protocol.orders import read_order
 from pipeline.protocol.topics import safe_text
 from pipeline.protocol.verdict import Heatmap, Latency, Region, Verdict, WireError, pack, unpack

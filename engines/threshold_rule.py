@@ -1,4 +1,4 @@
-"""How a threshold can be chosen."""
+"""The rules by which calibration can choose a threshold."""
 
 from __future__ import annotations
 
