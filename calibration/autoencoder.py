@@ -103,6 +103,11 @@ def standardise(cache: FeatureCache, images: npt.NDArray[np.int64]) -> Standard:
     return Standard(mean.float(), std.clamp_min(1e-3 * float(std.mean())).float())
 
 
+def _rise(total: int) -> float:
+    """Returns the share of the steps in which the learning rate rises; of few steps more, as one alone divides by 0."""
+    return max(0.1, min(0.3, 1.5 / total))
+
+
 def train_autoencoder(
     cache: FeatureCache,
     train: npt.NDArray[np.int64],
@@ -128,7 +133,9 @@ def train_autoencoder(
     epoch_steps = max(1, math.ceil(len(train) * per_image / settings.batch_size))
     total = max(1, min(settings.steps, settings.epochs * epoch_steps))
     optimiser = torch.optim.Adam(model.parameters(), settings.learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=total, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.learning_rate, total_steps=total, pct_start=_rise(total)
+    )
     held = standard.apply(_draw(cache, validation, min(VALIDATION_CELLS, len(validation) * per_image), generator))
     train_losses: list[float] = []
     validation_losses: list[float] = []

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.closing import Closing
-from engines.errors import EngineError, EngineUnavailable
-from engines.extras import require
+from engines.errors import EngineError
 
 Array = npt.NDArray[Any]
 Launch = Callable[[], None]
@@ -89,20 +88,3 @@ class Cuda(Closing):
     def capture(self, stream: int, record: Launch) -> Launch:
         """Captures what `record` puts on a stream and returns what launches all of it at once, where graphs can be
         had; else returns `record`."""
-
-
-def open_cuda(index: int = 0) -> Cuda:
-    """Opens a GPU.
-
-    Raises:
-        EngineUnavailable: there is no GPU, no driver, a driver that is too old, or no package; the text says which.
-    """
-    try:
-        driver = require("pycuda.driver", "pycuda", EngineUnavailable)
-    except EngineUnavailable:
-        from engines.cuda_python import CudaPython
-
-        return CudaPython(require("cuda.bindings.runtime", "cuda", EngineUnavailable), index)
-    from engines.cuda_pycuda import PyCuda
-
-    return PyCuda(driver, index)

@@ -13,9 +13,10 @@ from typing import Any
 
 from engines.bundle import MODEL_F16, MODEL_F32, Bundle
 from engines.cache import cache_folder, store
-from engines.cuda import Capability, open_cuda
+from engines.cuda import Capability
 from engines.errors import ConfigError, EngineError, EngineUnavailable
 from engines.foreign import first_line
+from engines.open_cuda import open_cuda
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from engines.bundle import Bundle
 from engines.cache import cache_folder, store
-from engines.cuda import CudaOutOfMemory, open_cuda
+from engines.cuda import CudaOutOfMemory
 from engines.engine import EngineSettings, Frames, NetworkEngine, Scores
 from engines.errors import EngineError
 from engines.jobs import Jobs
+from engines.open_cuda import open_cuda
 from engines.plans import PRECISIONS, TensorRt, find_tensorrt, forget_plan, open_plan
 
 log = logging.getLogger(__name__)

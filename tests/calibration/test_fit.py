@@ -80,6 +80,16 @@ def test_losses_fall_and_the_best_epoch_is_kept() -> None:
         assert torch.square(model(held) - held).mean() < 1.2 * min(losses.validation)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5, 10, 11])
+def test_few_steps_are_enough_to_train(steps: int) -> None:
+    cells = np.random.default_rng(0).standard_normal((10, 49, 3072)).astype(np.float16)
+    cache = FeatureCache(cells, (7, 7))
+    train, held_out = split_normals(10, 0)
+    settings = TrainingSettings(steps=steps, batch_size=16)
+    _, losses = train_autoencoder(cache, train, held_out, standardise(cache, train), (8, 4), settings, silent)
+    assert np.isfinite(losses.validation).all()
+
+
 def test_a_loss_that_is_no_number_stops_the_training_and_names_the_epoch() -> None:
     cells = np.full((20, 49, 3072), np.nan, np.float16)
     cache = FeatureCache(cells, (7, 7))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -224,7 +225,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeNetworkEng
     found = engine_class("fake")
     assert issubclass(found, Engine)
     monkeypatch.setattr(found, "opened", 0)
-    return found  # type: ignore[misc]
+    return cast("type[FakeNetworkEngine]", found)
 
 
 def names(bundle: Bundle, precision: str = "auto", device: str | None = None) -> list[str]:

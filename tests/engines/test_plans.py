@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines import cuda, cuda_python, plans, tensorrt
+from engines import cuda_python, plans, tensorrt
 from engines.bundle import Bundle
 from engines.errors import ConfigError, EngineUnavailable
+from engines.open_cuda import open_cuda
 from engines.plans import TensorRt, build_ahead, build_plan, find_tensorrt, parse_network, plan_path
 
 CAPABILITIES = ["7.5", "8.0", "8.6", "8.9", "12.0"]
@@ -197,13 +198,13 @@ def test_every_name_of_cuda_python_that_is_used_exists() -> None:
 @pytest.mark.skipif(any(Path("/dev").glob("nvidia[0-9]*")), reason="there is an NVIDIA GPU")
 def test_no_gpu_is_said_in_a_sentence() -> None:
     with pytest.raises(EngineUnavailable, match=r"use another engine$") as refused:
-        cuda.open_cuda()
+        open_cuda()
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.skipif(not any(Path("/dev").glob("nvidia[0-9]*")), reason="needs an NVIDIA GPU")
 def test_memory_streams_events_and_graphs_on_a_real_gpu() -> None:
-    with cuda.open_cuda() as gpu, gpu.current():
+    with open_cuda() as gpu, gpu.current():
         source, target = (gpu.page_locked((64, 3), np.float32) for _ in range(2))
         source[:] = np.arange(192).reshape(64, 3)
         address, stream, event = gpu.allocate(source.nbytes), gpu.stream(), gpu.event()
