@@ -13,6 +13,7 @@ import pytest
 
 from engines import cuda_python, plans, tensorrt
 from engines.bundle import Bundle
+from engines.cuda import CudaOutOfMemory
 from engines.errors import ConfigError, EngineUnavailable
 from engines.open_cuda import open_cuda
 from engines.plans import TensorRt, build_ahead, build_plan, find_tensorrt, parse_network, plan_path
@@ -220,5 +221,5 @@ def test_memory_streams_events_and_graphs_on_a_real_gpu() -> None:
             gpu.record(event, stream)
             gpu.wait(event)
             np.testing.assert_array_equal(source, target)
-        with pytest.raises(cuda.CudaOutOfMemory):
+        with pytest.raises(CudaOutOfMemory):
             gpu.allocate(1 << 46)
