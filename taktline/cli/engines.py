@@ -16,6 +16,7 @@ from taktline.cli.table import Column, ResultTable
 
 if TYPE_CHECKING:
     from bench.measure.agreement import Agreement, EngineState, Pictures
+    from engines.choice import Choice
 
 
 def engines(
@@ -26,12 +27,22 @@ def engines(
         Path | None,
         typer.Argument(help="With --check: a data set whose test pictures are used. Default: drawn parts."),
     ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="A model bundle: measure what `auto` chooses for it on this machine.")
+    ] = None,
+    hint: Annotated[str, typer.Option(help="With --bundle: latency or throughput, as in the line file.")] = "latency",
+    max_batch: MaxBatchOption = 8,
     as_json: JsonFlag = False,
 ) -> None:
-    """List the engines that can run here, or check that they all agree.
+    """List the engines that can run here, measure them for a bundle, or check that they all agree.
 
-    Example: taktline engines --check runs/bottle data/bottle
+    Example: taktline engines --bundle runs/bottle
     """
+    if bundle is not None:
+        if check is not None or data is not None:
+            raise ConfigError("--bundle takes no --check and no data set")
+        _show_choice(bundle, hint, max_batch, as_json)
+        return
     from bench.measure.agreement import check_agreement, list_engines
     from engines.bundle import open_bundle
 
@@ -44,10 +55,10 @@ def engines(
         else:
             show(engines_table(states))
         return
-    bundle = open_bundle(check)
-    pictures = _pictures(bundle.size, data)
+    opened = open_bundle(check)
+    pictures = _pictures(opened.size, data)
     with progress_bars() as report:
-        results = check_agreement(bundle, pictures, lambda note, done, total: report("engines", done, total, note))
+        results = check_agreement(opened, pictures, lambda note, done, total: report("engines", done, total, note))
     if as_json:
         show_json([result.to_json() for result in results])
     else:
@@ -97,6 +108,24 @@ def engines_table(states: list[EngineState]) -> ResultTable:
     return table
 
 
+def choice_table(choice: Choice) -> ResultTable:
+    """Shows what `auto` measured, and what it chose."""
+    table = ResultTable(
+        "engine",
+        "images/s",
+        "rescored",
+        Column("", prose=True),
+        title=f"measured for {choice.hint} at batch {choice.batch}",
+        caption=f"in {choice.seconds:g} s, at {choice.measured_at}; images/s include second looks",
+    )
+    for candidate in choice.candidates:
+        rate = candidate.images_per_s
+        share = f"{candidate.share:.1%}" if "+" in candidate.precision else "-"
+        note = Text("chosen", "green") if candidate == choice.chosen else Text(candidate.left_out or "", "yellow")
+        table.add_row(candidate.name, "-" if rate is None else f"{rate:.1f}", share, note)
+    return table
+
+
 def agreement_table(results: list[Agreement], pictures: int) -> ResultTable:
     """Shows how far each engine lies from the reference."""
     table = ResultTable(
@@ -119,6 +148,20 @@ def agreement_table(results: list[Agreement], pictures: int) -> ResultTable:
             "-" if result.good_images_per_s is None else f"{result.good_images_per_s:.1f}",
         )
     return table
+
+
+def _show_choice(bundle: Path, hint: str, max_batch: int, as_json: bool) -> None:
+    from engines.auto import Request, choose_engine
+    from engines.bundle import open_bundle
+
+    if hint not in {"latency", "throughput"}:
+        raise ConfigError(f"the hint is {hint}; give latency or throughput")
+    request = Request(hint="throughput" if hint == "throughput" else "latency", max_batch=max_batch)
+    choice = choose_engine(open_bundle(bundle), request)
+    if as_json:
+        show_json(choice.to_json())
+    else:
+        show(choice_table(choice), Text(choice.why))
 
 
 def _pictures(size: tuple[int, int], data: Path | None) -> Pictures:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engines.bundle import Bundle
+from engines.choice import Candidate, Choice
 from engines.engine import Engine
 from engines.failover import FailoverEngine, Limits
 from pipeline.line.build import build_line
@@ -55,3 +56,30 @@ def test_a_hung_engine_is_told_until_another_runs(drawn: Path, bundle_path: Path
         assert sum(counts["verdicts"].values()) == counts["frames"]
         thaw.set()
     assert not line.hung
+
+
+@pytest.mark.usefixtures("no_thread_left")
+def test_an_engine_slower_than_it_was_chosen_for_is_told_and_leaves_the_line_ready(
+    drawn: Path, bundle_path: Path, endpoint: str
+) -> None:
+    measured = Candidate(engine="timed", device="cpu", precision="f32", images_per_s=1e6)
+    choice = Choice.of([measured], "latency", 1, 1.0)
+
+    def opener(bundle: Bundle) -> Engine:
+        def chosen() -> Engine:
+            engine = TimedEngine(bundle.size, lambda _count: None)
+            engine.choice = choice
+            return engine
+
+        return FailoverEngine([chosen])
+
+    settings = config(bundle_path, f"replay:{drawn}", endpoint, publish={"verdicts": endpoint})
+    with build_line(settings, sources=[Camera("top", 50, 1_000_000)], opener=opener) as line:
+        assert line.status()["engine"]["choice"] == choice.to_json() | {"trouble": None}
+        line.start()
+        until(lambda: line.status()["engine"]["choice"]["trouble"])
+        status = line.status()
+        assert "timed cpu f32 runs at" in status["engine"]["choice"]["trouble"]
+        assert status["ready"]
+        line.drain()
+        assert line.wait(30)
