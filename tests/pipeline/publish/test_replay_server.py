@@ -15,6 +15,7 @@ import zmq
 from engines.errors import ConfigError
 from pipeline.protocol.gap import Gap
 from pipeline.protocol.replay import ReplayRequest, unpack_answer
+from pipeline.publish.publisher import PublisherSocket
 from pipeline.publish.replay_server import ReplaySocket
 from tests.pipeline.parts import Running
 
@@ -93,6 +94,6 @@ def test_too_many_requests_are_refused_by_their_ids(socket: zmq.Socket[Any]) -> 
 def test_a_port_that_does_not_exist_is_refused(port: str) -> None:
     """ZeroMQ binds 34463 where it is asked for 99999."""
     with pytest.raises(ConfigError, match="has no port from 1 to 65535"):
-        Running({"verdicts": f"tcp://127.0.0.1:{port}"}, None)
+        PublisherSocket(f"tcp://127.0.0.1:{port}")
     with pytest.raises(ConfigError, match="has no port from 1 to 65535"):
         ReplaySocket(f"tcp://127.0.0.1:{port}")
