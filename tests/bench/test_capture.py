@@ -50,5 +50,5 @@ def test_the_command(video: Path, taktline: RunTaktline, taktline_in_process: Ru
 def test_a_source_that_gives_nothing(tmp_path: Path) -> None:
     broken = tmp_path / "broken.avi"
     broken.write_bytes(b"no video")
-    with pytest.raises(TaktlineError, match="gave no picture"):
+    with pytest.raises(TaktlineError, match="cannot be played"):
         measure_capture(CameraConfig(name="bench", source=f"file:{broken}"), cameras=2, seconds=0.1, rounds=1)
