@@ -90,7 +90,7 @@ def test_a_picture_that_is_cut_short_is_named_and_nothing_is_left(
         (["replay", "{bundle}", "{small}", "--fps", "0"], "above 0 frames a second"),
         (["replay", "{bundle}", "{small}", "--fps", "-3"], "above 0 frames a second"),
         (["replay", "{bundle}", "{small}", "--bind", "nonsense"], "tcp://"),
-        (["replay", "{bundle}", "{small}", "--engine", "openvio"], "no engine 'openvio'"),
+        (["replay", "{bundle}", "{small}", "--engine", "openvio"], "must be one of auto, tensorrt, openvino"),
         (["run", "missing.toml"], "missing.toml cannot be read"),
         (["watch", "nonsense"], "no address"),
         (["demo", "--fps", "0", "--out", "{out}"], "above 0 frames a second"),
