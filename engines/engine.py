@@ -35,7 +35,7 @@ class EngineSettings:
         max_batch: the most frames in one batch.
         device: what to run on, such as `cpu`, `gpu`, `npu` or `cuda`; None for the engine's preferred one.
         hint: whether a single batch should be quick, or many together.
-        only_full: whether every batch will have `max_batch` frames, so that no other size is warmed.
+        only_full: whether every batch will have `max_batch` frames, so that no other size is warmed and none is timed.
     """
 
     precision: str | None = None
@@ -146,10 +146,12 @@ class Engine(Closing):
     def warm_up(self) -> None:
         """Runs every batch size once, so that no real frame pays for it, and times powers of two and the largest."""
         frames = np.zeros((self.max_batch, *self.size, 3), np.uint8)
-        timed = {self.max_batch} if self._only_full else {1 << power for power in range(self.max_batch.bit_length())}
-        for count in (self.max_batch,) if self._only_full else range(1, self.max_batch + 1):
+        if self._only_full:
+            self.infer(frames)
+            return
+        for count in range(1, self.max_batch + 1):
             self.infer(frames[:count])
-        for count in sorted(timed | {self.max_batch}):
+        for count in sorted({1 << power for power in range(self.max_batch.bit_length())} | {self.max_batch}):
             started = time.monotonic_ns()
             self.infer(frames[:count])
             self.batch_ns[count] = time.monotonic_ns() - started

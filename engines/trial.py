@@ -83,8 +83,9 @@ class Trial:
         limit = min(_OPENING_S, self._budget_s * _OPENING_S / BUDGET_S)
         found = False
         for candidate in candidates:
-            # Something must be chosen, however long it takes.
-            if candidate.left_out is None and self.seconds >= limit and found:
+            # Something must be chosen, however long it takes; and float32 may be open already for second looks.
+            ready = all(part in self._engines or part in self._failed for part in self._parts(candidate))
+            if candidate.left_out is None and self.seconds >= limit and found and not ready:
                 yield candidate.model_copy(update={"left_out": f"the {self._budget_s:g} s for measuring were over"})
                 continue
             if candidate.left_out is None:
@@ -133,17 +134,17 @@ class Trial:
         engine = self._engines[part]
         frames = self._frames_for(engine.size)
         with translated("it cannot run"):
-            # The one that ran before has filled the caches, and its threads may not sleep yet.
-            engine.infer(frames)
             times = self._times.setdefault(part, [])
             if self._hint == "latency":
+                # The one that ran before has filled the caches, and its threads may not sleep yet.
+                engine.infer(frames)
                 for _ in range(_RUNS):
                     started = self._clock()
                     engine.infer(frames)
                     times.append(self._clock() - started)
             else:
                 started = self._clock()
-                futures: list[Future[Scores]] = [engine.submit(frames) for _ in range(_RUNS * engine.jobs)]
+                futures: list[Future[Scores]] = [engine.submit(frames) for _ in range(engine.jobs + 1)]
                 for future in futures:
                     future.result()
                 times.append((self._clock() - started) / len(futures))
