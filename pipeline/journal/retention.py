@@ -56,8 +56,9 @@ class Retention(Stage):
         self._warnings = RateLimitedLog(log, 1, _WARN_EVERY_S)
 
     def work(self) -> None:
-        """Checks the limits four times a second until it is drained."""
-        while not self._over.wait(_TICK_S):
+        """Checks the limits at once, and then four times a second until it is drained."""
+        over = False
+        while not over:
             try:
                 self._look_at_disk()
                 self._copy_log()
@@ -65,6 +66,7 @@ class Retention(Stage):
                 self._trouble = None
             except (sqlite3.Error, OSError) as error:
                 self._complain(error)
+            over = self._over.wait(_TICK_S)
 
     def status(self) -> dict[str, Any]:
         """Returns why it cannot do its work (None where it can), and the bytes left on the disk (None if unknown)."""
