@@ -143,8 +143,13 @@ class Retention(Stage):
     def _remove(self, rows: Sequence[_Row]) -> bool:
         self._remove_pictures(rows)
         if rows:
+            last = (rows[-1][0],)
             with self._writing() as connection, transaction(connection):
-                connection.execute("DELETE FROM verdicts WHERE id <= ?", (rows[-1][0],))
+                late = connection.execute("SELECT total(picture_bytes) FROM verdicts WHERE id <= ?", last).fetchone()[0]
+                connection.execute("DELETE FROM verdicts WHERE id <= ?", last)
+            # A picture may have been written between its file's removal and its row's.
+            self._pictures.removed(int(late))
+            self._remove_files(rows)
         return bool(rows)
 
     def _remove_pictures(self, rows: Sequence[_Row]) -> bool:
@@ -154,7 +159,10 @@ class Retention(Stage):
             with self._writing() as connection, transaction(connection):
                 connection.executemany("UPDATE verdicts SET picture = NULL, picture_bytes = NULL WHERE id = ?", shown)
             self._pictures.removed(sum(row[5] or 0 for row in rows))
+        self._remove_files(rows)
+        return bool(rows)
+
+    def _remove_files(self, rows: Sequence[_Row]) -> None:
         root = picture_folder(self._path)
         for _, epoch, camera, sequence, _, _ in rows if root.is_dir() else ():
             remove_picture(root / picture_path(epoch, camera, sequence))
-        return bool(rows)
