@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from calibration.features import CELL, FeatureCache
 from calibration.progress import Reporter
 from engines.errors import TaktlineError
-from engines.network import LAYER2_CHANNELS, LAYER3_CHANNELS, Autoencoder
+from engines.network import Autoencoder
+from engines.resnet import LAYER2_CHANNELS, LAYER3_CHANNELS
 
 CELLS_PER_STEP = 1024
 VALIDATION_CELLS = 8192

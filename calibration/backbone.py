@@ -22,7 +22,7 @@ from torchvision.models import ResNet50_Weights, resnet50
 
 from engines.errors import DataError
 from engines.image import Image
-from engines.network import PIXEL_MEAN_BGR, PIXEL_STD_BGR, Backbone, Bottleneck
+from engines.resnet import PIXEL_MEAN_BGR, PIXEL_STD_BGR, Backbone, Bottleneck
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,9 @@ from engines.engine import EXACT, Frames
 from engines.errors import EngineUnavailable
 from engines.image import Image
 from engines.manifest import Band
-from engines.network import Bottleneck, InspectionNetwork
+from engines.network import InspectionNetwork
 from engines.registry import ENGINES, engine_class, open_engine
+from engines.resnet import Bottleneck
 
 # Of new parts, so many at the least lie within the band.
 COVERED = 0.997

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.image import Image
-from engines.network import Backbone, Bottleneck
+from engines.resnet import Backbone, Bottleneck
 
 _BATCH = 8
 _FLOOR = 1e-3

@@ -19,7 +19,7 @@ from calibration.progress import Reporter
 from engines.errors import TaktlineError
 from engines.extras import require
 from engines.image import Image
-from engines.network import LAYER2_CHANNELS, LAYER3_CHANNELS, Backbone
+from engines.resnet import LAYER2_CHANNELS, LAYER3_CHANNELS, Backbone
 
 _BATCH = 8
 MAX_CACHE_BYTES = 6 << 30

@@ -16,7 +16,8 @@ from calibration.backbone import LoadedBackbone
 from calibration.features import FeatureCache, extract_features
 from calibration.progress import Reporter
 from engines.image import Image
-from engines.network import LAYER2_CHANNELS, LOG_FLOOR, InspectionNetwork, LayerError, NetworkConfig
+from engines.network import LOG_FLOOR, InspectionNetwork, LayerError, NetworkConfig
+from engines.resnet import LAYER2_CHANNELS
 
 HELD_OUT_SHARE = 0.2
 MIN_HELD_OUT = 5

@@ -26,8 +26,9 @@ from engines.engine import EXACT
 from engines.extras import require
 from engines.image import Image
 from engines.manifest import Int8
-from engines.network import LAYER2_CHANNELS, LAYER3_CHANNELS, InspectionNetwork
+from engines.network import InspectionNetwork
 from engines.registry import engine_class
+from engines.resnet import LAYER2_CHANNELS, LAYER3_CHANNELS
 
 MAX_SHIFT_SIGMA = 0.5
 MAX_FLIP_SHARE = 0.05

@@ -13,7 +13,7 @@ from torchvision.models import resnet50
 
 from calibration.backbone import ImagenetWeightsMissing, fold, load_backbone
 from engines.errors import DataError
-from engines.network import smooth_features
+from engines.resnet import smooth_features
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
 

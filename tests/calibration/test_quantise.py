@@ -17,8 +17,8 @@ from calibration.metrics import auroc
 from calibration.quantise import judge_drift
 from engines.bundle import MODEL_INT8, open_bundle
 from engines.errors import ConfigError
-from engines.network import Backbone
 from engines.registry import open_engine
+from engines.resnet import Backbone
 
 
 def test_drift_beyond_the_tolerance_is_refused_with_its_reason() -> None:

@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional
 
 from engines.bundle import MODEL_F16, MODEL_F32, Bundle
-from engines.network import Autoencoder, Backbone, InspectionNetwork, NetworkConfig, double, spread
+from engines.network import Autoencoder, InspectionNetwork, NetworkConfig, double, spread
+from engines.resnet import Backbone
 
 
 def test_doubling_is_bilinear_interpolation() -> None:
