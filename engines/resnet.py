@@ -1,0 +1,73 @@
+"""ResNet-50 (He et al. 2015) from uint8 frames to the features of layer2 and layer3, batch norms folded in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+LAYER2_CHANNELS = 512
+LAYER3_CHANNELS = 1024
+PIXEL_MEAN_BGR = (0.406 * 255, 0.456 * 255, 0.485 * 255)
+PIXEL_STD_BGR = (0.225 * 255, 0.224 * 255, 0.229 * 255)
+
+
+class Bottleneck(nn.Module):
+    """A ResNet bottleneck block whose batch norms are folded into its convolutions."""
+
+    def __init__(self, inputs: int, width: int, stride: int, stride_in_1x1: bool) -> None:
+        super().__init__()
+        outputs = 4 * width
+        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+        self.conv1 = nn.Conv2d(inputs, width, 1, stride=first)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=second, padding=1)
+        self.conv3 = nn.Conv2d(width, outputs, 1)
+        self.downsample = nn.Conv2d(inputs, outputs, 1, stride=stride) if stride > 1 or inputs != outputs else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the block's output, `[N, 4 * width, H / stride, W / stride]`."""
+        y = torch.relu(self.conv1(x))
+        y = torch.relu(self.conv2(y))
+        y = self.conv3(y)
+        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Backbone(nn.Module):
+    """ResNet-50 from the pixels to layer2 and layer3, for uint8 frames in OpenCV's BGR order."""
+
+    pixel_mean: Tensor
+
+    def __init__(self, stride_in_1x1: bool = False) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.layer1 = self._layer(64, 64, 3, 1, stride_in_1x1)
+        self.layer2 = self._layer(256, 128, 4, 2, stride_in_1x1)
+        self.layer3 = self._layer(512, 256, 6, 2, stride_in_1x1)
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN_BGR).reshape(1, 3, 1, 1))
+
+    @staticmethod
+    def _layer(inputs: int, width: int, blocks: int, stride: int, stride_in_1x1: bool) -> nn.Sequential:
+        first = Bottleneck(inputs, width, stride, stride_in_1x1)
+        return nn.Sequential(first, *(Bottleneck(4 * width, width, 1, stride_in_1x1) for _ in range(blocks - 1)))
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes the features of frames.
+
+        Args:
+            frames: uint8 `[N, H, W, 3]`, BGR.
+
+        Returns:
+            layer2 `[N, 512, H / 8, W / 8]` and layer3 `[N, 1024, H / 16, W / 16]`, each averaged over 3 x 3 cells.
+        """
+        # The cast comes first: TensorRT's parser refuses to transpose uint8.
+        x = frames.to(self.pixel_mean.dtype).permute(0, 3, 1, 2) - self.pixel_mean
+        x = self.layer1(self.maxpool(torch.relu(self.conv1(x))))
+        layer2 = self.layer2(x)
+        layer3 = self.layer3(layer2)
+        return smooth_features(layer2), smooth_features(layer3)
+
+
+def smooth_features(features: Tensor) -> Tensor:
+    """Averages each cell with its neighbours (3 x 3, what lies outside the map not counted)."""
+    return functional.avg_pool2d(features, 3, stride=1, padding=1, count_include_pad=False)
