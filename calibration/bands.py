@@ -118,7 +118,7 @@ def _run(bundle: Bundle, name: str, precision: str, frames: Frames) -> ScoreArra
 def _emulate(network: InspectionNetwork, kind: torch.dtype, frames: Frames) -> ScoreArray:
     """Rounds weights and every layer's output to a lower precision and computes in float32 between, as GPUs do."""
     rounded = copy.deepcopy(network)
-    for part in (rounded.backbone, rounded.autoencoder, rounded.error2.expect, rounded.error3.expect):
+    for part in (rounded.backbone, rounded.autoencoder, rounded.context):
         for parameter in part.parameters():
             parameter.copy_(parameter.to(kind).float())
         for module in part.modules():

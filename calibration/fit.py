@@ -13,17 +13,17 @@ from torch import Tensor
 
 from calibration.autoencoder import Losses, Standard, TrainingSettings, fold_autoencoder, standardise, train_autoencoder
 from calibration.backbone import LoadedBackbone
+from calibration.context import collect_cells, overall_errors, train_context
 from calibration.features import FeatureCache, extract_features
 from calibration.progress import Reporter
 from engines.image import Image
-from engines.network import LOG_FLOOR, InspectionNetwork, LayerError, NetworkConfig
+from engines.network import InspectionNetwork, NetworkConfig
 from engines.resnet import LAYER2_CHANNELS
 
 HELD_OUT_SHARE = 0.2
 MIN_HELD_OUT = 5
 SAMPLE_IMAGES = 400
 ENOUGH_FOR_CONTEXT = 100
-RIDGE = 0.01
 WEIGHT_FLOOR = 0.02
 
 
@@ -91,16 +91,16 @@ def fit_network(
         network.autoencoder = fold_autoencoder(model, standard).eval()
         with torch.no_grad():
             sample = sample_of(train)
-            report("statistics", 0, 4)
+            report("statistics", 0, 3)
             _fit_weights(network, standard, cache, sample)
-            report("statistics", 1, 4)
+            report("statistics", 1, 3)
             if config.context > 0:
-                _fit_context(network, cache, sample)
-            report("statistics", 2, 4)
+                cells, others = (collect_cells(network, cache, images) for images in (sample, held_out))
+                train_context(network.context, cells, others, cache.grid, settings.seed, report)
             _fit_norms(network, cache, held_out)
-            report("statistics", 3, 4)
+            report("statistics", 2, 3)
             scores, heat = _measure(network, cache, held_out)
-            report("statistics", 4, 4)
+            report("statistics", 3, 3)
     return Fitted(network, losses, len(train), held_out, scores, heat, time.monotonic() - started)
 
 
@@ -111,19 +111,19 @@ def refit_statistics(
     train: npt.NDArray[np.int64],
     held_out: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float64]:
-    """Fits a network's context, norms and sigma units anew to other features of the same images, without training.
+    """Fits a network's usual errors, norms and sigma units anew to other features of the same images, without training.
 
     Args:
         network: changed in place.
         cache: the features, such as those of a quantised backbone.
-        train: which images the context is fitted on.
+        train: which images the usual errors are measured on.
         held_out: which images norms and sigma units are measured on.
 
     Returns:
         Scores of the held-out images in sigma, `[n]`.
     """
     if network.config.context > 0:
-        _fit_context(network, cache, train)
+        network.context.overall.copy_(overall_errors(collect_cells(network, cache, train)))
     _fit_norms(network, cache, held_out)
     return _measure(network, cache, held_out)[0]
 
@@ -156,64 +156,8 @@ def _fit_weights(
         residual = square / len(images) / variance
         weight = 1 / (residual + WEIGHT_FLOOR * residual.mean())
         weight = weight / weight.mean() / variance
-        error.weight.copy_((weight * error.groups / len(weight)).reshape(1, -1, 1, 1))
+        error.weight.copy_((weight / len(weight)).reshape(1, -1, 1, 1))
         error.mean.copy_(standard.mean[part].reshape(1, -1, 1, 1))
-
-
-def _fit_context(network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64]) -> None:
-    """Fits what error is usual in a context: a ridge regression of its logarithm on the last hidden layer, row and
-    column, over every cell of the images."""
-    rows, columns = cache.grid
-    width = network.config.hidden
-    one_hot = torch.cat([torch.eye(rows).repeat_interleave(columns, 0), torch.eye(columns).repeat(rows, 1)], 1).double()
-    places = one_hot.shape[1]
-    inputs = width + places
-    # Sums and products of hidden layer, place and targets are all that the regression needs, and they are small.
-    sums, products, count = torch.zeros(0), torch.zeros(0), 0
-    for layer2, layer3 in cache.maps(images):
-        hidden, *targets = _context_targets(network, layer2, layer3)
-        table = torch.cat([hidden.flatten(0, 1), one_hot.repeat(len(layer3), 1), *targets], 1)
-        sums = table.sum(0) + (sums if count else 0)
-        products = table.T @ table + (products if count else 0)
-        count += len(table)
-    centre = sums / count
-    centre[width:inputs] = 0
-    products = products - count * torch.outer(centre, centre)
-    # A place's sum stays as it is; what it is multiplied with is centred.
-    shift = torch.outer(sums[width:inputs], centre)
-    products[width:inputs] -= shift
-    products[:, width:inputs] -= shift.T
-    scale = torch.ones(inputs, dtype=torch.float64)
-    scale[:width] = torch.sqrt(products.diagonal()[:width] / count) + 1e-3
-    gram = products[:inputs, :inputs] / torch.outer(scale, scale)
-    gram += RIDGE * count * torch.eye(inputs, dtype=torch.float64)
-    solution = torch.linalg.solve(gram, products[:inputs, inputs:] / scale[:, None]) / scale[:, None]
-    offset = centre[inputs:] - centre[:width] @ solution[:width]
-    position = one_hot @ solution[width:] + offset
-    split = 4 * network.error2.groups
-    _write_context(network.error2, solution[:width, :split], position[:, :split], (rows, columns), 2)
-    _write_context(network.error3, solution[:width, split:], position[:, split:], (rows, columns), 1)
-
-
-def _context_targets(network: InspectionNetwork, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns, by layer3 cell, the hidden layer `[n, cells, hidden]` and the logarithms of the errors `[n * cells, .]`:
-    those of layer2 by group and place under the cell, those of layer3 by group."""
-    hidden, guess2, guess3 = network.autoencoder(layer2, layer3)
-    log2 = torch.log(network.error2.squared(guess2 - layer2) + LOG_FLOOR)
-    log3 = torch.log(network.error3.squared(guess3 - layer3) + LOG_FLOOR)
-    count, groups, rows, columns = log3.shape
-    log2 = log2.reshape(count, groups, rows, 2, columns, 2).permute(0, 2, 4, 1, 3, 5).reshape(-1, 4 * groups)
-    log3 = log3.flatten(2).transpose(1, 2).reshape(-1, groups)
-    return hidden.flatten(2).transpose(1, 2).double(), log2.double(), log3.double()
-
-
-def _write_context(error: LayerError, slope: Tensor, position: Tensor, grid: tuple[int, int], factor: int) -> None:
-    hidden, groups = slope.shape[0], error.groups
-    weight = slope.reshape(hidden, groups, factor, factor)
-    error.expect.get_parameter("weight").copy_(weight if factor > 1 else weight.transpose(0, 1))
-    error.expect.get_parameter("bias").zero_()
-    places = position.reshape(*grid, groups, factor, factor).permute(2, 0, 3, 1, 4)
-    error.position.copy_(places.reshape(groups, grid[0] * factor, grid[1] * factor))
 
 
 def _fit_norms(network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64]) -> None:

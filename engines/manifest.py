@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engines.threshold_rule import Rule
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _MOST_SIGMA = 1000.0
 _SIDES = range(32, 4096 + 1, 16)

@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from engines.resnet import LAYER2_CHANNELS, LAYER3_CHANNELS, Backbone
 
 LOG_FLOOR = 1e-6
+# Of a layer3 cell: one for each of the four layer2 cells under it, and its own.
+ERRORS_PER_CELL = 5
+SPREAD_LIMIT = 4.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class NetworkConfig:
         stride_in_1x1: the strides of layer2.0 and layer3.0 sit in their first 1 x 1 convolution (Caffe style).
         hidden: width of the two hidden layers.
         code: width of the code that the autoencoder was trained with.
-        groups: groups of channels whose errors are normalised by context each on its own.
+        context_width: width of the small network that says what error is usual in a context.
         context: share of the context-normalised error in the score; the rest is the relative error.
         layer_weights: what the maps of layer2 and layer3 count in the combined map.
         blur: standard deviation of the Gaussian that smooths the maps, in layer2 cells.
@@ -42,12 +45,12 @@ class NetworkConfig:
     stride_in_1x1: bool = False
     hidden: int = 512
     code: int = 512
-    groups: int = 1
-    context: float = 1.0
-    layer_weights: tuple[float, float] = (0.5, 1.0)
+    context_width: int = 128
+    context: float = 0.9
+    layer_weights: tuple[float, float] = (1.0, 1.0)
     blur: float = 0.7
     ring: int = 1
-    top_share: float = 0.1
+    top_share: float = 0.05
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -98,47 +101,81 @@ def spread(places: Tensor) -> Tensor:
     return apart.reshape(count, channels // 4, 2 * rows, 2 * columns)
 
 
+def gather(values: Tensor) -> Tensor:
+    """Undoes `spread` for a map with one channel: `[N, 2 * h, 2 * w]` to `[N, 4, h, w]`."""
+    count, rows, columns = values.shape
+    apart = values.reshape(count, rows // 2, 2, columns // 2, 2).permute(0, 2, 4, 1, 3)
+    return apart.reshape(count, 4, rows // 2, columns // 2)
+
+
 class LayerError(nn.Module):
     """How badly one layer was reconstructed, cell by cell.
 
     Attributes:
         mean: mean of each channel on normals, `[1, C, 1, 1]`.
-        weight: what a channel's squared error counts; over the channels of a group it sums to 1.
-        expect: predicts the logarithm of a group's error from the last hidden layer.
-        position: what the logarithm of the error is at this cell beyond that, `[groups, h, w]`.
+        weight: what a channel's squared error counts, `[1, C, 1, 1]`; it sums to 1.
     """
 
     mean: Tensor
     weight: Tensor
-    position: Tensor
 
-    def __init__(self, channels: int, hidden: int, groups: int, grid: tuple[int, int], upscale: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.groups = groups
         self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
         self.register_buffer("weight", torch.ones(1, channels, 1, 1))
-        self.register_buffer("position", torch.zeros(groups, *grid))
-        self.expect: nn.Module = (
-            nn.ConvTranspose2d(hidden, groups, upscale, stride=upscale) if upscale > 1 else nn.Conv2d(hidden, groups, 1)
-        )
 
-    def squared(self, difference: Tensor) -> Tensor:
-        """Weighs squared differences `[N, C, h, w]` and adds them up by group: float32 `[N, groups, h, w]`."""
-        weighted = difference * difference * self.weight
-        count, channels, height, width = weighted.shape
-        if self.groups == 1:
-            return weighted.sum(1, keepdim=True)
-        return weighted.reshape(count, self.groups, channels // self.groups, height, width).sum(2)
+    def forward(self, difference: Tensor) -> Tensor:
+        """Weighs squared differences `[N, C, h, w]` and adds them up: float32 `[N, h, w]`."""
+        return (difference * difference * self.weight).sum(1)
 
     def energy(self, features: Tensor) -> Tensor:
         """Returns how far the features themselves lie from their mean, float32 `[N, h, w]`, 1 on average."""
-        return self.squared(features.float() - self.mean).mean(1)
+        energy: Tensor = self(features.float() - self.mean)
+        return energy
 
-    def surprise(self, error: Tensor, hidden: Tensor) -> Tensor:
-        """Returns the logarithm of the error beyond what the context lets expect, float32 `[N, h, w]`."""
-        expected = self.expect(hidden).float() + self.position
-        beyond: Tensor = torch.log(error + LOG_FLOOR) - expected
-        return beyond.mean(1)
+
+class Context(nn.Module):
+    """What error is usual in a context: mean and spread of its logarithm, from the last hidden layer and the place.
+
+    A small network gives both for the five errors of a layer3 cell: those of the four layer2 cells under it, and its
+    own.
+
+    Attributes:
+        position: what row and column add to the hidden layer, `[width, h, w]`.
+        overall: mean and standard deviation of each error's logarithm over all contexts, `[2, 5]`.
+        floor: variance that is added to every context's own, `[1]`: what new parts vary more than those known.
+    """
+
+    position: Tensor
+    overall: Tensor
+    floor: Tensor
+
+    def __init__(self, hidden: int, width: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(hidden, width, 1)
+        self.exit = nn.Conv2d(width, 2 * ERRORS_PER_CELL, 1)
+        self.register_buffer("position", torch.zeros(width, *grid))
+        self.register_buffer("overall", torch.tensor([[0.0], [1.0]]).repeat(1, ERRORS_PER_CELL))
+        self.register_buffer("floor", torch.zeros(1))
+
+    def forward(self, hidden: Tensor, error2: Tensor, error3: Tensor) -> tuple[Tensor, Tensor]:
+        """Says how far errors lie beyond what is usual there.
+
+        Args:
+            hidden: the last hidden layer, `[N, hidden, h, w]`.
+            error2: float32 `[N, 2 * h, 2 * w]`.
+            error3: float32 `[N, h, w]`.
+
+        Returns:
+            The same two maps in standard deviations of what is usual.
+        """
+        usual = self.exit(torch.relu(self.enter(hidden) + self.position)).float()
+        mean, log_variance = usual[:, :ERRORS_PER_CELL], usual[:, ERRORS_PER_CELL:]
+        variance = torch.exp(log_variance.clamp(-SPREAD_LIMIT, SPREAD_LIMIT)) + self.floor
+        errors = torch.log(torch.cat([gather(error2), error3[:, None]], 1) + LOG_FLOOR)
+        errors = (errors - self.overall[0].reshape(1, -1, 1, 1)) / self.overall[1].reshape(1, -1, 1, 1)
+        beyond = (errors - mean) / torch.sqrt(variance)
+        return spread(beyond[:, :-1])[:, 0], beyond[:, -1]
 
 
 class InspectionNetwork(nn.Module):
@@ -166,8 +203,9 @@ class InspectionNetwork(nn.Module):
         rows, columns = config.grid
         self.backbone = Backbone(config.stride_in_1x1)
         self.autoencoder = Autoencoder(config.hidden)
-        self.error2 = LayerError(LAYER2_CHANNELS, config.hidden, config.groups, (rows, columns), 2)
-        self.error3 = LayerError(LAYER3_CHANNELS, config.hidden, config.groups, (rows // 2, columns // 2), 1)
+        self.error2 = LayerError(LAYER2_CHANNELS)
+        self.error3 = LayerError(LAYER3_CHANNELS)
+        self.context = Context(config.hidden, config.context_width, (rows // 2, columns // 2))
         self.register_buffer("score_norms", torch.tensor([0.0, 1.0]).repeat(2, 2, 1))
         self.register_buffer("heat_norms", torch.tensor([0.0, 1.0]).repeat(2, 1))
         self.register_buffer("score_stats", torch.tensor([0.0, 1.0]))
@@ -199,12 +237,12 @@ class InspectionNetwork(nn.Module):
         """Returns, each for layer2 and layer3: surprise, relative error (None where unused) and error."""
         hidden, guess2, guess3 = self.autoencoder(layer2, layer3)
         # Errors are small differences of large numbers: from here on all is float32.
-        error2 = self.error2.squared(guess2.float() - layer2.float())
-        error3 = self.error3.squared(guess3.float() - layer3.float())
-        heat = error2.mean(1), error3.mean(1)
+        error2 = self.error2(guess2.float() - layer2.float())
+        error3 = self.error3(guess3.float() - layer3.float())
+        heat = error2, error3
         surprise = relative = None
         if self.config.context > 0:
-            surprise = self.error2.surprise(error2, hidden), self.error3.surprise(error3, hidden)
+            surprise = self.context(hidden, error2, error3)
         if self.config.context < 1:
             relative = heat[0] / (self.error2.energy(layer2) + 1), heat[1] / (self.error3.energy(layer3) + 1)
         return surprise, relative, heat
@@ -237,7 +275,7 @@ class InspectionNetwork(nn.Module):
 def lower_precision(network: InspectionNetwork, kind: torch.dtype) -> InspectionNetwork:
     """Returns a copy that computes features and reconstruction in float16 or bfloat16, errors and score in float32."""
     lower = copy.deepcopy(network)
-    for part in (lower.backbone, lower.autoencoder, lower.error2.expect, lower.error3.expect):
+    for part in (lower.backbone, lower.autoencoder, lower.context):
         part.to(kind)
     return lower
 

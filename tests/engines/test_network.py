@@ -9,8 +9,7 @@ import torch
 from torch.nn import functional
 
 from engines.bundle import MODEL_F16, MODEL_F32, Bundle
-from engines.network import Autoencoder, InspectionNetwork, NetworkConfig, double, spread
-from engines.resnet import Backbone
+from engines.network import InspectionNetwork, NetworkConfig, double, gather, spread
 
 
 def test_doubling_is_bilinear_interpolation() -> None:
@@ -30,6 +29,11 @@ def test_spreading_behind_a_1x1_convolution_is_a_transposed_convolution() -> Non
         torch.testing.assert_close(spread(places(cells)), whole(cells))
 
 
+def test_gathering_undoes_spreading() -> None:
+    cells = torch.rand(2, 4, 3, 5)
+    torch.testing.assert_close(gather(spread(cells)[:, 0]), cells)
+
+
 def test_the_score_is_the_mean_of_the_highest_cells_within_the_ring() -> None:
     network = InspectionNetwork(NetworkConfig(ring=1, top_share=0.01))
     cells = torch.zeros(1, 28, 28)
@@ -43,9 +47,10 @@ def test_the_head_costs_at_most_a_quarter_of_the_backbone(capsys: pytest.Capture
     frames = torch.zeros(1, 224, 224, 3, dtype=torch.uint8)
     config = NetworkConfig()
     layer2, layer3 = torch.zeros(1, 512, 28, 28), torch.zeros(1, 1024, 14, 14)
+    network = InspectionNetwork(config)
     for name, module, inputs in (
-        ("backbone", Backbone(), (frames,)),
-        ("head", Autoencoder(config.hidden), (layer2, layer3)),
+        ("backbone", network.backbone, (frames,)),
+        ("head", network.judge, (layer2, layer3)),
     ):
         with torch.utils.flop_counter.FlopCounterMode(display=False) as counter, torch.inference_mode():
             module(*inputs)
