@@ -151,4 +151,4 @@ def test_context_takes_away_the_error_that_is_usual_there(drawn: Path, backbone:
     assert surprise is not None
     for after, before in zip(surprise, heat, strict=True):
         usual = torch.log(before)
-        assert after.mean(0).std() / after.std() < 0.5 * usual.mean(0).std() / usual.std()
+        assert after.mean(0).std() < 0.6 * usual.mean(0).std() / usual.std()
