@@ -14,7 +14,7 @@ from calibration.features import FeatureCache
 from calibration.progress import Reporter
 from engines.network import ERRORS_PER_CELL, LOG_FLOOR, SPREAD_LIMIT, Context, InspectionNetwork, gather
 
-STEPS = 500
+STEPS = 600
 CELLS_PER_STEP = 2048
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-3

@@ -45,12 +45,12 @@ class NetworkConfig:
     stride_in_1x1: bool = False
     hidden: int = 512
     code: int = 512
-    context_width: int = 128
+    context_width: int = 256
     context: float = 0.9
     layer_weights: tuple[float, float] = (1.0, 1.0)
     blur: float = 0.7
     ring: int = 1
-    top_share: float = 0.05
+    top_share: float = 0.08
 
     @property
     def grid(self) -> tuple[int, int]:
