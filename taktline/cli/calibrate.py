@@ -14,7 +14,15 @@ from engines.errors import ConfigError
 from engines.extras import require
 from engines.threshold_rule import Rule
 from taktline.cli.console import progress_bars, show, show_json, stderr
-from taktline.cli.options import BackboneOption, BundleArgument, DataArgument, JsonFlag, SeedOption, SplitOption
+from taktline.cli.options import (
+    BackboneOption,
+    BundleArgument,
+    DataArgument,
+    JsonFlag,
+    SeedOption,
+    SizeOption,
+    SplitOption,
+)
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationSettings
@@ -33,7 +41,7 @@ def calibrate(
     rule: RuleOption = "sigma",
     value: ValueOption = None,
     split: SplitOption = DEFAULT_SPLIT,
-    size: Annotated[int, typer.Option(help="Height and width of the network's input, a multiple of 16.")] = 224,
+    size: SizeOption = "224",
     epochs: Annotated[int, typer.Option(min=1, max=100, help="Most passes over the good parts.")] = 100,
     steps: Annotated[int, typer.Option(min=1, help="Most optimiser steps.")] = 2000,
     batch_size: Annotated[int, typer.Option(min=16, help="Feature cells per optimiser step.")] = 1024,
@@ -46,7 +54,7 @@ def calibrate(
 
     Example: taktline calibrate data/bottle --out runs/bottle
     """
-    settings = calibration_settings(backbone, rule, value, split, size, epochs, steps, batch_size, lr, seed)
+    settings = calibration_settings(backbone, rule, value, split, parse_size(size), epochs, steps, batch_size, lr, seed)
     from calibration.calibrate import calibrate as make_bundle
 
     with progress_bars() as report:
@@ -91,7 +99,7 @@ def threshold(
 
 
 def calibration_settings(
-    backbone: str, rule: Rule, value: float | None, split: float, size: int, epochs: int, steps: int,
+    backbone: str, rule: Rule, value: float | None, split: float, size: tuple[int, int], epochs: int, steps: int,
     batch_size: int, lr: float, seed: int,
 ) -> CalibrationSettings:  # fmt: skip
     """Checks the options of a calibration and returns them as its settings.
@@ -105,12 +113,25 @@ def calibration_settings(
     from calibration.calibrate import CalibrationSettings
     from engines.network import NetworkConfig
 
-    if size % 16 or not 64 <= size <= 1024:
-        raise ConfigError(f"the size is {size}; give a multiple of 16 between 64 and 1024, such as 224")
     if not 0 < lr < 1:
         raise ConfigError(f"the learning rate is {lr:g}; give one above 0 and below 1, such as 0.001")
     training = TrainingSettings(epochs, steps, lr, batch_size, seed)
-    return CalibrationSettings(backbone, rule, value, split, NetworkConfig(size=(size, size)), training)
+    return CalibrationSettings(backbone, rule, value, split, NetworkConfig(size=size), training)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Reads the network's input size, such as `224` or, width first, `224x560`, and returns height and width.
+
+    Raises:
+        ConfigError: it is no size, or one that the network cannot take.
+    """
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
+        raise ConfigError(f"the size is '{text}'; give one number or WIDTHxHEIGHT, such as 224 or 224x560")
+    width, height = int(sides[0]), int(sides[-1])
+    if not all(side % 16 == 0 and 64 <= side <= 1024 for side in (width, height)):
+        raise ConfigError(f"the size is {text}; give multiples of 16 between 64 and 1024, such as 224 or 224x560")
+    return height, width
 
 
 def need_calibration_packages() -> None:

@@ -25,6 +25,9 @@ BackboneOption = Annotated[
     str, typer.Option(envvar="TAKTLINE_BACKBONE", help="imagenet, untrained, or a .pth or .safetensors file.")
 ]
 SplitOption = Annotated[float, typer.Option(help="Share of good parts to train on if there is no train folder.")]
+SizeOption = Annotated[
+    str, typer.Option(help="The network's input, a multiple of 16: 224, or width first such as 224x560.")
+]
 SeedOption = Annotated[int, typer.Option(help="Seed for everything random.")]
 EngineOption = Annotated[str, typer.Option(help="auto (the fastest here), tensorrt, openvino, onnxruntime or torch.")]
 PrecisionOption = Annotated[

@@ -31,7 +31,7 @@ def test_the_bundle_says_how_it_was_made(drawn: Path, tmp_path: Path, taktline: 
         "--value",
         2.5,
         "--size",
-        128,
+        "128x64",
         "--json",
     )
     assert done.returncode == 0, done.stderr
@@ -41,14 +41,33 @@ def test_the_bundle_says_how_it_was_made(drawn: Path, tmp_path: Path, taktline: 
     assert manifest["threshold"]["value"] == manifest["threshold"]["parameter"] == 2.5
     assert manifest["threshold"]["samples"] == 6
     assert manifest["training"]["seed"] == 3
-    assert manifest["heatmap"]["grid"] == [16, 16]
+    assert manifest["heatmap"]["grid"] == [8, 16]
     with open_engine(open_bundle(out), "openvino", "f32", max_batch=1) as engine:
-        assert engine.infer(np.zeros((1, 128, 128, 3), np.uint8)).heatmap.shape == (1, 16, 16)
+        assert engine.infer(np.zeros((1, 64, 128, 3), np.uint8)).heatmap.shape == (1, 8, 16)
     assert manifest["backbone"]["source"] == "untrained"
     assert manifest["network"]["context"] == 0
     assert set(manifest["files"]) == {"model.onnx", "model.fp16.onnx", "network.safetensors"}
     assert open_bundle(out).manifest.model_dump(mode="json") == manifest
     assert [path.name for path in out.parent.iterdir()] == ["flange"]
+
+
+@pytest.mark.parametrize(
+    ("size", "problem"),
+    [
+        ("tall", "give one number or WIDTHxHEIGHT"),
+        ("224x", "give one number or WIDTHxHEIGHT"),
+        ("224x560x3", "give one number or WIDTHxHEIGHT"),
+        ("100", "give multiples of 16 between 64 and 1024"),
+        ("224x2048", "give multiples of 16 between 64 and 1024"),
+    ],
+)
+def test_a_size_that_the_network_cannot_take_is_refused(
+    drawn: Path, tmp_path: Path, size: str, problem: str, taktline_in_process: RunTaktline
+) -> None:
+    done = taktline_in_process("calibrate", drawn, "--out", tmp_path / "bundle", "--size", size)
+    assert done.returncode == 2
+    assert problem in " ".join(done.stderr.split())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
