@@ -81,7 +81,7 @@ def test_the_command_checks_a_bundle(
     assert rows[0]["largest"] == 0
     assert all(row["flips"] == 0 for row in rows if row["precision"].endswith("f32"))
     assert all(row["images_per_s"] > 0 and row["auroc"] is not None for row in rows)
-    unlabelled = json.loads(taktline("engines", "--check", bundle_path, "--json").stdout)
+    unlabelled = json.loads(taktline_in_process("engines", "--check", bundle_path, "--json").stdout)
     assert all(row["auroc"] is None for row in unlabelled)
     refused = taktline_in_process("engines", drawn)
     assert refused.returncode == 2

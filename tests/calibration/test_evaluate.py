@@ -103,23 +103,6 @@ def test_bad_input_gets_one_sentence(
     assert "Traceback" not in done.stderr
 
 
-def test_all_categories_go_into_one_table(drawn: Path, tmp_path: Path, taktline: RunTaktline) -> None:
-    for name in ("bottle", "screw"):
-        shutil.copytree(drawn, tmp_path / "categories" / name)
-    (tmp_path / "categories" / "notes").mkdir()
-    out = tmp_path / "out"
-    done = taktline(
-        "evaluate", "--all", tmp_path / "categories", "--out", out, "--backbone", "untrained", "--steps", 20
-    )
-    assert done.returncode == 0, done.stderr
-    rows = json.loads((out / "table.json").read_text())["rows"]
-    assert [row["category"] for row in rows] == ["bottle", "screw", "mean"]
-    assert rows[2]["auroc"] == pytest.approx((rows[0]["auroc"] + rows[1]["auroc"]) / 2)
-    assert (out / "bottle.html").is_file()
-    assert "98.1" in done.stdout.replace("\n", "")
-    assert "99.1" not in done.stdout.replace("\n", "")
-
-
 def test_thresholds_are_chosen_anew(
     drawn: Path, bundle_path: Path, tmp_path: Path, taktline: RunTaktline, taktline_in_process: RunTaktline
 ) -> None:
