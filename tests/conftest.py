@@ -34,7 +34,7 @@ RunTaktline = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long and how the fault run goes, and how long a network learns real parts."""
+    """How long and how the fault run goes."""
     parser.addoption("--soak-minutes", type=float, default=1.0, help="how long `-m soak` throws faults at a line")
     parser.addoption("--soak-seed", type=int, default=0, help="which faults, and in which order")
 
@@ -195,9 +195,10 @@ def taktline() -> RunTaktline:
 
 @pytest.fixture
 def taktline_in_process(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunTaktline:
-    """Runs the command line in this process: for mistakes, which end before any work.
+    """Runs the command line in this process, which saves seconds of imports.
 
-    An exception that should have been a sentence fails the test. What needs a process of its own takes `taktline`.
+    An exception that should have been a sentence fails the test. What needs a process of its own takes `taktline`. Each
+    command also runs in a process of its own where the README's commands are tested.
     """
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
