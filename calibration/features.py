@@ -23,6 +23,8 @@ from engines.resnet import LAYER2_CHANNELS, LAYER3_CHANNELS, Backbone
 
 _BATCH = 8
 MAX_CACHE_BYTES = 6 << 30
+# Of so few, OpenVINO does not win back the seconds that its model takes to write and to compile.
+FEW_PIXELS = 200 * 224 * 224
 
 Runner = Callable[[npt.NDArray[np.uint8]], tuple[Tensor, Tensor]]
 CELL = 4 * LAYER2_CHANNELS + LAYER3_CHANNELS
@@ -69,7 +71,8 @@ def extract_features(
 ) -> Iterator[FeatureCache]:
     """Computes the features of `count` frames and keeps them in a temporary file for the length of the context.
 
-    They are computed in float32 by the fastest engine at hand: torch on a GPU, else OpenVINO, else torch.
+    They are computed in float32 by the fastest engine at hand: torch on a GPU or for few frames, else OpenVINO, else
+    torch.
 
     Args:
         backbone: the folded backbone, or what computes layer2 and layer3 of frames in its place.
@@ -80,7 +83,8 @@ def extract_features(
     """
     grid = (size[0] // 16, size[1] // 16)
     with tempfile.TemporaryDirectory(prefix="taktline-features-") as folder:
-        run = _runner(backbone, size, Path(folder)) if isinstance(backbone, Backbone) else backbone
+        few = count * size[0] * size[1] <= FEW_PIXELS
+        run = _runner(backbone, size, Path(folder), few) if isinstance(backbone, Backbone) else backbone
         with (Path(folder) / "cells").open("w+b") as file:
             done = 0
             for chunk in _chunks(frames):
@@ -122,9 +126,11 @@ def _chunks(frames: Iterable[Image]) -> Iterator[list[Image]]:
         yield chunk
 
 
-def _runner(backbone: Backbone, size: tuple[int, int], folder: Path) -> Runner:
+def _runner(backbone: Backbone, size: tuple[int, int], folder: Path, few: bool) -> Runner:
     if torch.cuda.is_available():
         return _torch_runner(backbone, torch.device("cuda"))
+    if few:
+        return _torch_runner(backbone, torch.device("cpu"))
     try:
         openvino = require("openvino", "")
     except TaktlineError:

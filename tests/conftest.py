@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import socket
 import subprocess
@@ -34,15 +35,21 @@ RunTaktline = Callable[..., subprocess.CompletedProcess[str]]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long and how the fault run goes."""
-    parser.addoption("--soak-minutes", type=float, default=2.0, help="how long `-m soak` throws faults at a line")
+    parser.addoption("--soak-minutes", type=float, default=1.0, help="how long `-m soak` throws faults at a line")
     parser.addoption("--soak-seed", type=int, default=0, help="which faults, and in which order")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with what takes longest, so that no worker is alone with it in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keeps compiled models and plans out of the user's own cache."""
+    """Keeps compiled models, plans and choices out of the user's own cache, once for all workers."""
+    base = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAKTLINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TAKTLINE_CACHE", str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"))
         yield
 
 
@@ -81,8 +88,8 @@ def drawn(kept: Kept) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle_path(drawn: Path, kept: Kept) -> Path:
-    """A bundle calibrated briefly on the drawn parts."""
-    settings = CalibrationSettings("untrained", training=TrainingSettings(steps=120))
+    """A bundle calibrated briefly on the drawn parts, with an 8-bit model."""
+    settings = CalibrationSettings("untrained", training=TrainingSettings(steps=120), int8=True)
     return kept("flange_bundle", lambda path: calibrate(drawn, path, settings))
 
 
@@ -188,9 +195,10 @@ def taktline() -> RunTaktline:
 
 @pytest.fixture
 def taktline_in_process(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunTaktline:
-    """Runs the command line in this process: for mistakes, which end before any work.
+    """Runs the command line in this process, which saves seconds of imports.
 
-    An exception that should have been a sentence fails the test. What needs a process of its own takes `taktline`.
+    An exception that should have been a sentence fails the test. What needs a process of its own takes `taktline`. Each
+    command also runs in a process of its own where the README's commands are tested.
     """
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -11,7 +12,7 @@ import sys
 import tomllib
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import typer.main
@@ -37,15 +38,18 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.long
 def test_the_commands_run_in_their_order(drawn: Path, tmp_path: Path) -> None:
-    """On drawn parts in the place of `bottle`; `watch` runs beside what follows it."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "bottle").symlink_to(drawn)
+    """On drawn parts in the place of `bottle`, and of another category; `watch` runs beside what follows it."""
+    (tmp_path / "data" / "notes").mkdir(parents=True)
+    for category in ("bottle", "screw"):
+        (tmp_path / "data" / category).symlink_to(drawn)
     (tmp_path / "line.toml").write_text(blocks("toml")[0])
     environment = os.environ | {"TAKTLINE_BACKBONE": "untrained", "PYTHONPATH": str(ROOT)}
     commands = [line for block in blocks("bash") for line in block.splitlines() if not line.startswith("make ")]
     watching: list[subprocess.Popen[str]] = []
     called = set()
+    printed = tmp_path / "printed"
     with ExitStack() as started:
         for command in commands:
             words = shlex.split(command)
@@ -54,8 +58,13 @@ def test_the_commands_run_in_their_order(drawn: Path, tmp_path: Path) -> None:
             call = " ".join(words[1:])
             more = [word for start, extra in APPENDED.items() if call.startswith(start) for word in extra]
             arguments = [sys.executable, "-m", *words, *more]
+            out: IO[str] | None = None
+            if call.startswith("evaluate --all"):
+                out = started.enter_context(printed.open("w"))
             process = started.enter_context(
-                subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+                subprocess.Popen(
+                    arguments, cwd=tmp_path, env=environment, stdout=out, stderr=subprocess.PIPE, text=True
+                )
             )
             started.callback(process.kill)
             if words[1] == "watch":
@@ -73,6 +82,18 @@ def test_the_commands_run_in_their_order(drawn: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs" / "bottle-heatmaps").glob("*.png"))) == 18
     kinds = {"calibrate", "dataset", "evaluate", "threshold", "engines", "replay", "run", "watch"}
     assert called == kinds | {"journal", "bridge", "keys", "bench"}
+    check_table(tmp_path / "runs" / "all", printed.read_text())
+
+
+def check_table(folder: Path, printed: str) -> None:
+    """All categories stand in one table, and beside them what others published of the same ones."""
+    rows = json.loads((folder / "table.json").read_text())["rows"]
+    assert [row["category"] for row in rows] == ["bottle", "screw", "mean"]
+    assert rows[2]["auroc"] == pytest.approx((rows[0]["auroc"] + rows[1]["auroc"]) / 2)
+    assert (folder / "bottle.html").is_file()
+    printed = printed.replace("\n", "")
+    assert "98.1" in printed
+    assert "99.1" not in printed
 
 
 def test_the_commands_in_its_text_exist() -> None:

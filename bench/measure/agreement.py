@@ -55,7 +55,7 @@ class Agreement:
         furthest_flip: how far from the threshold the reference's score of a flipped verdict lies at most, in sigma.
         twice: share of pictures that were looked at twice.
         images_per_s: in this run, from arrays, batches in flight as the engine takes them.
-        good_images_per_s: the same on good parts only, or None where they are not labelled.
+        good_images_per_s: the same on good parts only, or None where they are not labelled or that was not asked for.
     """
 
     engine: str
@@ -104,26 +104,27 @@ def list_engines() -> list[EngineState]:
     return states
 
 
-def check_agreement(bundle: Bundle, pictures: Pictures, report: Progress) -> list[Agreement]:
+def check_agreement(bundle: Bundle, pictures: Pictures, report: Progress, good_rate: bool = True) -> list[Agreement]:
     """Runs every engine that can run here, in every precision, without and with a second look.
 
     Args:
         bundle: the bundle.
         pictures: what to run them on.
         report: told how many runs are done.
+        good_rate: whether to measure the rate on good parts too, which takes as long again.
 
     Raises:
         EngineUnavailable: PyTorch, the reference, is not installed.
     """
     # The reference is PyTorch on the CPU: the same everywhere.
     with open_engine(bundle, "torch", EXACT, _BATCH, "cpu") as engine:
-        reference = _measure(engine, pictures)
+        reference = _measure(engine, pictures, EXACT, good_rate)
     runs = list(_runs(bundle))
     results = [_compare(bundle, pictures, reference, reference)]
     for done, (name, device, precision) in enumerate(runs):
         report(f"{name} {precision}", done, len(runs))
         with open_engine(bundle, name, precision, _BATCH, device) as engine:
-            results.append(_compare(bundle, pictures, reference, _measure(engine, pictures, precision)))
+            results.append(_compare(bundle, pictures, reference, _measure(engine, pictures, precision, good_rate)))
     report("done", len(runs), len(runs))
     return results
 
@@ -153,10 +154,10 @@ def _runs(bundle: Bundle) -> Sequence[tuple[str, str, str]]:
     return runs
 
 
-def _measure(engine: Engine, pictures: Pictures, precision: str = EXACT) -> _Run:
+def _measure(engine: Engine, pictures: Pictures, precision: str, with_good_rate: bool) -> _Run:
     rate, (scores, heatmaps, twice) = _stream(engine, pictures.frames)
     good_rate = None
-    if pictures.defective is not None and (~pictures.defective).any():
+    if with_good_rate and pictures.defective is not None and (~pictures.defective).any():
         good = pictures.frames[~pictures.defective]
         # So many that the start and the end of the stream do not matter.
         good_rate = _stream(engine, np.concatenate([good] * max(1, -(-len(pictures.frames) // len(good)))))[0]

@@ -47,10 +47,12 @@ def test_one_kind_of_part_leaves_figures_open() -> None:
 
 
 def test_evaluate_writes_figures_and_a_report(
-    drawn: Path, bundle_path: Path, tmp_path: Path, taktline: RunTaktline
+    drawn: Path, bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
 ) -> None:
     figures, report = tmp_path / "figures.json", tmp_path / "report.html"
-    done = taktline("evaluate", bundle_path, drawn, "--precision", "f32", "--json", figures, "--report", report)
+    done = taktline_in_process(
+        "evaluate", bundle_path, drawn, "--precision", "f32", "--json", figures, "--report", report
+    )
     assert done.returncode == 0, done.stderr
     metrics = json.loads(figures.read_text())
     assert metrics["parts"] == 18
@@ -103,36 +105,19 @@ def test_bad_input_gets_one_sentence(
     assert "Traceback" not in done.stderr
 
 
-def test_all_categories_go_into_one_table(drawn: Path, tmp_path: Path, taktline: RunTaktline) -> None:
-    for name in ("bottle", "screw"):
-        shutil.copytree(drawn, tmp_path / "categories" / name)
-    (tmp_path / "categories" / "notes").mkdir()
-    out = tmp_path / "out"
-    done = taktline(
-        "evaluate", "--all", tmp_path / "categories", "--out", out, "--backbone", "untrained", "--steps", 20
-    )
-    assert done.returncode == 0, done.stderr
-    rows = json.loads((out / "table.json").read_text())["rows"]
-    assert [row["category"] for row in rows] == ["bottle", "screw", "mean"]
-    assert rows[2]["auroc"] == pytest.approx((rows[0]["auroc"] + rows[1]["auroc"]) / 2)
-    assert (out / "bottle.html").is_file()
-    assert "98.1" in done.stdout.replace("\n", "")
-    assert "99.1" not in done.stdout.replace("\n", "")
-
-
 def test_thresholds_are_chosen_anew(
-    drawn: Path, bundle_path: Path, tmp_path: Path, taktline: RunTaktline, taktline_in_process: RunTaktline
+    drawn: Path, bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
 ) -> None:
     copy = Path(shutil.copytree(bundle_path, tmp_path / "copy"))
     before = open_bundle(copy)
-    done = taktline("threshold", copy, "--rule", "false-alarm-rate", "--value", 0.02, "--json")
+    done = taktline_in_process("threshold", copy, "--rule", "false-alarm-rate", "--value", 0.02, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["warning"]
     changed = open_bundle(copy)
     assert changed.manifest.threshold.rule == "false-alarm-rate"
     assert changed.manifest.files == before.manifest.files
     assert changed.sha256 != before.sha256
-    done = taktline("threshold", copy, "--rule", "f1", "--data", drawn)
+    done = taktline_in_process("threshold", copy, "--rule", "f1", "--data", drawn)
     assert done.returncode == 0, done.stderr
     assert "tuned on defects" in done.stdout.replace("\n", " ")
     assert open_bundle(copy).manifest.threshold.tuned_on_defects
@@ -141,6 +126,7 @@ def test_thresholds_are_chosen_anew(
     assert {path.name for path in copy.iterdir()} == {*before.manifest.files, "manifest.json"}
 
 
+@pytest.mark.long
 def test_the_default_threshold_keeps_its_promise_on_real_parts(screw: Path, screw_bundle: Path) -> None:
     """False alarms on test/good lie within the interval that the manifest states, and accuracy is what it was."""
     bundle = open_bundle(screw_bundle)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from calibration import features
 from calibration.autoencoder import (
     CellAutoencoder,
     Standard,
@@ -105,7 +106,12 @@ def test_a_fifth_is_held_out_but_at_least_five(count: int, held: int) -> None:
     assert sorted([*train, *held_out]) == list(range(count))
 
 
-def test_features_equal_the_backbones_own(drawn: Path, backbone: LoadedBackbone) -> None:
+@pytest.mark.parametrize("few", [0, features.FEW_PIXELS])
+def test_features_equal_the_backbones_own(
+    few: int, drawn: Path, backbone: LoadedBackbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Computed by OpenVINO, and by torch where they are few."""
+    monkeypatch.setattr(features, "FEW_PIXELS", few)
     frames = list(read_frames(open_dataset(drawn).train[:10], SIZE))
     with torch.inference_mode():
         expected = backbone.network(torch.from_numpy(np.stack(frames)))

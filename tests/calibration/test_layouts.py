@@ -113,10 +113,8 @@ def test_problems_are_told(tmp_path: Path) -> None:
     assert survey.sizes == {"30x20": 18}
 
 
-def test_the_command_says_what_it_understood(
-    drawn: Path, tmp_path: Path, taktline: RunTaktline, taktline_in_process: RunTaktline
-) -> None:
-    done = taktline("dataset", drawn, "--json")
+def test_the_command_says_what_it_understood(drawn: Path, tmp_path: Path, taktline_in_process: RunTaktline) -> None:
+    done = taktline_in_process("dataset", drawn, "--json")
     assert done.returncode == 0, done.stderr
     survey = json.loads(done.stdout)
     assert survey["layout"] == "MVTec AD"

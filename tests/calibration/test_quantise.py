@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from calibration.autoencoder import TrainingSettings
 from calibration.backbone import load_backbone
-from calibration.calibrate import CalibrationSettings, calibrate
 from calibration.dataset import open_test_split, read_frames
 from calibration.equalise import _peaks, equalise
 from calibration.metrics import auroc
 from calibration.quantise import judge_drift
-from engines.bundle import MODEL_INT8, open_bundle
+from engines.bundle import MODEL_INT8, Bundle, open_bundle
 from engines.errors import ConfigError
 from engines.registry import open_engine
 from engines.resnet import Backbone
@@ -58,9 +56,7 @@ def test_an_equalised_backbone_is_the_same_function(drawn: Path) -> None:
         assert uneven(own.backbone, name) < 0.8 * uneven(backbone, name), name
 
 
-def test_the_engine_runs_the_8_bit_model(drawn: Path, bundle_path: Path, tmp_path: Path) -> None:
-    settings = CalibrationSettings("untrained", training=TrainingSettings(steps=120), int8=True)
-    bundle = calibrate(drawn, tmp_path / "int8", settings)
+def test_the_engine_runs_the_8_bit_model(drawn: Path, bundle: Bundle, small_bundle_path: Path) -> None:
     verdict = bundle.manifest.int8
     assert verdict is not None
     assert verdict.samples == 6
@@ -84,4 +80,4 @@ def test_the_engine_runs_the_8_bit_model(drawn: Path, bundle_path: Path, tmp_pat
     assert areas[1] is not None
     assert areas[1] > areas[0] - 0.1
     with pytest.raises(ConfigError, match="not int8"):
-        open_engine(open_bundle(bundle_path), "openvino", "int8")
+        open_engine(open_bundle(small_bundle_path), "openvino", "int8")

@@ -41,34 +41,38 @@ def verdicts(journal: Path) -> list[Verdict]:
     return [found.verdict for found in held(journal)]
 
 
-def test_query_selects_and_prints(journal: Path, taktline: RunTaktline) -> None:
-    done = taktline("journal", "query", journal, "--json", "--camera", "side", "--verdict", "ng", "--limit", 1)
+def test_query_selects_and_prints(journal: Path, taktline_in_process: RunTaktline) -> None:
+    done = taktline_in_process(
+        "journal", "query", journal, "--json", "--camera", "side", "--verdict", "ng", "--limit", 1
+    )
     assert done.returncode == 0, done.stderr
     (found,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert (found["camera"], found["sequence"], found["verdict"], found["v"]) == ("side", 10, "ng", 2)
     assert Path(found["picture"]).is_file()
-    done = taktline("journal", "query", journal, "--from", "2025-03-01T12:00Z", "--to", "2025-03-03T00:00+00:00")
+    done = taktline_in_process(
+        "journal", "query", journal, "--from", "2025-03-01T12:00Z", "--to", "2025-03-03T00:00+00:00"
+    )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 20
     assert "side" in done.stdout
     assert "top" not in done.stdout
 
 
-def test_verify_says_whether_it_is_whole(journal: Path, taktline: RunTaktline, tmp_path: Path) -> None:
-    done = taktline("journal", "verify", journal)
+def test_verify_says_whether_it_is_whole(journal: Path, taktline_in_process: RunTaktline, tmp_path: Path) -> None:
+    done = taktline_in_process("journal", "verify", journal)
     assert done.returncode == 0, done.stderr
     assert "whole" in done.stdout
     damaged = tmp_path / "line.journal"
     damaged.write_bytes(journal.read_bytes())
-    done = taktline("journal", "verify", damaged, "--json")
+    done = taktline_in_process("journal", "verify", damaged, "--json")
     assert done.returncode == 1
     assert len(json.loads(done.stdout)["faults"]) == 4
     assert "is missing" in json.loads(done.stdout)["faults"][0]
 
 
-def test_csv_and_json_lines_hold_every_verdict(journal: Path, tmp_path: Path, taktline: RunTaktline) -> None:
+def test_csv_and_json_lines_hold_every_verdict(journal: Path, tmp_path: Path, taktline_in_process: RunTaktline) -> None:
     expected = verdicts(journal)
-    done = taktline("journal", "export", journal, tmp_path / "all.csv", "--json")
+    done = taktline_in_process("journal", "export", journal, tmp_path / "all.csv", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["verdicts"] == 40
     rows = list(csv.DictReader(io.StringIO((tmp_path / "all.csv").read_text())))
@@ -77,7 +81,8 @@ def test_csv_and_json_lines_hold_every_verdict(journal: Path, tmp_path: Path, ta
         (verdict.camera, verdict.sequence, verdict.verdict) for verdict in expected
     ]
     assert rows[0]["captured_at"] == "2025-03-01T00:00:00.000000+00:00"
-    assert taktline("journal", "export", journal, tmp_path / "ng.jsonl", "--verdict", "ng").returncode == 0
+    done = taktline_in_process("journal", "export", journal, tmp_path / "ng.jsonl", "--verdict", "ng")
+    assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "ng.jsonl").read_text().splitlines()]
     assert [{key: line[key] for key in line if key != "picture"} for line in lines] == [
         json.loads(json.dumps(verdict.to_json())) for verdict in expected if verdict.verdict == "ng"
@@ -94,8 +99,10 @@ def test_parquet_keeps_the_kinds_of_values(journal: Path, tmp_path: Path) -> Non
     assert table.column("journaled").to_pylist() == [True] * 40
 
 
-def test_a_zip_holds_pictures_heatmaps_and_their_table(journal: Path, tmp_path: Path, taktline: RunTaktline) -> None:
-    done = taktline("journal", "export", journal, tmp_path / "ng.zip")
+def test_a_zip_holds_pictures_heatmaps_and_their_table(
+    journal: Path, tmp_path: Path, taktline_in_process: RunTaktline
+) -> None:
+    done = taktline_in_process("journal", "export", journal, tmp_path / "ng.zip")
     assert done.returncode == 0, done.stderr
     assert "4 pictures" in done.stdout
     with zipfile.ZipFile(tmp_path / "ng.zip") as archive:
@@ -132,7 +139,7 @@ def test_a_mistake_is_told_in_a_sentence(
 
 
 def test_a_damaged_journal_is_shown_as_far_as_it_can_be_read(
-    journal: Path, tmp_path: Path, taktline: RunTaktline
+    journal: Path, tmp_path: Path, taktline_in_process: RunTaktline
 ) -> None:
     copy, cut = tmp_path / "line.journal", tmp_path / "cut.journal"
     with closing(sqlite3.connect(journal)) as connection:
@@ -142,12 +149,12 @@ def test_a_damaged_journal_is_shown_as_far_as_it_can_be_read(
         connection.commit()
     cut.write_bytes(copy.read_bytes()[:-9000] + bytes(9000))
     for command in (["query", copy], ["export", copy, tmp_path / "all.csv"]):
-        done = taktline("journal", *command)
+        done = taktline_in_process("journal", *command)
         assert done.returncode == 2
         assert "1 verdicts were left out" in done.stderr.replace("\n", " ")
     assert len((tmp_path / "all.csv").read_text().splitlines()) == 40
     for command in (["query", cut], ["export", cut, tmp_path / "cut.csv"]):
-        done = taktline("journal", *command)
+        done = taktline_in_process("journal", *command)
         assert done.returncode == 2
         assert "taktline journal verify" in done.stderr.replace("\n", " ")
         assert "Traceback" not in done.stderr

@@ -17,24 +17,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from calibration.autoencoder import TrainingSettings
-from calibration.calibrate import CalibrationSettings, calibrate
-from engines.network import NetworkConfig
 from taktline.cli.journal import build_journal
 from tests.conftest import ROOT
 from tests.pipeline.parts import held, until, verify
 
 FRAMES, LINE_KILLS, SUBSCRIBER_KILLS = 2000, 20, 5
 PARTS_OF_A_RUN = 162
-
-
-@pytest.fixture(scope="module")
-def tiny(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that is quick to start and to run: pictures of 64 pixels."""
-    path = tmp_path_factory.mktemp("bundles") / "tiny"
-    network = NetworkConfig(size=(64, 64), hidden=64, code=64)
-    calibrate(drawn, path, CalibrationSettings("untrained", network=network, training=TrainingSettings(steps=20)))
-    return path
 
 
 @pytest.fixture
@@ -119,14 +107,15 @@ def write_line(tmp_path: Path, bundle: Path, source: str, follow: bool = False) 
     return path
 
 
+@pytest.mark.long
 def test_nothing_is_lost_when_the_line_and_its_subscriber_are_killed(
-    tiny: Path, parts: Path, tmp_path: Path, collector: Collector
+    bundle_path: Path, parts: Path, tmp_path: Path, collector: Collector
 ) -> None:
     rng = random.Random(0)
     journal, store = tmp_path / "line.journal", tmp_path / "store"
-    line_file = write_line(tmp_path, tiny, f"replay:{parts}")
+    line_file = write_line(tmp_path, bundle_path, f"replay:{parts}")
     (tmp_path / "none").mkdir()
-    idle = write_line(tmp_path, tiny, "folder:none", follow=True)
+    idle = write_line(tmp_path, bundle_path, "folder:none", follow=True)
     subscriber_dies = set(rng.sample(range(LINE_KILLS), SUBSCRIBER_KILLS))
     sleeps = set(rng.sample(range(LINE_KILLS), 4))
     for life in range(LINE_KILLS):

@@ -13,6 +13,12 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.serial
 
+# What is thrown at every line, however short the run; a GigE camera dies too where one can be simulated.
+EVERY_FAULT = {
+    "camera_dies", "camera_freezes", "pictures_corrupt", "overload", "engine_fails", "bundle_swapped",
+    "subscriber_stops",
+}  # fmt: skip
+
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
@@ -43,3 +49,4 @@ def test_a_line_outlives_every_fault(
     assert end < 1.05 * start
     assert found["after"] == found["before"]
     assert found["watched"] > 0
+    assert set(found["thrown"]) >= EVERY_FAULT

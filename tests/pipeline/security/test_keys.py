@@ -15,9 +15,9 @@ from tests.conftest import RunTaktline
 from tests.pipeline.security.conftest import House
 
 
-def test_keys_from_the_command_line(taktline: RunTaktline, taktline_in_process: RunTaktline, tmp_path: Path) -> None:
+def test_keys_from_the_command_line(taktline_in_process: RunTaktline, tmp_path: Path) -> None:
     folder, allowed = tmp_path / "keys", tmp_path / "keys" / "allowed"
-    made = taktline("keys", "new", "office", "--folder", folder, "--json")
+    made = taktline_in_process("keys", "new", "office", "--folder", folder, "--json")
     assert made.returncode == 0, made.stderr
     public = json.loads(made.stdout)["public"]
     secret = folder / "office.key_secret"
