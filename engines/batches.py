@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Hashable, Iterable
 from concurrent.futures import Future
@@ -74,20 +73,20 @@ class Batches(Generic[Holder]):
         self._open.append(batch)
         self.changed.notify_all()
 
-    def take(self, holder: Holder) -> Batch:
-        """Hands the oldest waiting batch to an engine."""
+    def take(self, holder: Holder, now: float) -> Batch:
+        """Hands the oldest waiting batch to an engine, at this moment in monotonic seconds."""
         batch = self.waiting.popleft()
         if holder not in self._held.values():
-            self._progress[holder] = time.monotonic()
+            self._progress[holder] = now
         self._held[batch] = holder
         return batch
 
-    def answered(self, batch: Batch, answer: Answer) -> bool:
-        """Notes what an engine made of a batch; tells whether the engine was still asked for it."""
+    def answered(self, batch: Batch, answer: Answer, now: float) -> bool:
+        """Notes what an engine made of a batch at this moment; tells whether the engine was still asked for it."""
         holder = self._held.pop(batch, None)
         if holder is None:
             return False
-        self._progress[holder] = time.monotonic()
+        self._progress[holder] = now
         if batch.answer is None:
             batch.answer = answer
         self._collect()

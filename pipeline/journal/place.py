@@ -32,15 +32,25 @@ class WriterLock(Closing):
     """
 
     def __init__(self, path: Path) -> None:
-        self._handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._path, flags = Path(f"{path}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            self._handle, self._made = os.open(self._path, flags | os.O_EXCL, 0o644), True
+        except FileExistsError:
+            self._handle, self._made = os.open(self._path, flags, 0o644), False
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(self._handle)
             raise ConfigError(f"another line writes the journal {path}; give this one a journal of its own") from error
 
+    def withdraw(self) -> None:
+        """Lets another process write, and leaves no file beside what turned out to be somebody else's database."""
+        if self._made and self._handle >= 0:
+            self._path.unlink(missing_ok=True)
+        self.close()
+
     def close(self) -> None:
-        """Lets another process write."""
+        """Lets another process write. The file stays: one that waits for it and one that comes must find the same."""
         if self._handle >= 0:
             os.close(self._handle)
         self._handle = -1

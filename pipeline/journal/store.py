@@ -214,6 +214,10 @@ class Journal(Closing):
             if not put_aside(self.path, error, self._inode):
                 raise
             connection = open_writer(self.path, self._settings.durability)
+        except ConfigError:
+            self._file_lock.withdraw()
+            self._file_lock = None
+            raise
         with self._writing:
             self._connection, self._inode = connection, self.path.stat().st_ino
             self.generation += 1

@@ -134,7 +134,7 @@ class Line(Closing):
         cameras = {camera.name: camera.overload for camera in config.camera}
         takt_ms = config.line.takt_ms
         self._queue = FairQueue(cameras, limit)
-        service_time = self._service_time = ServiceTime(limit, self.model.engine.batch_ns, DECODERS)
+        service_time = self._service_time = ServiceTime(limit, lambda: self.model.engine.batch_ns, DECODERS)
 
         def returned(slot: int, failed: bool) -> None:
             service_time.done(slot, clock.monotonic_ns(), failed)

@@ -6,8 +6,8 @@ import math
 import threading
 from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, TypeVar
 
 from pipeline.line.batch_plan import Costs
 
@@ -22,6 +22,7 @@ _UNTRIED_EXPONENT = 0.9
 _NEGLIGIBLE = 0.02
 # How much longer than while warming a batch may take until something is known of it.
 _UNKNOWN_JITTER = 1.1
+_NOTHING: Mapping[int, int] = {}
 
 
 def quantile(values: Iterable[N], share: float) -> N:
@@ -30,41 +31,46 @@ def quantile(values: Iterable[N], share: float) -> N:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
+class _Sent(NamedTuple):
+    """A batch in flight: its frames, when it was sent, and what the engine that it was sent to took while warming."""
+
+    size: int
+    at: int
+    engine: Mapping[int, int]
+
+
+def _nothing() -> Mapping[int, int]:
+    return _NOTHING
+
+
 class ServiceTime:
     """Estimates of service time by batch size, and of when the engine will be free.
 
     A batch occupies the engine from when it was sent, or from the end of the batch before it, until it is done. Each
     size has two estimates: the median, and one that 19 of 20 batches keep. A size that was not seen lately is judged
-    by how it did while warming, times what has changed since for the others.
+    by how it did while warming, times what has changed since for the others. Where another engine takes over, after a
+    deploy or a fault, all of this starts anew.
 
     Args:
         max_batch: the largest size.
-        warm: nanoseconds that a batch of some sizes took while the engine warmed up; may be empty.
+        warm: returns the nanoseconds that a batch of some sizes took while the engine that runs now warmed up, which
+            may be empty. Another engine has a mapping of its own.
         decoders: how many frames are decoded at once.
 
     Attributes:
         last_done: when the last batch was done, monotonic nanoseconds; 0 for never.
     """
 
-    def __init__(self, max_batch: int, warm: Mapping[int, int] | None = None, decoders: int = 1) -> None:
+    def __init__(self, max_batch: int, warm: Callable[[], Mapping[int, int]] = _nothing, decoders: int = 1) -> None:
         self._max_batch, self._decoders = max_batch, decoders
         self._lock = threading.Lock()
-        self._in_flight: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        self._in_flight: OrderedDict[int, _Sent] = OrderedDict()
         self._prepares: deque[int] = deque(maxlen=_REMEMBERED)
         self._tails: deque[int] = deque(maxlen=_REMEMBERED)
         self._prepare = self._tail = self.last_done = 0
-        self.relearn(warm or {})
-
-    def relearn(self, warm: Mapping[int, int]) -> None:
-        """Starts anew with what another engine took while it warmed up."""
-        with self._lock:
-            self._warm = {size: max(1, taken) for size, taken in sorted(warm.items())}
-            self._times: dict[int, deque[int]] = {}
-            self._seen: dict[int, int] = {}
-            self._ratios: deque[float] = deque(maxlen=_REMEMBERED)
-            self._jitter: deque[float] = deque(maxlen=_REMEMBERED)
-            self._batches = 0
-            self._costs: Costs | None = None
+        self._current, self._source = warm, warm()
+        self._costs: Costs | None = None
+        self._learn_anew()
 
     @property
     def idle(self) -> bool:
@@ -74,7 +80,7 @@ class ServiceTime:
     def sent(self, slot: int, size: int, now: int) -> None:
         """Notes that a batch goes to the engine."""
         with self._lock:
-            self._in_flight[slot] = (size, now)
+            self._in_flight[slot] = _Sent(size, now, self._source)
 
     def done(self, slot: int, now: int, failed: bool = False) -> bool:
         """Notes that a batch came back, and returns whether one was in that slot; a failed one teaches nothing."""
@@ -82,9 +88,10 @@ class ServiceTime:
             found = self._in_flight.pop(slot, None)
             if found is None:
                 return False
-            size, began = found
-            if not failed:
-                self._note(size, max(1, now - max(began, self.last_done)))
+            self._look_for_another()
+            # What was sent to another engine says nothing about this one.
+            if not failed and found.engine is self._source:
+                self._note(found.size, max(1, now - max(found.at, self.last_done)))
             self.last_done = now
             return True
 
@@ -103,6 +110,7 @@ class ServiceTime:
     def costs(self) -> Costs:
         """Returns the estimates as they are now."""
         with self._lock:
+            self._look_for_another()
             if self._costs is None:
                 sizes = range(1, self._max_batch + 1)
                 typical = (0, *(round(self._estimate(size, 0.5)) for size in sizes))
@@ -121,11 +129,26 @@ class ServiceTime:
         costs = self.costs()
         with self._lock:
             free = self.last_done
-            for place, (size, began) in enumerate(self._in_flight.values()):
-                free = max(free, began) + (costs.sure[size] if sure else costs.typical[size])
+            for place, sent in enumerate(self._in_flight.values()):
+                free = max(free, sent.at) + (costs.sure[sent.size] if sure else costs.typical[sent.size])
                 if not place:
                     free = max(free, now)
         return max(free, now)
+
+    def _look_for_another(self) -> None:
+        warm = self._current()
+        if warm is not self._source:
+            self._source = warm
+            self._learn_anew()
+
+    def _learn_anew(self) -> None:
+        self._warm = {size: max(1, taken) for size, taken in sorted(self._source.items())}
+        self._times: dict[int, deque[int]] = {}
+        self._seen: dict[int, int] = {}
+        self._ratios: deque[float] = deque(maxlen=_REMEMBERED)
+        self._jitter: deque[float] = deque(maxlen=_REMEMBERED)
+        self._batches = 0
+        self._costs = None
 
     def _note(self, size: int, taken: int) -> None:
         self._batches += 1

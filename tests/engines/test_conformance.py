@@ -16,8 +16,9 @@ import torch
 from engines.bundle import MODEL_F32, NETWORK, Bundle, open_bundle
 from engines.engine import Engine, Frames, Scores
 from engines.errors import EngineError
-from engines.failover import FailoverEngine, Limits
+from engines.failover import FailoverEngine
 from engines.registry import open_engine
+from engines.succession import Limits
 from engines.torch import TorchEngine
 from tests.engines.faulty import POISON, picture
 

@@ -167,7 +167,7 @@ class VirtualLine:
         self.answers: Channel[Decided] = Channel(1 << 30)
         self.ledger = Ledger(slot, list(cameras), self.answers, takt_ns, clock=clock)
         self.queue = FairQueue(cameras, engine.max_batch)
-        self.service_time = ServiceTime(engine.max_batch, engine.batch_ns)
+        self.service_time = ServiceTime(engine.max_batch, lambda: slot.current.engine.batch_ns)
         self.buffers = BatchBuffers(engine.jobs + 1, engine.max_batch, engine.size, self._returned)
         self._free = engine.jobs + 1
         batches: Channel[Batch] = Channel(engine.jobs + 1)

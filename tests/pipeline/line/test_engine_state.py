@@ -10,7 +10,8 @@ import pytest
 from engines.bundle import Bundle
 from engines.choice import Candidate, Choice
 from engines.engine import Engine
-from engines.failover import FailoverEngine, Limits
+from engines.failover import FailoverEngine
+from engines.succession import Limits
 from pipeline.line.build import build_line
 from tests.pipeline.line.test_line import config
 from tests.pipeline.line.test_takt import Camera, TimedEngine

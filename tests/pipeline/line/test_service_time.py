@@ -7,6 +7,10 @@ import pytest
 from pipeline.line.service_time import ServiceTime
 
 
+def warmed(max_batch: int, warm: dict[int, int]) -> ServiceTime:
+    return ServiceTime(max_batch, lambda: warm)
+
+
 def serve(times: ServiceTime, size: int, taken: int, start: int) -> int:
     """Notes one batch and returns when it was done."""
     times.sent(0, size, start)
@@ -29,7 +33,7 @@ def test_costs_are_a_median_and_a_high_quantile_of_what_was_seen() -> None:
 
 
 def test_what_was_measured_while_warming_stands_until_more_is_known_and_moves_with_the_machine() -> None:
-    times, now = ServiceTime(8, {1: 100, 2: 150, 4: 250, 8: 450}), 0
+    times, now = warmed(8, {1: 100, 2: 150, 4: 250, 8: 450}), 0
     assert times.costs().typical == (0, 100, 150, 200, 250, 300, 350, 400, 450)
     assert times.costs().sure[8] > 450
     # The machine becomes half as fast, and only batches of one are made.
@@ -39,7 +43,7 @@ def test_what_was_measured_while_warming_stands_until_more_is_known_and_moves_wi
 
 
 def test_a_size_that_was_slow_once_is_not_avoided_for_ever() -> None:
-    times, now = ServiceTime(2, {1: 100, 2: 150}), 0
+    times, now = warmed(2, {1: 100, 2: 150}), 0
     for _ in range(16):
         now = serve(times, 2, 900, now)
     assert times.costs().typical[2] == 900
@@ -62,7 +66,7 @@ def test_a_batch_that_waited_for_another_is_not_charged_for_it_and_a_failed_one_
 
 
 def test_the_engine_is_free_when_it_has_done_what_it_has() -> None:
-    times = ServiceTime(2, {1: 100, 2: 150})
+    times = warmed(2, {1: 100, 2: 150})
     assert times.free_at(5) == 5
     times.sent(0, 2, 1000)
     times.sent(1, 1, 1020)
@@ -74,3 +78,23 @@ def test_the_engine_is_free_when_it_has_done_what_it_has() -> None:
     assert times.free_at(1410) == 1510
     times.done(1, 1510)
     assert times.free_at(1510) == 1510
+
+
+def test_another_engine_is_learnt_anew() -> None:
+    """After a deploy or a fail-over; what the old one still answers says nothing about the new one."""
+    engines = [{1: 100, 2: 150}, {1: 1000, 2: 1900}]
+    times, now = ServiceTime(2, lambda: engines[0]), 0
+    for _ in range(40):
+        now = serve(times, 1, 110, now)
+    assert times.costs().typical[1] == 110
+    assert times.measured(1) == 110
+    times.sent(0, 1, now)
+    del engines[0]
+    assert times.costs().typical == (0, 1000, 1900)
+    assert times.costs().jitter == (1.0,) * 8
+    assert times.measured(1) is None
+    times.done(0, now + 110)
+    assert times.costs().typical == (0, 1000, 1900)
+    for _ in range(40):
+        now = serve(times, 1, 900, now + 110)
+    assert times.costs().typical[1] == 900
