@@ -150,8 +150,9 @@ def magnetic_tile_third(magnetic_tile: Path, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def screw_bundle(screw: Path, weights: Path, kept: Kept) -> Path:
-    """A bundle of the screw, calibrated with the product's defaults."""
-    return kept("screw_bundle", lambda path: calibrate(screw, path, CalibrationSettings(str(weights), int8=True)))
+    """A bundle of the screw, calibrated with the product's defaults but half of the steps."""
+    settings = CalibrationSettings(str(weights), training=TrainingSettings(steps=1000), int8=True)
+    return kept("screw_bundle", lambda path: calibrate(screw, path, settings))
 
 
 @pytest.fixture(scope="session")
