@@ -6,7 +6,7 @@ import math
 import threading
 from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from pipeline.line.batch_plan import Costs
@@ -29,6 +29,11 @@ def quantile(values: Iterable[N], share: float) -> N:
     """Returns the value that `share` of these do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _padded(values: Sequence[N], expected: N) -> list[N]:
+    # One batch that stalled, or came back with the one before it, must not speak for the machine.
+    return list(values) + [expected] * (_FEW - len(values))
 
 
 class _Sent(NamedTuple):
@@ -115,7 +120,7 @@ class ServiceTime:
                 sizes = range(1, self._max_batch + 1)
                 typical = (0, *(round(self._estimate(size, 0.5)) for size in sizes))
                 sure = (0, *(round(self._estimate(size, _SURE)) for size in sizes))
-                jitter = tuple(sorted(self._padded(self._jitter)))
+                jitter = tuple(sorted(_padded(self._jitter, 1.0)))
                 self._costs = Costs(typical, sure, jitter, self._prepare, self._decoders, self._tail)
             return self._costs
 
@@ -176,19 +181,13 @@ class ServiceTime:
         return after
 
     def _estimate(self, size: int, share: float) -> float:
-        times = self._times.get(size)
-        if times is not None and (len(times) >= _FEW or not self._warm):
+        times = self._times.get(size, ())
+        if len(times) >= _FEW or (times and not self._warm):
             return quantile(times, share)
-        ratio = quantile(self._padded(self._ratios), share)
+        ratio = quantile(_padded(self._ratios, 1.0), share)
         if share > 0.5 and len(self._ratios) < _FEW:
             ratio = max(ratio, _UNKNOWN_JITTER)
-        expected = self._reference(size) * ratio
-        return expected if times is None else max(expected if share > 0.5 else 0.0, quantile(times, share))
-
-    @staticmethod
-    def _padded(ratios: deque[float]) -> list[float]:
-        # One batch that stalled must not speak for the machine.
-        return [*ratios, *[1.0] * (_FEW - len(ratios))]
+        return quantile(_padded(times, self._reference(size) * ratio), share)
 
     def _reference(self, size: int) -> float:
         """What a size took while warming, or what is to be expected from the sizes that were seen; 0 for no idea."""
