@@ -6,7 +6,7 @@ import math
 import threading
 from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 from pipeline.line.batch_plan import Costs
@@ -29,11 +29,6 @@ def quantile(values: Iterable[N], share: float) -> N:
     """Returns the value that `share` of these do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def _padded(values: Sequence[N], expected: N) -> list[N]:
-    # One batch that stalled, or came back with the one before it, must not speak for the machine.
-    return list(values) + [expected] * (_FEW - len(values))
 
 
 class _Sent(NamedTuple):
@@ -72,7 +67,7 @@ class ServiceTime:
         self._in_flight: OrderedDict[int, _Sent] = OrderedDict()
         self._prepares: deque[int] = deque(maxlen=_REMEMBERED)
         self._tails: deque[int] = deque(maxlen=_REMEMBERED)
-        self._prepare = self._tail = self.last_done = 0
+        self._prepare = self._tail = self.last_done = self._taken = 0
         self._current, self._source = warm, warm()
         self._costs: Costs | None = None
         self._learn_anew()
@@ -94,10 +89,13 @@ class ServiceTime:
             if found is None:
                 return False
             self._look_for_another()
+            taken = max(1, now - max(found.at, self.last_done))
+            # One that comes back with the one before it may have been held back, so that they come in order.
+            together = taken <= _NEGLIGIBLE * self._taken
             # What was sent to another engine says nothing about this one.
-            if not failed and found.engine is self._source:
-                self._note(found.size, max(1, now - max(found.at, self.last_done)))
-            self.last_done = now
+            if not (failed or together) and found.engine is self._source:
+                self._note(found.size, taken)
+            self.last_done, self._taken = now, max(taken, self._taken if together else 0)
             return True
 
     def prepared(self, size: int, nanoseconds: int) -> None:
@@ -120,7 +118,7 @@ class ServiceTime:
                 sizes = range(1, self._max_batch + 1)
                 typical = (0, *(round(self._estimate(size, 0.5)) for size in sizes))
                 sure = (0, *(round(self._estimate(size, _SURE)) for size in sizes))
-                jitter = tuple(sorted(_padded(self._jitter, 1.0)))
+                jitter = tuple(sorted(self._padded(self._jitter)))
                 self._costs = Costs(typical, sure, jitter, self._prepare, self._decoders, self._tail)
             return self._costs
 
@@ -181,13 +179,19 @@ class ServiceTime:
         return after
 
     def _estimate(self, size: int, share: float) -> float:
-        times = self._times.get(size, ())
-        if len(times) >= _FEW or (times and not self._warm):
+        times = self._times.get(size)
+        if times is not None and (len(times) >= _FEW or not self._warm):
             return quantile(times, share)
-        ratio = quantile(_padded(self._ratios, 1.0), share)
+        ratio = quantile(self._padded(self._ratios), share)
         if share > 0.5 and len(self._ratios) < _FEW:
             ratio = max(ratio, _UNKNOWN_JITTER)
-        return quantile(_padded(times, self._reference(size) * ratio), share)
+        expected = self._reference(size) * ratio
+        return expected if times is None else max(expected if share > 0.5 else 0.0, quantile(times, share))
+
+    @staticmethod
+    def _padded(ratios: deque[float]) -> list[float]:
+        # One batch that stalled must not speak for the machine.
+        return [*ratios, *[1.0] * (_FEW - len(ratios))]
 
     def _reference(self, size: int) -> float:
         """What a size took while warming, or what is to be expected from the sizes that were seen; 0 for no idea."""
