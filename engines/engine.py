@@ -72,6 +72,8 @@ class Scores:
         threshold: in sigma: the one near which a second look was taken, and for which alone `exact` holds; None where
             `exact` holds for any.
         timing: where the time went; None where the engine cannot tell.
+        engine: name of the engine that computed them, where another one may have taken its place meanwhile.
+        precision: its precision, likewise.
     """
 
     score: npt.NDArray[np.float32]
@@ -80,6 +82,8 @@ class Scores:
     rescored: npt.NDArray[np.bool_]
     threshold: float | None = None
     timing: Timing | None = None
+    engine: str | None = None
+    precision: str | None = None
 
 
 class Engine(Closing):

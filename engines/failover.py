@@ -107,9 +107,7 @@ class FailoverEngine(Engine):
 
     def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
         now = time.monotonic()
-        limit = self._succession.answer_s
-        if until is not None:
-            limit = min(limit, max(0.0, until / 1e9 - now) + self._limits.grace_s)
+        limit = self._succession.patience(until, now)
         batch = Batch(frames, until, now + limit)
         with self._changed:
             self._changed.wait_for(lambda: self._refusal() or self._batches.in_flight < self.jobs, limit)

@@ -105,6 +105,12 @@ class Succession:
         self.current = self._attempt = None
         return threads
 
+    def patience(self, until: int | None, now: float) -> float:
+        """Returns within how many seconds a batch is answered, by its own deadline; see `Engine.submit`."""
+        if until is None:
+            return self.answer_s
+        return min(self.answer_s, max(0.0, until / 1e9 - now) + self._limits.grace_s)
+
     def act(self, now: float) -> bool:
         """Does what is to be done now, and tells whether there was anything."""
         overdue = [batch for batch in self._batches.unanswered if batch.deadline <= now]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 
 from engines.batches import Answer, Batch, Batches
@@ -126,8 +127,10 @@ class SupervisedEngine:
 
     def _collect(self, batch: Batch, future: Future[Scores]) -> None:
         error = future.exception()
-        if error is None:
-            self._answer(batch, future.result())
+        engine = self.engine
+        if error is None and engine is not None:
+            # By the time that they are judged, another engine may run.
+            self._answer(batch, replace(future.result(), engine=engine.name, precision=engine.precision))
         else:
             self._answer(batch, error if isinstance(error, Exception) else EngineError(repr(error)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from pipeline.flow.frame import Frame
 from pipeline.flow.stage import Stage
 from pipeline.line.fair_queue import FairQueue
 from pipeline.line.ledger import Ledger
@@ -35,15 +36,19 @@ class Capture(Stage):
     def work(self) -> None:
         """Takes frames until the source has no more, or is to stop."""
         for frame in self._source.frames(self._stop):
-            frame.sequence += self._first
-            self._ledger.open(frame)
-            self._metrics.captured(frame.camera)
-            if self._paused.is_set():
-                self._ledger.give_up(frame, "dropped")
-                continue
-            dropped = self._intake.put(frame)
-            if dropped is not None:
-                self._ledger.give_up(dropped, "dropped")
+            self.enter(frame)
+
+    def enter(self, frame: Frame) -> None:
+        """Enters one frame."""
+        frame.sequence += self._first
+        self._ledger.open(frame)
+        self._metrics.captured(frame.camera)
+        if self._paused.is_set():
+            self._ledger.give_up(frame, "dropped")
+            return
+        dropped = self._intake.put(frame)
+        if dropped is not None:
+            self._ledger.give_up(dropped, "dropped")
 
     def ended(self) -> None:
         """Says that this source is done."""

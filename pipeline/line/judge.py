@@ -34,7 +34,9 @@ class Judge:
         """
         threshold = self.threshold
         score, sigma = float(scores.score[row]), scores.heatmap[row]
-        precision = EXACT if scores.rescored[row] else self._engine.precision
+        # Another engine may have taken over since; what computed the score is what the verdict names.
+        engine = scores.engine or self._engine.name
+        precision = EXACT if scores.rescored[row] else scores.precision or self._engine.precision
         same = scores.threshold is None or scores.threshold == threshold
         exact = bool(scores.rescored[row] or (scores.exact[row] and same))
         if not np.isfinite(score):
@@ -47,12 +49,13 @@ class Judge:
             regions = find_regions(sigma, self.scale.threshold, (height, width), self._settings.min_region_px)
         wanted = self._settings.heatmaps == "all" or (self._settings.heatmaps == "ng" and outcome == "ng")
         heatmap = Heatmap.from_sigma(sigma, 0.0, self.scale.full_scale) if wanted else None
-        return self._decide(frame, outcome, None, score, regions, sigma, heatmap, precision, exact, threshold)
+        return self._decide(frame, outcome, None, score, regions, sigma, heatmap, engine, precision, exact, threshold)
 
     def uninspected(self, frame: Frame, reason: Reason) -> Decided:
         """Answers for a frame that could not be inspected."""
+        engine = self._engine
         return self._decide(
-            frame, "uninspected", reason, None, (), None, None, self._engine.precision, False, self.threshold
+            frame, "uninspected", reason, None, (), None, None, engine.name, engine.precision, False, self.threshold
         )
 
     def _decide(
@@ -64,6 +67,7 @@ class Judge:
         regions: tuple[Region, ...],
         sigma: SigmaMap | None,
         heatmap: Heatmap | None,
+        engine: str,
         precision: str,
         exact: bool,
         threshold: float,
@@ -83,7 +87,7 @@ class Judge:
             part=frame.part,
             captured_at=frame.captured_at,
             latency=Latency(batched - frame.captured, inferred - batched, now - inferred, 0),
-            engine=self._engine.name,
+            engine=engine,
             precision=precision,
             exact=exact,
             bundle=self._bundle.short_id,

@@ -67,7 +67,7 @@ class ServiceTime:
         self._in_flight: OrderedDict[int, _Sent] = OrderedDict()
         self._prepares: deque[int] = deque(maxlen=_REMEMBERED)
         self._tails: deque[int] = deque(maxlen=_REMEMBERED)
-        self._prepare = self._tail = self.last_done = 0
+        self._prepare = self._tail = self.last_done = self._taken = 0
         self._current, self._source = warm, warm()
         self._costs: Costs | None = None
         self._learn_anew()
@@ -89,10 +89,13 @@ class ServiceTime:
             if found is None:
                 return False
             self._look_for_another()
+            taken = max(1, now - max(found.at, self.last_done))
+            # One that comes back with the one before it may have been held back, so that they come in order.
+            together = taken <= _NEGLIGIBLE * self._taken
             # What was sent to another engine says nothing about this one.
-            if not failed and found.engine is self._source:
-                self._note(found.size, max(1, now - max(found.at, self.last_done)))
-            self.last_done = now
+            if not (failed or together) and found.engine is self._source:
+                self._note(found.size, taken)
+            self.last_done, self._taken = now, max(taken, self._taken if together else 0)
             return True
 
     def prepared(self, size: int, nanoseconds: int) -> None:

@@ -1,35 +1,42 @@
-"""A day of a line, drawn from a seed: cameras that come and go, an engine that stumbles, clocks that are set.
+"""A day of a line, drawn from a seed: cameras that come and go, devices that stumble, deploys, clocks that are set.
 
-    python -m tests.simulation.day BUNDLE --seed 7 --rate 100 --hours 24
+    python -m tests.simulation.day BUNDLE --seed 7 --full
 
-runs one with the cameras at full rate all day.
+plays one with the cameras at full rate from midnight to midnight. Without `--full` the frames come in bursts around
+whatever happens, and a few at other times: all of a day's faults, and a five-hundredth of its frames.
 """
 
 from __future__ import annotations
 
 import argparse
-import heapq
+import logging
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from engines.bundle import Bundle, open_bundle
+from engines.engine import Engine
+from engines.succession import Limits
 from pipeline.config.sections import JournalSection
 from pipeline.flow.decided import Decided
 from pipeline.journal.store import Journal
-from tests.simulation.line import SECOND, Arrival, Outcome, VirtualClock, VirtualEngine, VirtualLine
+from pipeline.protocol.orders import Order
+from tests.simulation.checks import Checks
+from tests.simulation.devices import Device, Truth
+from tests.simulation.line import Arrival, VirtualLine
+from tests.simulation.world import MS, SECOND, VirtualClock, VirtualFailover
 
-MS = 1_000_000
-HOUR = 3600 * SECOND
+MINUTE, HOUR = 60 * SECOND, 3600 * SECOND
 NO_PICTURE = b"\xff\xd8 cut off"
-# How far the fast score may lie from the exact one, and where good parts' scores lie, in sigma.
-_BAND, _SPREAD = 0.4, 1.5
 _TOGETHER = 64
 _RECOVERY_NS = 60 * SECOND
+_CHANGES_AN_HOUR = 7
+_CHANGES = {"clock": 0.15, "slow": 0.2, "stand": 0.2, "break": 0.2, "threshold": 0.15, "deploy": 0.05, "pause": 0.05}
+_SPELL_S, _ALONE_S = 0.25, 30.0
 
 
 @dataclass(frozen=True)
@@ -38,13 +45,13 @@ class Plan:
 
     Attributes:
         hours: how long.
-        rate: frames a second of all cameras together in busy minutes.
-        busy: the share of the minutes that are busy; in the others a thousandth of the frames come.
+        rate: frames a second of all cameras together.
+        full: whether frames come at that rate all the time, or in bursts around whatever happens.
     """
 
     hours: float = 24.0
     rate: float = 100.0
-    busy: float = 0.002
+    full: bool = False
 
 
 class Day:
@@ -61,100 +68,159 @@ class Day:
         self.plan, self.rng = plan or Plan(), np.random.default_rng(seed)
         rng = self.rng
         self.max_batch = int(rng.choice([1, 4, 8, 16]))
-        self.single_ns = round(float(rng.uniform(3, 40)) * MS)
-        self.share = float(rng.uniform(0.1, 1.0))
-        self.takt_ns = round(self.single_ns * float(rng.uniform(1.5, 12)))
         self.names = [f"camera{number}" for number in range(int(rng.integers(1, 7)))]
-        self.clock = VirtualClock()
-        self.begin = self.clock.now
-        warm = {size: self.usual(size) for size in (1, 2, 4, 8, 16) if size <= self.max_batch}
-        self.engine = VirtualEngine(self.clock, self.draw, self.max_batch, warm)
-        self.journal = None if journal is None else Journal(JournalSection(path=journal, keep_images="none"))
-        self.line = VirtualLine(
-            bundle, self.engine, self.clock, dict.fromkeys(self.names, "drop_oldest"), self.takt_ns, self.publish
+        self.clock, self.truth = VirtualClock(), Truth()
+        self.begin, self.end = self.clock.now, self.clock.now + round(self.plan.hours * HOUR)
+        self.bundle, self.threshold = bundle, bundle.manifest.threshold.value
+        self.happened: Counter[str] = Counter()
+        engine = self.new_engine()
+        self.takt_ns = round(self.devices[0].single_ns * float(rng.uniform(1.5, 12)))
+        self.journal = (
+            None if journal is None else Journal(JournalSection(path=journal, keep_images="none"), self.clock)
         )
-        self.look_near = self.line.judge.threshold
-        self.slow, self.slow_until, self.stall_until, self.broken_until = 1.0, 0, 0, 0
-        self.next_change = self.trouble_until = self.begin
-        # What float32 says of a frame, by its score: no two of those on their way have the same.
-        self.truth: dict[float, float] = {}
-        self.expected: defaultdict[str, int] = defaultdict(int)
-        self.reasons: Counter[str | None] = Counter()
-        self.exact = self.changes = 0
+        self.checks = Checks(self.truth, self.takt_ns)
+        self.line = VirtualLine(
+            bundle, engine, self.clock, dict.fromkeys(self.names, "drop_oldest"), self.takt_ns, self.publish
+        )
+        # When something happens, in order; what it is is drawn then.
+        count = int(rng.poisson(_CHANGES_AN_HOUR * self.plan.hours))
+        moments = np.sort(rng.integers(self.begin, self.end, count)).tolist()
+        for moment in moments:
+            self.clock.at(moment, self.change)
+            self.spell_around(moment)
+        self.clock.at(self.begin, self.lone_frame)
+        if self.plan.full:
+            self.clock.at(self.begin, self.full_rate)
+        self.trouble_until = self.begin
         self.waiting: list[Decided] = []
-        # Frames that came alone while nothing was wrong, and whether they were inspected.
-        self.calm: Counter[bool] = Counter()
         self.alone: set[int] = set()
-
-    def usual(self, size: int) -> int:
-        """How long a batch usually takes."""
-        return round(self.single_ns * (1 - self.share + self.share * size))
+        self.lone = self.last = 0
 
     def run(self) -> None:
         """Plays the day."""
-        self.line.run(self.arrivals(), self.change)
-        assert self.expected == {name: count for name, count in self.line.captured.items() if count}
+        self.line.run(self.end)
+        self.checks.check_whole({name: count for name, count in self.line.captured.items() if count})
         assert len(self.line.ledger) == self.line.queue.depth == 0
-        # Everything that waits anywhere is bounded by the queues' lengths and by the takt.
-        assert self.line.most_waiting <= len(self.names) * self.max_batch
-        assert self.line.most_open <= self.most_in_a_takt
-        assert self.calm[True] >= 0.97 * self.calm.total(), "a line that recovered inspects again"
+        assert self.line.most_waiting <= len(self.names) * self.max_batch, "queues are bounded"
+        assert self.line.most_overdue <= 0, "nothing stays in the line for longer than the takt"
         if self.journal is not None:
             self.publish_rest()
             self.journal.drain()
             self.journal.close()
 
-    def arrivals(self) -> Iterator[Arrival]:
-        """Draws when frames come: minute by minute, steadily, at random or in bursts."""
-        rng, plan = self.rng, self.plan
-        self.most_in_a_takt = 0
-        recent: list[int] = []
-        minutes = max(1, round(plan.hours * 60))
-        for minute in range(minutes):
-            start = self.begin + minute * 60 * SECOND
-            rate = plan.rate if rng.random() < plan.busy else plan.rate / 1000
-            count = int(rng.poisson(rate * 60))
-            moments = np.sort(rng.uniform(0, 60 * SECOND, count)).astype(np.int64)
-            kind = rng.integers(3)
-            if rate < plan.rate and kind != 2:
-                self.alone.add(minute)
-            if kind == 1:
-                moments = np.linspace(0, 60 * SECOND, count, endpoint=False).astype(np.int64)
-            elif kind == 2:
+    def spell(self, length: int) -> None:
+        """Lets frames come at full rate for a while: steadily, at random or in bursts."""
+        rng, begin = self.rng, self.clock.now
+        count = int(rng.poisson(self.plan.rate * length / SECOND))
+        moments = np.sort(rng.uniform(0, length, count)).astype(np.int64)
+        match int(rng.integers(3)):
+            case 0:
+                moments = np.linspace(0, length, count, endpoint=False).astype(np.int64)
+            case 1:
                 moments = np.repeat(moments[::8], 8)[:count]
-            cameras = rng.integers(0, len(self.names), count).tolist()
-            corrupt = (rng.random(count) < 0.002).tolist()
-            for moment, camera, bad in zip(moments.tolist(), cameras, corrupt, strict=True):
-                at = start + moment
-                heapq.heappush(recent, at)
-                # An answer may leave as late as its deadline; those of the same moment count too.
-                while recent[0] < at - self.takt_ns:
-                    heapq.heappop(recent)
-                self.most_in_a_takt = max(self.most_in_a_takt, len(recent))
-                yield Arrival(at, self.names[camera], NO_PICTURE if bad else None)
+        # One camera may send most of them.
+        cameras = rng.choice(len(self.names), count, p=rng.dirichlet([1.0] * len(self.names))).tolist()
+        corrupt = (rng.random(count) < 0.002).tolist()
+        self.come(
+            Arrival(moment, self.names[camera], NO_PICTURE if bad else b"")
+            for moment, camera, bad in zip((begin + moments).tolist(), cameras, corrupt, strict=True)
+        )
+
+    def come(self, arrivals: Iterable[Arrival]) -> None:
+        """Lets frames come, which may disturb one that came alone."""
+        for arrival in arrivals:
+            self.line.come([arrival])
+            self.last = max(self.last, arrival.at)
+            if arrival.at < self.lone + 2 * self.takt_ns:
+                self.alone.discard(self.lone)
+
+    def full_rate(self) -> None:
+        """Lets frames come at full rate, minute after minute; one in twenty is quiet."""
+        if self.rng.random() < 0.95:
+            self.spell(min(MINUTE, self.end - self.clock.now))
+        if self.clock.now + MINUTE < self.end:
+            self.clock.at(self.clock.now + MINUTE, self.full_rate)
+
+    def spell_around(self, moment: int) -> None:
+        """Plans a short spell around something that happens."""
+        if not self.plan.full:
+            start = moment - self.seconds(0, 0.3)
+            self.clock.at(max(self.clock.now, start), lambda: self.spell(self.drawn_s(_SPELL_S)))
+
+    def lone_frame(self) -> None:
+        """Lets a frame come alone: nothing but a fault is a reason not to inspect it."""
+        now = self.clock.now
+        if now > self.last + 2 * self.takt_ns:
+            self.alone.add(now)
+            self.lone = now
+            self.line.come([Arrival(now, self.names[0])])
+        if now + MINUTE < self.end:
+            self.clock.at(now + self.drawn_s(_ALONE_S), self.lone_frame)
 
     def change(self) -> None:
-        """Lets something happen now and then."""
-        if self.clock.now < self.next_change:
-            return
+        """Lets something happen."""
         rng, now = self.rng, self.clock.now
-        self.next_change = now + round(float(rng.exponential(self.plan.hours * HOUR / 400)))
-        self.changes += 1
-        match int(rng.integers(6)):
-            case 0:
-                # NTP, or daylight saving.
-                self.clock.offset += int(rng.choice([-3600, 3600, -1, 1])) * SECOND
-            case 1:
-                self.slow = float(rng.choice([0.7, 1.3, 3.0, 20.0]))
-                self.slow_until = now + round(float(rng.uniform(1, 600)) * SECOND)
-            case 2:
-                self.stall_until = now + round(float(rng.uniform(0.1, 20)) * SECOND)
-            case 3:
-                self.broken_until = now + round(float(rng.uniform(0.1, 20)) * SECOND)
-            case _:
-                # As the line is told: the engine first, then the judge, with batches in flight.
-                self.look_near = self.line.judge.threshold = float(rng.uniform(1, 4))
-        self.trouble_until = max(self.slow_until, self.stall_until, self.broken_until)
+        what = str(rng.choice(list(_CHANGES), p=list(_CHANGES.values())))
+        self.happened[what] += 1
+        hit = self.devices[:1] if rng.random() < 0.75 else self.devices
+        if what == "clock":
+            # NTP, or daylight saving.
+            self.clock.offset += int(rng.choice([-3600, 3600, -1, 1])) * SECOND
+        elif what == "threshold":
+            self.line.orders.obey(Order(do="threshold", threshold=float(rng.uniform(1, 4))))
+        elif what == "deploy":
+            self.threshold = self.bundle.manifest.threshold.value
+            try:
+                self.line.deploy(self.new_engine())
+            except RuntimeError:
+                # It cannot be opened now: the line goes on as before.
+                self.happened["refused"] += 1
+        elif what == "pause":
+            self.line.orders.obey(Order(do="pause"))
+            self.clock.at(now + self.seconds(0.1, 10), lambda: self.line.orders.obey(Order(do="resume")))
+            self.trouble_until = max(self.trouble_until, now + 10 * SECOND)
+        for device in hit:
+            if what == "slow":
+                device.run_slowly(float(rng.choice([0.7, 1.3, 3.0, 20.0])), now + self.seconds(1, 600))
+            elif what == "stand":
+                # For a moment, or so long that it is taken for hung.
+                device.stand_still(now + self.seconds(0.05, float(rng.choice([1, 60]))))
+            elif what == "break":
+                device.break_down(now + self.seconds(0.1, float(rng.choice([1, 120]))))
+            if device.well_from > now:
+                self.trouble_until = max(self.trouble_until, device.well_from)
+                self.spell_around(device.well_from)
+        if what == "stand":
+            # When it may be taken for hung.
+            self.spell_around(now + round(Limits().answer_s * SECOND))
+
+    def new_engine(self) -> VirtualFailover:
+        """Opens an engine on a device of its own, with another to take its place."""
+        near = self.threshold
+        precision = str(self.rng.choice(["f32", "bf16"]))
+        number = self.happened["deploy"]
+        devices = [
+            Device(self.clock, self.rng, self.truth, f"{name}{number}", offered, self.max_batch)
+            for name, offered in (("card", precision), ("spare", "f32"))
+        ]
+        openers: list[Callable[[], Engine]] = [lambda device=device: device.open(near) for device in devices]  # type: ignore[misc]
+        engine = VirtualFailover(self.clock, openers, lambda index: self.opening(devices[index]), Limits())
+        self.devices = devices
+        return engine
+
+    def opening(self, device: Device) -> int:
+        """Draws how long it takes to open an engine; frames are on their way when it takes over."""
+        taken = device.opening()
+        self.spell_around(self.clock.now + taken)
+        return taken
+
+    def drawn_s(self, mean: float) -> int:
+        """Draws a time that is this long on average, in nanoseconds."""
+        return round(float(self.rng.exponential(mean)) * SECOND)
+
+    def seconds(self, least: float, most: float) -> int:
+        """Draws a time, in nanoseconds."""
+        return round(float(self.rng.uniform(least, most)) * SECOND)
 
     def publish_rest(self) -> None:
         """Journals what still waits for others to be journaled with."""
@@ -162,56 +228,22 @@ class Day:
             self.journal.enter(self.waiting)
         self.waiting = []
 
-    def draw(self, count: int) -> Outcome:
-        """Draws what becomes of a batch: a fast engine with a second look near the threshold."""
-        rng, now = self.rng, self.clock.now
-        slow = self.slow if now < self.slow_until else 1.0
-        taken = round(self.usual(count) * slow * float(rng.lognormal(0, 0.05)))
-        if now < self.stall_until:
-            taken += self.stall_until - now
-            self.stall_until = 0
-        if now < self.broken_until:
-            return Outcome(taken // 10, None, np.empty(0, np.bool_), np.empty(0, np.bool_))
-        truth = rng.normal(1.0, _SPREAD, count).astype(np.float32)
-        score = truth + rng.uniform(-_BAND, _BAND, count).astype(np.float32)
-        near = np.abs(score - self.look_near) <= _BAND
-        # Where time is short the second look is left out.
-        rescored = near & (rng.random() < 0.9)
-        score[rescored] = truth[rescored]
-        while len(self.truth) > 1000:
-            del self.truth[next(iter(self.truth))]
-        self.truth.update(zip(score.tolist(), truth.tolist(), strict=True))
-        return Outcome(taken, score, rescored | ~near, rescored, self.look_near)
-
     def publish(self, answers: Sequence[Decided]) -> None:
-        """Checks what the line answers, as it leaves."""
+        """Takes what the line answers, as it leaves."""
         if self.journal is not None:
             self.waiting += answers
             if len(self.waiting) >= _TOGETHER:
                 self.publish_rest()
-        now = self.clock.now
         for decided in answers:
-            frame, verdict = decided.frame, decided.verdict
-            self.reasons[verdict.reason] += 1
-            minute = (frame.captured - self.begin) // (60 * SECOND)
-            if (
-                minute in self.alone
-                and frame.captured > self.trouble_until + _RECOVERY_NS
-                and verdict.reason != "corrupt"
-            ):
-                self.calm[verdict.reason is None] += 1
-            assert verdict.sequence == self.expected[frame.camera], "one answer a frame, in order"
-            self.expected[frame.camera] += 1
-            assert now - frame.captured <= self.takt_ns, "within the takt"
-            latency = verdict.latency
-            assert min(latency.queue, latency.infer, latency.decide) >= 0, "clock steps change no latency"
-            assert latency.queue + latency.infer + latency.decide == decided.decided - frame.captured
-            assert (verdict.verdict == "uninspected") == (verdict.reason is not None) == (verdict.score is None)
-            if verdict.score is not None:
-                exact = self.truth[verdict.score]
-                if verdict.exact:
-                    self.exact += 1
-                    assert (exact > verdict.threshold) == (verdict.verdict == "ng"), "exact only where it is"
+            moment = decided.frame.captured
+            self.checks.check(decided, self.clock.now, moment in self.alone and self.is_calm(moment))
+
+    def is_calm(self, moment: int) -> bool:
+        """Tells whether a frame that came alone then must have been inspected."""
+        if moment <= self.trouble_until + _RECOVERY_NS:
+            return False
+        running = next((device for device in self.devices if device.name == self.line.model.engine.name), None)
+        return running is not None and 1.3 * running.single_ns < self.takt_ns
 
 
 def main() -> None:
@@ -220,17 +252,20 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--hours", type=float, default=24)
-    parser.add_argument("--rate", type=float, default=100, help="frames a second in busy minutes")
-    parser.add_argument("--busy", type=float, default=1.0, help="share of the minutes that are busy")
+    parser.add_argument("--rate", type=float, default=100, help="frames a second")
+    parser.add_argument("--full", action="store_true", help="at this rate all day long")
     parser.add_argument("--journal", type=Path, help="a new journal's file")
     given = parser.parse_args()
-    started = time.monotonic()
-    plan = Plan(given.hours, given.rate, given.busy)
-    day = Day(open_bundle(given.bundle), given.seed, given.journal, plan)
+    logging.disable(logging.CRITICAL)
+    started = time.process_time()
+    day = Day(open_bundle(given.bundle), given.seed, given.journal, Plan(given.hours, given.rate, given.full))
     day.run()
-    frames = sum(day.reasons.values())
-    print(f"{given.hours:g} h, {frames} frames in {time.monotonic() - started:.0f} s: {dict(day.reasons)}")
-    print(f"{day.exact} exact, {day.changes} changes; takt {day.takt_ns / MS:.0f} ms, batches of {day.max_batch}")
+    seconds, checks = time.process_time() - started, day.checks
+    print(f"{given.hours:g} h, {checks.reasons.total()} frames in {seconds:.0f} s of processor time")
+    print(f"takt {day.takt_ns / MS:.0f} ms, batches of {day.max_batch}, {len(day.names)} cameras")
+    for counted in (checks.reasons, day.happened, checks.engines):
+        print(dict(counted))
+    print(f"{checks.exact} exact; of frames that came alone while all was well, inspected: {dict(checks.calm)}")
 
 
 if __name__ == "__main__":

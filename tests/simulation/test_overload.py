@@ -13,9 +13,9 @@ from bench.load.schedule import Arrivals, make_schedule
 from engines.bundle import open_bundle
 from pipeline.flow.decided import Decided
 from tests.simulation.best_fixed import best_fixed
-from tests.simulation.line import Arrival, Outcome, VirtualClock, VirtualEngine, VirtualLine
+from tests.simulation.line import Arrival, VirtualLine
+from tests.simulation.world import MS, Outcome, VirtualClock, VirtualEngine, all_exact
 
-MS = 1_000_000
 MAX_BATCH = 8
 SINGLE_MS = 30.0
 FRAMES = 1500
@@ -39,7 +39,7 @@ class Overloaded:
         self.rng, self.cost, self.jitter = np.random.default_rng(7), cost, jitter
         warm = {size: round(cost(size) * MS) for size in (1, 2, 4, 8)}
         self.clock = VirtualClock()
-        self.engine = VirtualEngine(self.clock, self.draw, MAX_BATCH, warm)
+        self.engine = VirtualEngine(self.clock, self.work, MAX_BATCH, warm)
         self.names = [f"camera{number}" for number in range(cameras)]
         self.reasons: Counter[str | None] = Counter()
         self.inspected: Counter[str] = Counter()
@@ -54,10 +54,12 @@ class Overloaded:
             self.publish,
         )
 
-    def draw(self, count: int) -> Outcome:
+    def draw(self, count: int) -> int:
+        return round(self.cost(count) * MS * float(self.rng.lognormal(0, self.jitter)))
+
+    def work(self, _engine: VirtualEngine, count: int) -> Outcome:
         self.sizes[count] += 1
-        taken = self.cost(count) * MS * float(self.rng.lognormal(0, self.jitter))
-        return Outcome(round(taken), np.zeros(count, np.float32), np.ones(count, np.bool_), np.zeros(count, np.bool_))
+        return Outcome(self.draw(count), all_exact(np.zeros(count, np.float32)))
 
     def publish(self, answers: Sequence[Decided]) -> None:
         for decided in answers:
@@ -71,10 +73,11 @@ class Overloaded:
         schedule = make_schedule(arrivals, rate, seconds, len(self.names), burst=8, seed=3)
         start = self.clock.now
         moments = [start + int(moment) for moment in schedule.moments]
-        self.line.run(
+        self.line.come(
             Arrival(moment, self.names[camera])
             for moment, camera in zip(moments, schedule.cameras.tolist(), strict=True)
         )
+        self.line.run()
         assert sum(self.reasons.values()) == sum(self.line.captured.values())
         return moments
 
@@ -96,9 +99,7 @@ def test_the_rate_is_that_of_the_best_fixed_size(
     limit = max(size / cost(size) * 1000 for size in range(1, MAX_BATCH + 1) if cost(size) * MS <= patience)
     moments = line.run(arrivals, times * limit)
     inspected, sizes = line.reasons[None], dict(line.sizes)
-    best, size = best_fixed(
-        moments, patience, lambda count: round(cost(count) * MS), lambda count: line.draw(count).taken, MAX_BATCH
-    )
+    best, size = best_fixed(moments, patience, lambda count: round(cost(count) * MS), line.draw, MAX_BATCH)
     print(f"{inspected / best:.2f}: {inspected} of {best} in batches of {size}; here of {sizes}; {dict(line.reasons)}")
     assert inspected >= 0.9 * best
 
@@ -138,7 +139,8 @@ def test_cameras_that_send_little_are_inspected_beside_one_that_floods(small_bun
         for number in range(round(FRAMES * 2 / (3 * limit) * 20))
         for shift, name in ((3, "camera1"), (11, "camera2"))
     ]
-    line.line.run(Arrival(moment, name) for moment, name in sorted(flood + calm))
+    line.line.come(Arrival(moment, name) for moment, name in sorted(flood + calm))
+    line.line.run()
     for name in ("camera1", "camera2"):
         assert line.inspected[name] >= 0.9 * line.line.captured[name]
     assert line.reasons[None] >= 0.9 * 8 * len(flood) / (3 * 8)

@@ -114,7 +114,7 @@ def test_the_sum_over_all_pictures_keeps_no_verdict_waiting_and_misses_none(
         keeper, summed = running.journal._pictures, pictures._sum_pictures
 
         def sum_while_pictures_come(connection: sqlite3.Connection) -> int:
-            running.publish(5)
+            assert all(verdict.journaled for verdict in running.publish(5))
             until(lambda: sum(running.status()["pictures"].values()) >= 5)
             return summed(connection)
 

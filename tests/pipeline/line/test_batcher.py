@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -109,6 +110,26 @@ def test_frames_that_cannot_be_decoded_are_answered_and_leave_the_others_pixels_
     reasons = {frame.sequence: bench.ledger._answers["a", frame.sequence].verdict.reason
                for frame in frames if frame.answered}  # fmt: skip
     assert reasons == {0: "corrupt", 2: "corrupt", 4: "corrupt", 5: "corrupt"}
+
+
+def test_no_decoder_writes_any_more_once_the_batch_has_failed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine has no thread left for the third decoder: the slot goes back, and the next batch may lie in it."""
+    assert bench.batcher._decoders is not None
+    large = np.random.default_rng(0).integers(0, 255, (3000, 3000, 3), np.uint8)
+    frames = [bench.frame(encoded=png(large)) for _ in range(3)]
+    jobs: list[Future[bool]] = []
+    submit = bench.batcher._decoders.submit
+
+    def submit_two(*arguments: Any) -> Future[bool]:
+        if len(jobs) == 2:
+            raise RuntimeError("can't start new thread")
+        jobs.append(submit(*arguments))
+        return jobs[-1]
+
+    monkeypatch.setattr(bench.batcher._decoders, "submit", submit_two)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        bench.fill(frames)
+    assert [job.done() for job in jobs] == [True, True]
 
 
 def test_a_batch_of_corrupt_frames_only_is_none(bench: Bench) -> None:

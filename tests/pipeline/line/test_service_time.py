@@ -65,6 +65,16 @@ def test_a_batch_that_waited_for_another_is_not_charged_for_it_and_a_failed_one_
     assert times.idle
 
 
+def test_batches_that_come_back_together_do_not_seem_to_take_no_time() -> None:
+    """After a fail-over, the new engine's batch is held back until the old one has answered the batch before it."""
+    times = warmed(2, {1: 100, 2: 150})
+    for slot, sent in enumerate((0, 10, 20)):
+        times.sent(slot, 2, sent)
+    for slot, done in enumerate((400, 401, 402)):
+        times.done(slot, done)
+    assert min(times.costs().typical[1:]) >= 100
+
+
 def test_the_engine_is_free_when_it_has_done_what_it_has() -> None:
     times = warmed(2, {1: 100, 2: 150})
     assert times.free_at(5) == 5

@@ -170,6 +170,14 @@ def test_connections_that_ask_for_nothing_hold_no_thread_for_long_and_keep_nobod
         client.close()
 
 
+def test_many_that_come_in_one_moment_are_let_in() -> None:
+    """Before the line has started nobody takes them, but none of them has to try again, a second later."""
+    with HealthServer("127.0.0.1:0") as health:
+        host, _, port = health.address.removeprefix("http://").rpartition(":")
+        for client in [socket.create_connection((host, int(port)), timeout=0.5) for _ in range(100)]:
+            client.close()
+
+
 def test_many_quick_connections_are_all_answered(server: tuple[str, int]) -> None:
     with ThreadPoolExecutor(50) as pool:
         assert all(pool.map(lambda _: live(server), range(150)))
