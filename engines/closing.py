@@ -1,10 +1,12 @@
-"""Things that must be closed, and are when their `with` block ends."""
+"""Things that must be closed: when their `with` block ends, or when they are only half made."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 
 class Closing(ABC):
@@ -21,3 +23,19 @@ class Closing(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Closable(Protocol):
+    """Anything with a `close`."""
+
+    def close(self) -> None: ...
+
+
+@contextmanager
+def closed_on_error(thing: Closable) -> Iterator[None]:
+    """Closes a thing if the block raises, such as the rest of its constructor."""
+    try:
+        yield
+    except BaseException:
+        thing.close()
+        raise

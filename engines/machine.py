@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -18,7 +19,7 @@ _NVIDIA_DEVICES = ("nvidia[0-9]*", "nvidiactl", "nvhost-*gpu*", "nvmap", "dxg")
 def describe_machine() -> dict[str, str | int]:
     """Returns the processor, its flags, the usable cores, the GPUs and their driver, and the engines' versions."""
     found: dict[str, str | int] = {"machine": platform.machine(), "cores": len(os.sched_getaffinity(0))}
-    return found | _cpu() | _nvidia() | _versions()
+    return found | _cpu() | _nvidia() | package_versions(_PACKAGES)
 
 
 def has_nvidia_gpu() -> bool:
@@ -28,7 +29,7 @@ def has_nvidia_gpu() -> bool:
 
 def _cpu() -> dict[str, str | int]:
     # Cores differ on some machines, and the first speaks for all; what counts is that another machine differs.
-    first, _, _ = _read(Path("/proc/cpuinfo")).partition("\n\n")
+    first, _, _ = read_system_file(Path("/proc/cpuinfo")).partition("\n\n")
     lines = (line.partition(":") for line in first.splitlines())
     values = {name.strip(): value.strip() for name, _, value in lines}
     return {name: values[name] for name in _CPU_FIELDS if name in values}
@@ -36,15 +37,16 @@ def _cpu() -> dict[str, str | int]:
 
 def _nvidia() -> dict[str, str | int]:
     folder = Path("/proc/driver/nvidia")
-    cards = (_read(path) for path in sorted(folder.glob("gpus/*/information")))
+    cards = (read_system_file(path) for path in sorted(folder.glob("gpus/*/information")))
     models = [line.partition(":")[2].strip() for card in cards for line in card.splitlines() if "Model" in line]
-    driver = _read(folder / "version").partition("\n")[0]
+    driver = read_system_file(folder / "version").partition("\n")[0]
     return {name: value for name, value in (("gpus", ", ".join(models)), ("driver", driver)) if value}
 
 
-def _versions() -> dict[str, str | int]:
-    found: dict[str, str | int] = {}
-    for package in _PACKAGES:
+def package_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Returns the versions of those packages that are installed."""
+    found = {}
+    for package in packages:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -52,7 +54,8 @@ def _versions() -> dict[str, str | int]:
     return found
 
 
-def _read(path: Path) -> str:
+def read_system_file(path: Path) -> str:
+    """Returns what a file of the kernel says; nothing where there is no such file."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

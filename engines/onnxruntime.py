@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 
 from engines.bundle import MODEL_F16, MODEL_F32, Bundle
 from engines.cache import cache_folder
-from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores
+from engines.engine import EXACT, EngineSettings, Frames, Scores
 from engines.errors import EngineUnavailable
 from engines.extras import require
 from engines.foreign import translated
-from engines.jobs import Jobs, Slot
+from engines.jobs import Slot
+from engines.slot_engine import BlockingSlot, SlotEngine
 
 _PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 
 
-class OnnxRuntimeEngine(NetworkEngine):
-    """Runs the bundle's ONNX models. On CUDA inputs and outputs are bound to memory that is allocated once."""
+class OnnxRuntimeEngine(SlotEngine):
+    """Runs the bundle's ONNX models. On a GPU, inputs and outputs are bound to memory that is allocated once."""
 
     name = "onnxruntime"
 
@@ -39,11 +39,10 @@ class OnnxRuntimeEngine(NetworkEngine):
             )
         self.device_name = f"ONNX Runtime {ort.__version__}, {_PROVIDERS[self.device]}"
         if self.device == "cpu":
-            slots: list[Slot] = [_CpuSlot(self) for _ in range(self.jobs)]
+            slots: list[Slot] = [BlockingSlot(self.run) for _ in range(self.jobs)]
         else:
             slots = [_CudaSlot(self, ort, bundle.manifest.heatmap.grid) for _ in range(self.jobs)]
-        self._jobs = Jobs(self.name, slots)
-        self.warm_up()
+        self._open_slots(slots)
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
@@ -85,25 +84,9 @@ class OnnxRuntimeEngine(NetworkEngine):
             return [(_PROVIDERS["tensorrt"], kept), cuda]
         return [_PROVIDERS["cpu"]]
 
-    def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
-        return self._jobs.submit(frames)
-
     def _close(self) -> None:
-        self._jobs.close()
+        super()._close()
         del self._session
-
-
-class _CpuSlot:
-    """A batch on the CPU: computed by the thread that collects the results."""
-
-    def __init__(self, engine: OnnxRuntimeEngine) -> None:
-        self._engine = engine
-
-    def start(self, frames: Frames) -> None:
-        self._frames = frames
-
-    def finish(self) -> Scores:
-        return self._engine.run(self._frames)
 
 
 class _CudaSlot:

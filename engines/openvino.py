@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future
 from functools import cache
 from typing import Any
 
@@ -13,11 +12,11 @@ import numpy.typing as npt
 
 from engines.bundle import MODEL_F32, MODEL_INT8, Bundle
 from engines.cache import cache_folder, prune
-from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores, Timing
+from engines.engine import EXACT, EngineSettings, Frames, Scores, Timing
 from engines.errors import EngineUnavailable
 from engines.extras import require
 from engines.foreign import translated
-from engines.jobs import Jobs
+from engines.slot_engine import SlotEngine
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -25,7 +24,7 @@ _MOST_CACHED = 2 << 30
 _ONE_CORE = threading.Lock()
 
 
-class OpenVinoEngine(NetworkEngine):
+class OpenVinoEngine(SlotEngine):
     """Runs the bundle's float32 ONNX model, or its 8-bit one, through OpenVINO's asynchronous requests.
 
     Its inference precision is a hint to OpenVINO: in `bf16` the convolutions compute in bfloat16, and what follows
@@ -55,8 +54,7 @@ class OpenVinoEngine(NetworkEngine):
         # With the latency hint a CPU asks for one request; a second lets the next batch be prepared meanwhile.
         self.jobs = max(2, int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
         # Not its AsyncInferQueue: that one never reports a request that failed, and takes no more after it.
-        self._jobs = Jobs(self.name, [_Slot(self, compiled.create_infer_request()) for _ in range(self.jobs)])
-        self.warm_up()
+        self._open_slots([_Slot(self, compiled.create_infer_request()) for _ in range(self.jobs)])
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
@@ -81,13 +79,6 @@ class OpenVinoEngine(NetworkEngine):
     def wrap(self, score: FloatArray, heatmap: FloatArray, timing: Timing) -> Scores:
         """Turns a request's outputs, copied out of it, into scores."""
         return self._scores(score, heatmap, timing)
-
-    def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
-        return self._jobs.submit(frames)
-
-    def _close(self) -> None:
-        self._jobs.close()
-        del self._jobs
 
 
 class _Slot:

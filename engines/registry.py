@@ -10,6 +10,7 @@ from engines.bundle import Bundle
 from engines.candidates import AUTO, exact_device
 from engines.catalogue import ENGINES, engine_class
 from engines.choice import Candidate
+from engines.closing import closed_on_error
 from engines.engine import EXACT, Engine, EngineSettings
 from engines.errors import ConfigError, TaktlineError
 from engines.foreign import translated
@@ -89,11 +90,8 @@ def _open(bundle: Bundle, engine: str, precision: str, request: Request, thresho
             f"the bundle {bundle.path} knows no band for {fast_name}; calibrate it again, or give {EXACT}"
         )
     fast = found(bundle, settings)
-    try:
+    with closed_on_error(fast):
         device = exact_device(found, fast.device)
         exact = found(bundle, replace(settings, precision=EXACT, device=device, max_batch=fast.max_batch))
         limit = bundle.manifest.threshold.value if threshold is None else threshold
         return SecondLook(fast, exact, band, limit)
-    except BaseException:
-        fast.close()
-        raise

@@ -11,16 +11,16 @@ import numpy as np
 from engines.bundle import Bundle
 from engines.cache import cache_folder, store
 from engines.cuda import CudaOutOfMemory
-from engines.engine import EngineSettings, Frames, NetworkEngine, Scores
+from engines.engine import EngineSettings, Frames, Scores
 from engines.errors import EngineError
-from engines.jobs import Jobs
 from engines.open_cuda import open_cuda
 from engines.plans import PRECISIONS, TensorRt, find_tensorrt, forget_plan, open_plan
+from engines.slot_engine import SlotEngine
 
 log = logging.getLogger(__name__)
 
 
-class TensorRtEngine(NetworkEngine):
+class TensorRtEngine(SlotEngine):
     """Runs a plan built from the bundle's FP16 model, or from its float32 one as the reference.
 
     Every slot has its own stream, page-locked buffers and scratch memory. Copying in, computing and copying out are
@@ -47,8 +47,7 @@ class TensorRtEngine(NetworkEngine):
                 self.cuda.close()
                 raise
         self.device_name = f"{self.cuda.device}, {self.tensorrt.flavour} {self.tensorrt.version}"
-        self._jobs = Jobs(self.name, self._slots)
-        self.warm_up()
+        self._open_slots(self._slots)
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
@@ -87,14 +86,14 @@ class TensorRtEngine(NetworkEngine):
         """Copies a slot's outputs out, so that the slot can go on."""
         return self._scores(slot.score[:count].copy(), slot.heatmap[:count].copy())
 
-    def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
+    def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
         with self.cuda.current():
-            return self._jobs.submit(frames)
+            return super()._submit(frames, until)
 
     def _close(self) -> None:
-        self._jobs.close()
+        super()._close()
         # Contexts, plan and runtime go before the memory that they use, and in this order.
-        del self._jobs, self._slots, self._runtime
+        del self._slots, self._runtime
         self.cuda.close()
 
 

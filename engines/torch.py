@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from engines.bundle import NETWORK, Bundle
-from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores
+from engines.engine import EXACT, EngineSettings, Frames, Scores
 from engines.errors import BundleError, EngineUnavailable
 from engines.extras import require
-from engines.jobs import Jobs, Slot
+from engines.jobs import Slot
+from engines.slot_engine import BlockingSlot, SlotEngine
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engines.network import InspectionNetwork
 
 
-class TorchEngine(NetworkEngine):
+class TorchEngine(SlotEngine):
     """Runs the bundle's `network.safetensors`, on CUDA where there is a GPU, else on the CPU."""
 
     name = "torch"
@@ -29,12 +29,11 @@ class TorchEngine(NetworkEngine):
         self.network = _load(bundle, self.precision).to(target).to(memory_format=torch.channels_last)
         slots: list[Slot] = []
         if self.device == "cpu":
-            slots = [_CpuSlot(self) for _ in range(self.jobs)]
+            slots = [BlockingSlot(self._run) for _ in range(self.jobs)]
         else:
             self.device_name = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
             slots = list(self._cuda_slots(torch))
-        self._jobs = Jobs(self.name, slots)
-        self.warm_up()
+        self._open_slots(slots)
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
@@ -59,28 +58,16 @@ class TorchEngine(NetworkEngine):
                 torch.cuda.empty_cache()
                 self._halve_batch(error)
 
-    def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
-        return self._jobs.submit(frames)
-
-    def _close(self) -> None:
-        self._jobs.close()
-        del self.network
-
-
-class _CpuSlot:
-    """A batch on the CPU: computed by the thread that collects the results."""
-
-    def __init__(self, engine: TorchEngine) -> None:
-        self._engine = engine
-
-    def start(self, frames: Frames) -> None:
-        self._frames = frames
-
-    def finish(self) -> Scores:
+    def _run(self, frames: Frames) -> Scores:
+        """Scores a batch in the calling thread, on the CPU."""
         import torch
 
         with torch.inference_mode():
-            return self._engine.wrap(*self._engine.network(torch.from_numpy(self._frames)))
+            return self.wrap(*self.network(torch.from_numpy(frames)))
+
+    def _close(self) -> None:
+        super()._close()
+        del self.network
 
 
 class _CudaSlot:

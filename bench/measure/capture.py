@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from engines.errors import TaktlineError
@@ -41,10 +41,6 @@ class Captured:
     pictures_per_s: float
     slowest_per_s: float
     cpu_ms: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
-        return asdict(self)
 
 
 def measure_capture(config: CameraConfig, cameras: int, seconds: float, rounds: int = 2) -> list[Captured]:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,6 @@ class Delivered:
     verdicts_per_s: float
     p50_ms: float
     p99_ms: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns it as plain values."""
-        return asdict(self)
 
 
 def measure_delivery(

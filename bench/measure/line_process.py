@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from engines.closing import Closing
+from engines.closing import Closing, closed_on_error
 from engines.errors import TaktlineError
 from pipeline.client.orders import tell_line
 from pipeline.client.subscriber import VerdictSubscriber
@@ -65,11 +65,8 @@ class LineProcess(Closing):
         self._process = subprocess.Popen(
             [*command, str(path)], stdout=subprocess.DEVNULL, stderr=self._words, stdin=subprocess.DEVNULL
         )
-        try:
+        with closed_on_error(self):
             self.status = self._await_ready()
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def pid(self) -> int:

@@ -6,10 +6,11 @@ import os
 import platform
 import shutil
 import subprocess
-from importlib import metadata
 from pathlib import Path
 
 from pydantic import BaseModel
+
+from engines.machine import package_versions, read_system_file
 
 _FLAGS = ("sse4_2", "avx", "avx2", "fma", "f16c", "asimd", "sve")
 _FLAG_FAMILIES = ("avx512", "avx_", "amx")
@@ -68,18 +69,18 @@ def look_at_machine() -> Machine:
         flags=tuple(sorted(flag for flag in flags if flag in _FLAGS or flag.startswith(_FLAG_FAMILIES))),
         cache_bytes=largest_cache(),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        governor=_read(_CPU / "cpu0/cpufreq/scaling_governor"),
+        governor=read_system_file(_CPU / "cpu0/cpufreq/scaling_governor").strip() or None,
         load=round(os.getloadavg()[0], 2),
         gpus=_gpus(),
         system=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-        packages=_versions(),
+        packages=package_versions(_PACKAGES),
         commit=_commit(),
     )
 
 
 def largest_cache() -> int:
     """Returns the bytes of the processor's largest cache; 32 MiB where Linux does not tell."""
-    sizes = [_read(path) for path in _CPU.glob("cpu0/cache/index*/size")]
+    sizes = [read_system_file(path).strip() for path in _CPU.glob("cpu0/cache/index*/size")]
     units = {"K": 2**10, "M": 2**20}
     return max((int(size[:-1]) * units[size[-1]] for size in sizes if size and size[-1] in units), default=32 << 20)
 
@@ -87,23 +88,16 @@ def largest_cache() -> int:
 def peak_memory_mb(pid: int) -> float:
     """Returns the most resident memory that a process held so far."""
     # Not getrusage: its maximum is inherited from the process that started this one.
-    status = _read(Path(f"/proc/{pid}/status")) or ""
+    status = read_system_file(Path(f"/proc/{pid}/status"))
     return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
 
 
 def _cpu_info() -> dict[str, str]:
     info: dict[str, str] = {}
-    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
+    for line in read_system_file(Path("/proc/cpuinfo")).splitlines():
         key, _, value = line.partition(":")
         info.setdefault(key.strip(), value.strip())
     return info
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return None
 
 
 def _run(*command: str, cwd: Path | None = None) -> str | None:
@@ -119,16 +113,6 @@ def _run(*command: str, cwd: Path | None = None) -> str | None:
 def _gpus() -> tuple[str, ...]:
     listed = _run("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
     return tuple(listed.splitlines()) if listed else ()
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _commit() -> str | None:

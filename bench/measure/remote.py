@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from operator import methodcaller
 from typing import Any
 
-from engines.closing import Closing
+from engines.closing import Closing, closed_on_error
 from engines.errors import TaktlineError
 
 _END_S = 10.0
@@ -35,11 +35,8 @@ class Remote(Closing):
         self._process = context.Process(target=_serve, args=(theirs, make, arguments), name=what, daemon=True)
         self._process.start()
         theirs.close()
-        try:
+        with closed_on_error(self):
             self.answer()
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def pid(self) -> int:

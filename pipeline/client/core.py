@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import zmq
 
+from engines.closing import closed_on_error
 from pipeline.client.catch_up import CatchUp
 from pipeline.client.position import Position, Since
 from pipeline.client.sockets import open_replay, open_verdicts
@@ -42,13 +43,10 @@ class SubscriberCore:
         self._state, self._on_gap = CatchUp(cameras, since, replay is not None), on_gap
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sockets: list[zmq.Socket[bytes]] = []
-        try:
+        with closed_on_error(self):
             self._sockets.append(open_verdicts(self._context, address, cameras, queue, curve))
             if replay is not None:
                 self._sockets.append(open_replay(self._context, replay, curve))
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def position(self) -> Position:

@@ -36,7 +36,7 @@ class Stage(ABC):
     restarts = 0
 
     def __init__(self, name: str, clock: Clock = SYSTEM_CLOCK) -> None:
-        self.name = name
+        self.name, self._clock = name, clock
         self._budget = RestartBudget(self.restarts, clock=clock)
         self._on_failure: OnFailure | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from engines.closing import Closing
+from engines.closing import Closing, closed_on_error
 from engines.errors import ConfigError
 from pipeline.config.sections import JournalSection
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
@@ -79,14 +79,12 @@ class Journal(Closing):
         self._journaled = self._unjournaled = 0
         self._pictures, self._retention = self._new_stages()
         self._disk = DiskThread(self._catch_up)
-        try:
-            self._disk.run(self._begin, _OPEN_S)
-        except (sqlite3.Error, OSError) as error:
-            with self._state:
-                self._fall(error)
-        except BaseException:
-            self.close()
-            raise
+        with closed_on_error(self):
+            try:
+                self._disk.run(self._begin, _OPEN_S)
+            except (sqlite3.Error, OSError) as error:
+                with self._state:
+                    self._fall(error)
 
     def first(self, camera: str) -> int:
         """Returns the sequence with which a camera goes on."""

@@ -102,7 +102,7 @@ class Batcher(Stage):
     ) -> None:
         super().__init__("batcher", clock)
         self._queue, self._outbox, self._buffers = queue, outbox, buffers
-        self._ledger, self._service_time, self._clock = ledger, service_time, clock
+        self._ledger, self._service_time = ledger, service_time
         self._held: list[Frame] = []
         self._warnings = RateLimitedLog(log)
         # Decoding and resizing do not hold the interpreter's lock.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from engines.bundle import Bundle, open_bundle
+from engines.closing import closed_on_error
 from engines.engine import Engine
 from engines.failover import FailoverEngine
 from engines.registry import open_engine
@@ -51,7 +52,7 @@ def build_line(
     opener = opener or _configured_opener(config)
     bundle = open_bundle(config.model.bundle)
     made = ClosingStack()
-    try:
+    with closed_on_error(made):
         sources = _open_sources(config, clock, made) if sources is None else sources
         publisher, journal, replay = _bind_outlets(config, made, clock)
         health = _bind_health(config, made)
@@ -62,9 +63,6 @@ def build_line(
             config, bundle, engine, sources, publisher, open_engine=opener, journal=journal, replay=replay,
             health=health, control=control, watched=watched, clock=clock,
         )  # fmt: skip
-    except BaseException:
-        made.close()
-        raise
     # The line closes them from now on.
     made.release()
     return line

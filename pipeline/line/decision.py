@@ -22,16 +22,11 @@ class Decision(Stage):
     restarts = 3
 
     def __init__(
-        self,
-        inbox: Channel[ScoredBatch],
-        ledger: Ledger,
-        service_time: ServiceTime,
-        metrics: LineMetrics,
+        self, inbox: Channel[ScoredBatch], ledger: Ledger, service_time: ServiceTime, metrics: LineMetrics,
         clock: Clock = SYSTEM_CLOCK,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__("decision", clock)
-        self._inbox, self._ledger, self._service_time = inbox, ledger, service_time
-        self._metrics, self._clock = metrics, clock
+        self._inbox, self._ledger, self._service_time, self._metrics = inbox, ledger, service_time, metrics
 
     def work(self) -> None:
         """Judges batches until there are no more."""

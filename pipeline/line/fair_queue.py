@@ -51,8 +51,7 @@ class FairQueue:
                 self._changed.wait_for(lambda: self._aborted or len(queue) < self._capacity)
             elif len(queue) >= self._capacity:
                 dropped = queue.popleft()
-            if self._aborted:
-                raise ChannelClosed
+            self._check()
             queue.append(frame)
             self._touch()
             return dropped
@@ -66,8 +65,7 @@ class FairQueue:
             ChannelClosed: the queue was aborted.
         """
         with self._changed:
-            if self._aborted:
-                raise ChannelClosed
+            self._check()
             waiting: list[Frame] = []
             left = False
             for queue in self._queues.values():
@@ -97,8 +95,7 @@ class FairQueue:
             ChannelClosed: the queue was aborted.
         """
         with self._changed:
-            if self._aborted:
-                raise ChannelClosed
+            self._check()
             taken: list[Frame] = []
             idle = 0
             while len(taken) < limit and idle < len(self._turn):
@@ -154,6 +151,10 @@ class FairQueue:
         with self._changed:
             self._aborted = True
             self._touch()
+
+    def _check(self) -> None:
+        if self._aborted:
+            raise ChannelClosed
 
     def _touch(self) -> None:
         self._version += 1

@@ -42,8 +42,7 @@ class Inference(Stage):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__("inference", clock)
-        self._slot, self._inbox, self._outbox = slot, inbox, outbox
-        self._buffers, self._clock = buffers, clock
+        self._slot, self._inbox, self._outbox, self._buffers = slot, inbox, outbox, buffers
 
     def work(self) -> None:
         """Submits batches until there are no more."""

@@ -46,7 +46,7 @@ class Ledger(Stage):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__("ledger", clock)
-        self._slot, self._outbox, self._clock = slot, outbox, clock
+        self._slot, self._outbox = slot, outbox
         self._frames: dict[str, deque[Frame]] = {name: deque() for name in cameras}
         self._answers: dict[tuple[str, int], Decided] = {}
         self._open = set(cameras)

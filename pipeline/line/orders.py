@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engines.bundle import Bundle, open_bundle
+from engines.closing import closed_on_error
 from engines.errors import ConfigError
 from pipeline.line.model import Model, ModelSlot
 from pipeline.protocol.orders import Answer, Order
@@ -90,15 +91,12 @@ class Orders:
                     "add --other-part"
                 )
             model = self._open_model(bundle)
-            try:
+            with closed_on_error(model.engine):
                 if model.engine.max_batch < self._slot.max_batch:
                     raise ConfigError(
                         f"{path} runs in batches of {model.engine.max_batch} only here; restart the line with it"
                     )
                 retired = self._slot.swap(model)
-            except BaseException:
-                model.engine.close()
-                raise
             retired.engine.close()
         log.warning("the line goes on with the bundle %s (%s)", path, bundle.short_id)
 

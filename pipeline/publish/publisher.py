@@ -107,7 +107,6 @@ class Publisher(Stage):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__("publisher", clock)
-        self._clock = clock
         self._socket, self._inbox, self._outbox, self._metrics = socket, inbox, outbox, metrics
         self._journal, self._epoch = journal, new_epoch()
 

@@ -76,16 +76,9 @@ class Source(ABC):
         return self._frame(captured_at, captured, encoded=encoded, part=part, label=label, fault=fault)
 
     def _frame(
-        self,
-        captured_at: int,
-        captured: int,
-        *,
-        image: Image | None = None,
-        encoded: bytes | None = None,
-        part: str | None = None,
-        label: str | None = None,
-        fault: str | None = None,
-    ) -> Frame:
+        self, captured_at: int, captured: int, *, image: Image | None = None, encoded: bytes | None = None,
+        part: str | None = None, label: str | None = None, fault: str | None = None,
+    ) -> Frame:  # fmt: skip
         """Makes the next frame; its text is made safe for the wire."""
         sequence = self._sequence
         self._sequence += 1

@@ -145,25 +145,6 @@ def test_bench_soak(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: Ru
     check_page(page, "soak at 6/s", "Memory and latency over time")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("--arrivals", "none.csv"), "none.csv cannot be read"),
-        (("--arrivals", "none.csv", "--rates", "5"), "has its own rate"),
-        (("--rates", "5", "--find-limit"), "either --rates or --find-limit"),
-        (("--rates", "fast"), "--rates is 'fast'"),
-        (("--rates", "2", "--data", "/nowhere"), "there is no folder /nowhere"),
-    ],
-)
-def test_a_mistake_is_told_in_a_sentence(
-    bundle_path: Path, taktline_in_process: RunTaktline, arguments: tuple[str, ...], words: str
-) -> None:
-    done = taktline_in_process("bench", "line", "--bundle", bundle_path, *arguments)
-    assert done.returncode == 2
-    assert words in done.stderr.replace("\n", " ")
-    assert "Traceback" not in done.stderr
-
-
 def test_drift_is_told_from_noise() -> None:
     samples = [
         Sample(

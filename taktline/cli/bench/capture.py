@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,7 +32,7 @@ def capture(
     config = check_camera({"name": "bench", "source": source, "fps": fps}, "the command line")
     results = measure_capture(config, cameras, seconds)
     if as_json:
-        show_json([result.to_json() for result in results])
+        show_json([asdict(result) for result in results])
     else:
         show(capture_table(results))
 

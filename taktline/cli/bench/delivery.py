@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +33,7 @@ def delivery(
 
     results = measure_delivery(folder, rate, seconds, count, runs, ("process", "power") if power else ("process",))
     if as_json:
-        show_json([result.to_json() for result in results])
+        show_json([asdict(result) for result in results])
     else:
         show(delivery_table(results, rate))
 

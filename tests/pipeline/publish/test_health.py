@@ -161,7 +161,7 @@ def test_connections_that_ask_for_nothing_hold_no_thread_for_long_and_keep_nobod
         clients[-1].sendall(b"GET /live HT")
     assert live(server)
     assert threading.active_count() - before <= 65
-    monkeypatch.setattr("pipeline.publish.health._CONNECTION_S", 0.1)
+    monkeypatch.setattr("pipeline.publish.http_server._CONNECTION_S", 0.1)
     until(lambda: threading.active_count() == before)
     for client in clients:
         client.settimeout(5)
