@@ -59,8 +59,10 @@ def test_a_known_service_time_and_a_stall_are_found_again(bundle_path: Path, dra
 
 
 def test_a_line_that_cannot_start_or_dies_says_why(bundle_path: Path, drawn: Path, tmp_path: Path) -> None:
-    with pytest.raises(TaktlineError, match=r"ended with exit code 2: .*no model\s+bundle"):
-        LineProcess({"model": {"bundle": str(tmp_path)}}, 1)
+    # A path that its file must quote: with a quote, a backslash, and a character beyond 16 bits.
+    missing = tmp_path / 'line "\\4" 🏭'
+    with pytest.raises(TaktlineError, match=r"ended with exit code 2: .*🏭 is not a model\s+bundle"):
+        LineProcess({"model": {"bundle": str(missing)}}, 1)
     with timed_line(bundle_path, drawn, 10) as bench:
         bench._line._process.kill()
         with pytest.raises(TaktlineError, match="ended with exit code -9"):
