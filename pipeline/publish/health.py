@@ -1,4 +1,4 @@
-"""Reports over HTTP how a line does: to a supervisor, to Prometheus, and to `taktline status`."""
+"""Reports a line's state over HTTP: to a supervisor, to Prometheus, and to `taktline status`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class HealthServer(Closing):
     The constructor binds the address; requests are answered from `start` on.
 
     Args:
-        address: `HOST:PORT` to bind; port 0 for one that is free.
+        address: `HOST:PORT` to bind; port 0 for a free one.
         insecure: whether other machines may ask.
 
     Raises:
@@ -40,10 +40,10 @@ class HealthServer(Closing):
         if not is_local(f"tcp://{address}"):
             if not insecure:
                 raise ConfigError(
-                    f"the health server on {address} would answer everybody who reaches this machine; bind 127.0.0.1, "
-                    "or accept it with insecure = true under [health]"
+                    f"the health server on {address} would answer everyone who reaches this machine; bind 127.0.0.1, "
+                    "or accept that with insecure = true under [health]"
                 )
-            log.warning("the health server on %s answers everybody: insecure = true", address)
+            log.warning("the health server on %s answers everyone: insecure = true", address)
         host, _, port = address.rpartition(":")
         try:
             self._server = BoundedHttpServer((host, int(port)), BaseHTTPRequestHandler)
@@ -55,15 +55,15 @@ class HealthServer(Closing):
         """Starts to answer.
 
         Args:
-            status: returns what `Line.status` does.
-            metrics: of the line.
+            status: returns what `Line.status` returns.
+            metrics: the line's metrics.
         """
         self._server.RequestHandlerClass = _handler(status, metrics)
         self._thread.start()
 
     @property
     def address(self) -> str:
-        """The bound address, with the port that was chosen where 0 was asked for."""
+        """The bound address, with the actual port if 0 was given."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}"
 
@@ -101,13 +101,13 @@ def _handler(status: Callable[[], Status], metrics: LineMetrics) -> type[BaseHTT
             self.wfile.write(data)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Requests are not worth a line of the log."""
+            """Requests are not worth a line in the log."""
 
     return Handler
 
 
 def fetch_status(url: str) -> Status:
-    """Asks a running line how it is.
+    """Asks a running line for its status.
 
     Args:
         url: such as `http://127.0.0.1:9108`.
@@ -116,10 +116,14 @@ def fetch_status(url: str) -> Status:
         TaktlineError: no line answers there.
     """
     if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"'{url}' is not the address of a line's health; give http://HOST:PORT as [health] binds it")
+        raise ConfigError(f"'{url}' is not a health server's address; give http://HOST:PORT, as under [health]")
     try:
         with urlopen(f"{url.rstrip('/')}/status", timeout=_TIMEOUT_S) as answer:
             status: Status = json.loads(answer.read())
-    except (URLError, OSError, ValueError) as error:
-        raise TaktlineError(f"no line answers at {url} ({error}); is it running, with [health] bound there?") from error
+    except (OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        why = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
+        raise TaktlineError(
+            f"no line answers at {url} ({why}); check that it is running, with that address under [health]"
+        ) from error
     return status
