@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +16,7 @@ from engines.errors import TaktlineError
 from engines.extras import require
 from pipeline.client.orders import tell_line
 from pipeline.client.subscriber import VerdictSubscriber
-from pipeline.config.line_file import LineConfig
+from pipeline.config.line_file import check_config
 from pipeline.protocol.orders import Order
 
 _START_S = 300.0
@@ -45,29 +46,31 @@ class LineProcess(Closing):
 
     def __init__(self, values: dict[str, Any], cameras: int, command: Sequence[str] = RUN_LINE) -> None:
         toml = require("tomli_w", "bench")
-        self._folder = TemporaryDirectory(prefix="taktline-bench-")
-        root = Path(self._folder.name)
-        self.feeds = [f"ipc://{root / f'camera-{number}'}" for number in range(cameras)]
-        self._orders, endpoint = f"ipc://{root / 'control'}", f"ipc://{root / 'verdicts'}"
-        config = LineConfig.model_validate(
-            values
-            | {
-                "camera": [
-                    {"name": f"camera-{number}", "source": f"feed:{feed}"} for number, feed in enumerate(self.feeds)
-                ],
-                "publish": {"verdicts": endpoint, "await_subscribers": 1, "await_s": _START_S},
-                "control": {"bind": self._orders},
-            }
-        )
-        path = root / "line.toml"
-        settings = config.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-        path.write_text(toml.dumps(settings), encoding="utf-8")
-        self.verdicts = VerdictSubscriber(endpoint)
-        self._words = (root / "stderr").open("w+", encoding="utf-8")
-        self._process = subprocess.Popen(
-            [*command, str(path)], stdout=subprocess.DEVNULL, stderr=self._words, stdin=subprocess.DEVNULL
-        )
-        with closed_on_error(self):
+        self._stack = ExitStack()
+        with closed_on_error(self._stack):
+            root = Path(self._stack.enter_context(TemporaryDirectory(prefix="taktline-bench-")))
+            self.feeds = [f"ipc://{root / f'camera-{number}'}" for number in range(cameras)]
+            self._orders, endpoint = f"ipc://{root / 'control'}", f"ipc://{root / 'verdicts'}"
+            config = check_config(
+                values
+                | {
+                    "camera": [
+                        {"name": f"camera-{number}", "source": f"feed:{feed}"} for number, feed in enumerate(self.feeds)
+                    ],
+                    "publish": {"verdicts": endpoint, "await_subscribers": 1, "await_s": _START_S},
+                    "control": {"bind": self._orders},
+                },
+                "the command line",
+            )
+            path = root / "line.toml"
+            settings = config.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+            path.write_text(toml.dumps(settings), encoding="utf-8")
+            self._words = self._stack.enter_context((root / "stderr").open("w+", encoding="utf-8"))
+            self.verdicts = self._stack.enter_context(VerdictSubscriber(endpoint))
+            self._process = subprocess.Popen(
+                [*command, str(path)], stdout=subprocess.DEVNULL, stderr=self._words, stdin=subprocess.DEVNULL
+            )
+            self._stack.callback(self._stop)
             self.status = self._await_ready()
 
     @property
@@ -82,15 +85,15 @@ class LineProcess(Closing):
 
     def close(self) -> None:
         """Drains and stops the line, and frees everything."""
+        self._stack.close()
+
+    def _stop(self) -> None:
         self._process.terminate()
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self.verdicts.close()
-        self._words.close()
-        self._folder.cleanup()
 
     def _await_ready(self) -> dict[str, Any]:
         deadline = time.monotonic() + _START_S

@@ -1,4 +1,4 @@
-"""What a measurement was made on: a figure without its machine says nothing."""
+"""Describes the machine of a measurement: a figure without its machine means nothing."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Machine(BaseModel):
     """The machine, as far as speed depends on it.
 
     Attributes:
-        cpu: the processor's own name.
-        cores: those that this process may use.
-        flags: instructions that matter to inference.
-        cache_bytes: of the largest cache.
-        memory_bytes: of the whole machine.
-        governor: how the clock is governed, where Linux tells.
-        load: processes that ran on average in the minute before; more than 0.2 disturbs.
+        cpu: the processor's name.
+        cores: number of cores that this process may use.
+        flags: instruction sets that matter to inference.
+        cache_bytes: size of the largest cache.
+        memory_bytes: memory of the whole machine.
+        governor: the clock's governor, if Linux reports it.
+        load: average number of running processes in the minute before; more than 0.2 disturbs.
         gpus: names and drivers, as `nvidia-smi` lists them.
         system: kernel and Python.
-        packages: versions of what does the work.
-        commit: of Taktline's source, with `+` where it was changed since; None where it is installed without.
+        packages: versions of the packages that do the work.
+        commit: of Taktline's source, with `+` if it was changed since; None if there is no repository.
     """
 
     cpu: str
@@ -52,7 +52,7 @@ class Machine(BaseModel):
 
     @property
     def sentence(self) -> str:
-        """The machine in a line."""
+        """The machine in one line."""
         wide = next((flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in self.flags), "")
         gpus = "".join(f", {gpu}" for gpu in self.gpus)
         memory = f"{self.memory_bytes / 2**30:.0f} GiB"
@@ -60,7 +60,7 @@ class Machine(BaseModel):
 
 
 def look_at_machine() -> Machine:
-    """Finds out what this machine is."""
+    """Describes this machine."""
     info = _cpu_info()
     flags = set((info.get("flags") or info.get("Features") or "").split())
     return Machine(
@@ -79,14 +79,14 @@ def look_at_machine() -> Machine:
 
 
 def largest_cache() -> int:
-    """Returns the bytes of the processor's largest cache; 32 MiB where Linux does not tell."""
+    """Returns the size of the processor's largest cache in bytes; 32 MiB if Linux does not report it."""
     sizes = [read_system_file(path).strip() for path in _CPU.glob("cpu0/cache/index*/size")]
     units = {"K": 2**10, "M": 2**20}
     return max((int(size[:-1]) * units[size[-1]] for size in sizes if size and size[-1] in units), default=32 << 20)
 
 
 def peak_memory_mb(pid: int) -> float:
-    """Returns the most resident memory that a process held so far."""
+    """Returns the peak resident memory of a process in MiB."""
     # Not getrusage: its maximum is inherited from the process that started this one.
     status = read_system_file(Path(f"/proc/{pid}/status"))
     return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)

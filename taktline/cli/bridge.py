@@ -102,7 +102,7 @@ def webhook(
     subscription: Subscription,
     url: Annotated[str, typer.Argument(help="URL to POST to.")],
     token_file: Annotated[Path | None, typer.Option(help="File whose first line is sent as a Bearer token.")] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 10.0,
+    timeout: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds to wait for an answer.")] = 10.0,
 ) -> None:
     """POST each verdict as JSON to a web server, until Ctrl-C or SIGTERM.
 
@@ -116,8 +116,8 @@ def webhook(
 def jsonl(
     subscription: Subscription,
     file: Annotated[Path, typer.Argument(help="File to append to. Older verdicts move to FILE.1 and so on.")],
-    max_mib: Annotated[float, typer.Option(min=0.001, help="Start a new file at this size.")] = 100.0,
-    keep: Annotated[int, typer.Option(min=1, help="Number of older files to keep.")] = 10,
+    max_mib: Annotated[float, typer.Option(min=0.001, max=1 << 20, help="Start a new file at this size.")] = 100.0,
+    keep: Annotated[int, typer.Option(min=1, max=10_000, help="Number of older files to keep.")] = 10,
 ) -> None:
     """Append verdicts to a file, one JSON object per line, until Ctrl-C or SIGTERM.
 
