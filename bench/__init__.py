@@ -1,1 +1,1 @@
-"""Drives the line from outside: the demonstration, and what measures it."""
+"""Measures engines and whole lines from outside."""

@@ -38,8 +38,8 @@ class LoadedBackbone:
     Attributes:
         network: the folded backbone.
         source: `imagenet`, `untrained` or the file's name.
-        sha256: of the weights, so that two bundles can be told to share them.
-        pretrained: whether the features come from training at all.
+        sha256: of the weights, which shows whether two bundles share them.
+        pretrained: whether the features were trained.
     """
 
     network: Backbone
@@ -49,7 +49,7 @@ class LoadedBackbone:
 
 
 class ImagenetWeightsMissing(DataError):
-    """torchvision's ImageNet weights are neither cached nor to be downloaded."""
+    """torchvision's ImageNet weights are neither cached nor downloadable."""
 
 
 def load_backbone(source: str, seed: int = 0, adapt_on: Iterable[Image] | None = None) -> LoadedBackbone:
@@ -59,11 +59,10 @@ def load_backbone(source: str, seed: int = 0, adapt_on: Iterable[Image] | None =
         source: `imagenet` (torchvision's cache or download), `untrained` (random from `seed`), or a
             `.pth` / `.safetensors` file with torchvision's parameter names, conv1 to layer3.
         seed: for `untrained`.
-        adapt_on: for `untrained`: frames of normal parts, uint8 `[H, W, 3]`, on which the batch-norm statistics
-            are measured.
+        adapt_on: for `untrained`: frames of normal parts, uint8 `[H, W, 3]`, to measure the batch-norm statistics.
 
     Raises:
-        DataError: the weights cannot be had, or a parameter is missing or has another shape.
+        DataError: the weights are not available, or a parameter is missing or has another shape.
     """
     stride_in_1x1 = False
     if source == "untrained":
@@ -88,7 +87,7 @@ def fold(model: nn.Module, stride_in_1x1: bool) -> Backbone:
     backbone = Backbone(stride_in_1x1).eval()
     _fold_into(backbone.conv1, _sub(model, "conv1"), _sub(model, "bn1"))
     with torch.no_grad():
-        # torchvision's RGB filters see (pixel / 255 - mean) / std; ours see BGR pixels less their mean.
+        # torchvision's RGB filters see (pixel / 255 - mean) / std; ours see BGR pixels minus their mean.
         std = torch.tensor(PIXEL_STD_BGR).reshape(1, 3, 1, 1)
         backbone.conv1.weight.copy_(backbone.conv1.weight.flip(1) / std)
     for name in ("layer1", "layer2", "layer3"):
@@ -135,11 +134,11 @@ def _torchvision_model(state: dict[str, Tensor], stride_in_1x1: bool, source: st
     for name, value in wanted.items():
         if state[name].shape != value.shape:
             raise DataError(
-                f"{source}: the parameter '{name}' has the shape {tuple(state[name].shape)} and not "
+                f"{source}: the parameter '{name}' has the shape {tuple(state[name].shape)} instead of "
                 f"{tuple(value.shape)}; give the weights of a ResNet-50"
             )
         if not bool(torch.isfinite(state[name].float()).all()):
-            raise DataError(f"{source}: the parameter '{name}' holds values that are not finite; get the file anew")
+            raise DataError(f"{source}: the parameter '{name}' has values that are not finite; get the file again")
     model.load_state_dict({name: state[name].float() for name in wanted}, strict=False)
     ready: nn.Module = model.eval()
     return ready
@@ -149,11 +148,11 @@ def _imagenet_state() -> dict[str, Tensor]:
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
-        # V1 and not V2: its features are those that the anomaly-detection papers compared on.
+        # V1 and not V2, because the anomaly-detection papers compare on its features.
         state = ResNet50_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (URLError, OSError, RuntimeError) as error:
         raise ImagenetWeightsMissing(
-            "the ImageNet weights of torchvision's ResNet-50 are neither in its cache nor to be downloaded here; "
+            "the ImageNet weights of torchvision's ResNet-50 are not in its cache and cannot be downloaded here; "
             "give a file with --backbone FILE (or TAKTLINE_BACKBONE), or --backbone untrained to try things out"
         ) from error
     finally:
@@ -168,18 +167,18 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
         return _read_safetensors(path)
     if path.suffix not in (".pth", ".pt"):
         raise DataError(
-            f"{path} is neither .pth nor .safetensors; give torchvision's ResNet-50 weights in one of these"
+            f"{path} is neither .pth nor .safetensors; give torchvision's ResNet-50 weights in one of these formats"
         )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise DataError(f"{path} is not a plain weights file (nothing but tensors is read from it)") from error
+        raise DataError(f"{path} is not a plain weights file; give one that holds only tensors") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict):
-        raise DataError(f"{path} holds no dictionary of parameters; give torchvision's ResNet-50 weights")
+        raise DataError(f"{path} does not hold a dictionary of parameters; give torchvision's ResNet-50 weights")
     return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}, False
 
 
@@ -188,10 +187,10 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], bool]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping, it has keys()
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping, though it has keys()
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, struct.error, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is not a safetensors file, or is cut short; get it anew") from error
+        raise DataError(f"{path} is not a safetensors file, or is cut short; get it again") from error
     return state, metadata.get("stride_in_1x1", "false").lower() == "true"
 
 
@@ -200,7 +199,7 @@ def _untrained(seed: int, frames: list[Image]) -> nn.Module:
     torch.manual_seed(seed)
     model: Any = resnet50(weights=None)
     torch.random.set_rng_state(generator_state)
-    # Small residual branches keep random features local: near a defect, and nowhere else, they change.
+    # Small residual branches keep random features local: they change only near a defect.
     for name, module in model.named_modules():
         if name.endswith("bn3") and isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.weight, _UNTRAINED_BRANCH)

@@ -1,6 +1,6 @@
-"""Data sets as users have them: which pictures show good parts, which defects, and where the masks are.
+"""Data sets: which pictures show good parts, which show defects, and where the masks are.
 
-Four layouts are understood:
+It understands four layouts:
 
 - MVTec AD (Bergmann et al. 2019): `train/good`, `test/good`, `test/<defect>`, `ground_truth/<defect>/NNN_mask.png`;
 - BTAD (Mishra et al. 2021): the same with `ok` for good and `ko` for the defects;
@@ -38,7 +38,7 @@ class Sample:
     Attributes:
         path: the picture's file.
         kind: `good`, or the name of the defect.
-        mask: file of the defect's ground truth, where there is one.
+        mask: file of the defect's ground truth, if there is one.
     """
 
     path: Path
@@ -52,13 +52,13 @@ class Sample:
 
     @property
     def part(self) -> str:
-        """A short id: the folder and name of the file."""
+        """A short id: the file's folder and name."""
         return f"{self.path.parent.name}/{self.path.name}"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The pictures of one kind of part, split into those to learn from and those to test.
+    """The pictures of one kind of part, split into those to train on and those to test.
 
     Attributes:
         root: the data set's folder.
@@ -74,12 +74,12 @@ class Dataset:
 
     @property
     def category(self) -> str:
-        """The name of the part: the folder's name."""
+        """The name of the part, which is the folder's name."""
         return self.root.resolve().name
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Lists the pictures directly in a folder, by name; hidden files are left out.
+    """Lists the pictures directly in a folder, by name, without hidden files.
 
     Raises:
         DataError: the folder does not exist or cannot be listed.
@@ -100,12 +100,14 @@ def find_dataset(root: Path, split: float = DEFAULT_SPLIT, seed: int = 0) -> Dat
 
     Args:
         root: its folder.
-        split: share of the good parts to learn from, where the layout has no split of its own.
-        seed: of that split.
+        split: share of the good parts to train on, if the layout has no split of its own.
+        seed: seed of that split.
 
     Raises:
-        DataError: the folder is no data set.
+        DataError: the folder is not a data set, or the split is out of range.
     """
+    if not 0 < split <= 1:
+        raise DataError(f"the split is {split:g}; give the share of good parts to train on, such as 0.8")
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; give a data set such as MVTec AD's (train/good, test/...)")
     for find in (_find_mvtec, _find_visa, _find_plain):
@@ -122,21 +124,19 @@ def open_dataset(root: Path, split: float = DEFAULT_SPLIT, seed: int = 0) -> Dat
     """Finds the pictures of a data set to calibrate on; see `find_dataset`.
 
     Raises:
-        DataError: the folder is no data set, or has fewer than 10 pictures of good parts.
+        DataError: the folder is not a data set, or has fewer than 10 pictures of good parts.
     """
-    if not 0 < split <= 1:
-        raise DataError(f"the split is {split:g}; give the share of good parts to learn from, such as 0.8")
     dataset = find_dataset(root, split, seed)
     if len(dataset.train) < MIN_NORMALS:
         raise DataError(
-            f"{root} holds {len(dataset.train)} pictures of good parts to learn from; calibration needs at least "
+            f"{root} has {len(dataset.train)} pictures of good parts to train on; calibration needs at least "
             f"{MIN_NORMALS}, better 100"
         )
     return dataset
 
 
 def open_test_split(root: Path, split: float = DEFAULT_SPLIT, seed: int = 0) -> list[Sample]:
-    """Finds the test pictures of a data set, which is all that a replay or an evaluation needs.
+    """Finds the test pictures of a data set, which are all that a replay or an evaluation needs.
 
     Raises:
         DataError: there is no test split, or it is empty.
@@ -161,11 +161,11 @@ def read_frames(samples: tuple[Sample, ...] | list[Sample], size: tuple[int, int
 def read_mask(sample: Sample, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """Reads a part's ground truth, bool `[H, W]`: all False for a good part.
 
-    A mask of another size than its picture is stretched over it.
+    If a mask differs in size from its picture, it is resized to fit.
 
     Args:
         sample: the part; a defective one without a mask counts as unmarked, all False.
-        shape: height and width to bring the mask to.
+        shape: height and width of the result.
     """
     if not sample.defective or sample.mask is None:
         return np.zeros(shape, np.bool_)
@@ -222,8 +222,8 @@ def _visa_from_table(root: Path, table: Path, defects: list[Sample]) -> Dataset:
     }
     missing = [sample.path for part in normal.values() for sample in part if not sample.path.is_file()]
     if not rows or missing:
-        what = f"names {missing[0]}, which is not there" if missing else f"has no rows for {root.resolve().name}"
-        raise DataError(f"{table} {what}; copy the data set again, whole")
+        what = f"names {missing[0]}, which does not exist" if missing else f"has no rows for {root.resolve().name}"
+        raise DataError(f"{table} {what}; copy the whole data set again")
     return Dataset(root, "VisA", normal["train"], (*normal["test"], *defects))
 
 

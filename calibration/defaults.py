@@ -1,4 +1,4 @@
-"""Defaults that the command line also states; importing them loads nothing else."""
+"""Defaults that the command line shows; importing them loads nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rescales channels between convolutions so that 8 bits hold them all: the same function, in other units."""
+"""Rescales channels between convolutions to fit into 8 bits, without changing what the network computes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _FLOOR = 1e-3
 
 
 class EqualisedBackbone(nn.Module):
-    """A backbone whose channels run in other units inside, and which gives layer2 and layer3 in their own.
+    """A backbone with rescaled channels inside, whose outputs layer2 and layer3 have their original scale.
 
     Attributes:
         backbone: the rescaled backbone.
-        unit2: what a channel of its layer2 is multiplied with, `[1, 512, 1, 1]`.
-        unit3: what a channel of its layer3 is multiplied with, `[1, 1024, 1, 1]`.
+        unit2: the factor for each channel of its layer2, `[1, 512, 1, 1]`.
+        unit3: the factor for each channel of its layer3, `[1, 1024, 1, 1]`.
     """
 
     unit2: Tensor
@@ -42,15 +42,15 @@ class EqualisedBackbone(nn.Module):
 
 @torch.no_grad()
 def equalise(backbone: Backbone, frames: Sequence[Image]) -> EqualisedBackbone:
-    """Rescales the channels within every block of a backbone, and those that its blocks hand on.
+    """Rescales the channels within every block of a backbone, and those that its blocks pass on.
 
-    A tensor is quantised with one step for all its channels, so that small channels drown beside large ones. A ReLU
-    lets a channel be divided before it and multiplied behind it (Nagel et al. 2019); the factor is the root of the
-    channel's largest value over that of the weights that take it (Xiao et al. 2023). What blocks hand on has one
-    factor for all the blocks of a layer, since they add to it.
+    A tensor is quantised with one step for all its channels, so small channels drown beside large ones. A channel can
+    be divided before a ReLU and multiplied after it (Nagel et al. 2019). The factor is the square root of the channel's
+    largest value over the largest weight that takes it (Xiao et al. 2023). All blocks of a layer share one factor for
+    what they pass on, because they add to it.
 
     Args:
-        backbone: it is not changed.
+        backbone: the backbone, which is not changed.
         frames: frames of good parts, uint8 `[H, W, 3]` each, at the network's size.
     """
     own = copy.deepcopy(backbone)
@@ -73,7 +73,7 @@ def equalise(backbone: Backbone, frames: Sequence[Image]) -> EqualisedBackbone:
 
 
 def _peaks(backbone: Backbone, frames: Sequence[Image]) -> dict[nn.Module, Tensor]:
-    """Measures the largest value of every channel behind the ReLUs within a block and at its end."""
+    """Measures the largest value of every channel after the ReLUs within a block and at its end."""
     peaks: dict[nn.Module, Tensor] = {}
 
     def note(module: nn.Module, _inputs: object, output: Tensor) -> None:
@@ -91,10 +91,10 @@ def _peaks(backbone: Backbone, frames: Sequence[Image]) -> dict[nn.Module, Tenso
 
 
 def _rescale(makers: Sequence[nn.Conv2d], takers: Sequence[nn.Conv2d], peak: Tensor) -> Tensor:
-    """Divides channels where they are made and multiplies them where they are taken.
+    """Divides channels where they are produced and multiplies them where they are consumed.
 
     Returns:
-        What each channel was divided by.
+        The divisor of each channel.
     """
     weight = torch.stack([conv.weight.abs().amax((0, 2, 3)) for conv in takers]).amax(0)
     factor = torch.sqrt(peak.clamp_min(_FLOOR * float(peak.max())) / weight.clamp_min(_FLOOR * float(weight.max())))

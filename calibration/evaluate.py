@@ -1,4 +1,4 @@
-"""How good a bundle is on labelled parts."""
+"""Evaluates a bundle on labelled parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of labelled parts, and the figures made of them.
+    """Scores of labelled parts, and figures computed from them.
 
     Attributes:
         samples: the parts.
@@ -32,7 +32,7 @@ class Evaluation:
         heatmaps: float32 `[N, h, w]`, in sigma.
         threshold: in sigma.
         engine: name and precision of the engine.
-        metrics: the figures; None where a kind of part or the masks are missing.
+        metrics: the figures; None if a kind of part or the masks are missing.
     """
 
     samples: tuple[Sample, ...]
@@ -62,8 +62,8 @@ def evaluate(
         bundle: the bundle, for its threshold.
         engine: an engine opened on it.
         samples: labelled parts.
-        report: told how far it is.
-        seed: of the bootstrap.
+        report: called with the progress.
+        seed: seed of the bootstrap.
 
     Raises:
         DataError: there are no parts, or a picture cannot be read.
@@ -87,7 +87,7 @@ def evaluate(
 def image_metrics(
     scores: npt.NDArray[np.float64], samples: Sequence[Sample], threshold: float, seed: int = 0
 ) -> dict[str, Any]:
-    """Returns the figures of whole parts: rates at the threshold, and those that need none."""
+    """Returns the figures of whole parts, both at the threshold and independent of it."""
     defective = np.array([sample.defective for sample in samples])
     rejected = scores > threshold
     confusion = Confusion.of(defective, rejected)
@@ -133,7 +133,7 @@ def _recall_by_defect(samples: Sequence[Sample], rejected: npt.NDArray[np.bool_]
 
 
 def _bootstrap(scores: npt.NDArray[np.float64], defective: npt.NDArray[np.bool_], seed: int) -> tuple[float, float]:
-    """95 % interval of the AUROC: good and defective parts drawn again, each from their own (Efron 1979)."""
+    """Returns the 95 % interval of the AUROC, resampling good and defective parts separately (Efron 1979)."""
     rng = np.random.default_rng(seed)
     good, bad = scores[~defective], scores[defective]
     labels = np.repeat([False, True], [len(good), len(bad)])

@@ -1,4 +1,4 @@
-"""Writes the network's files: one ONNX graph for every engine but torch, and its weights for torch."""
+"""Writes the network's files: ONNX graphs for all engines except torch, and the weights for torch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def export_onnx(module: nn.Module, size: tuple[int, int], path: Path, outputs: t
         module: the module, in evaluation mode.
         size: height and width of the frames.
         path: the file to write.
-        outputs: names of its outputs.
+        outputs: names of the outputs.
     """
     frames: Tensor = torch.zeros(2, *size, 3, dtype=torch.uint8)
     with quiet_export():
@@ -53,7 +53,7 @@ def export_onnx(module: nn.Module, size: tuple[int, int], path: Path, outputs: t
 
 @contextmanager
 def quiet_export() -> Iterator[None]:
-    """Keeps the exporter's notes to itself."""
+    """Silences the exporter's messages."""
     chatty = logging.getLogger("torch.onnx")
     level = chatty.level
     chatty.setLevel(logging.ERROR)

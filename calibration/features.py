@@ -1,4 +1,4 @@
-"""Features of normal parts, computed once and kept in a temporary file while a model is calibrated."""
+"""Features of normal parts, computed once and kept in a temporary file during calibration."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CELL = 4 * LAYER2_CHANNELS + LAYER3_CHANNELS
 
 
 def cache_capacity(size: tuple[int, int]) -> int:
-    """Returns how many images of a size the cache holds at the most."""
+    """Returns how many images of a size the cache can hold."""
     return MAX_CACHE_BYTES // (size[0] // 16 * (size[1] // 16) * CELL * 2)
 
 
@@ -39,7 +39,7 @@ class FeatureCache:
     """Feature maps of images, stored by layer3 cell: the four layer2 vectors under it, then its layer3 vector.
 
     Args:
-        memory: the mapped file that `cells` lies in, where it lies in one.
+        memory: the mapped file behind `cells`, if there is one.
 
     Attributes:
         cells: float16 `[N, h * w, 3072]` in a temporary file.
@@ -60,7 +60,7 @@ class FeatureCache:
         self.release()
 
     def release(self) -> None:
-        """Gives the memory of pages that were read back; they stay in the file, and mostly in the system's cache."""
+        """Frees the memory of pages that were read; they stay in the file, and mostly in the system's cache."""
         if self._memory is not None:
             self._memory.madvise(mmap.MADV_DONTNEED)
 
@@ -69,17 +69,17 @@ class FeatureCache:
 def extract_features(
     backbone: Backbone | Runner, frames: Iterable[Image], count: int, size: tuple[int, int], report: Reporter
 ) -> Iterator[FeatureCache]:
-    """Computes the features of `count` frames and keeps them in a temporary file for the length of the context.
+    """Computes the features of `count` frames and keeps them in a temporary file during the block.
 
     They are computed in float32 by the fastest engine at hand: torch on a GPU or for few frames, else OpenVINO, else
     torch.
 
     Args:
-        backbone: the folded backbone, or what computes layer2 and layer3 of frames in its place.
+        backbone: the folded backbone, or a function that computes layer2 and layer3 in its place.
         frames: uint8 `[H, W, 3]` each.
-        count: how many there are.
+        count: number of frames.
         size: height and width of the frames.
-        report: told how far it is.
+        report: called with the progress.
     """
     grid = (size[0] // 16, size[1] // 16)
     with tempfile.TemporaryDirectory(prefix="taktline-features-") as folder:
@@ -99,7 +99,7 @@ def extract_features(
 
 
 def to_cells(layer2: Tensor, layer3: Tensor) -> Tensor:
-    """Brings feature maps to cells: `[N, h * w, 3072]`."""
+    """Converts feature maps to cells `[N, h * w, 3072]`."""
     count, _, rows, columns = layer3.shape
     under = layer2.reshape(count, LAYER2_CHANNELS, rows, 2, columns, 2).permute(0, 2, 4, 3, 5, 1)
     under = under.reshape(count, rows * columns, 4 * LAYER2_CHANNELS)
@@ -107,7 +107,7 @@ def to_cells(layer2: Tensor, layer3: Tensor) -> Tensor:
 
 
 def from_cells(cells: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Brings cells `[N, h * w, 3072]` back to feature maps."""
+    """Converts cells `[N, h * w, 3072]` back to feature maps."""
     rows, columns = grid
     under = cells[..., : 4 * LAYER2_CHANNELS].reshape(-1, rows, columns, 2, 2, LAYER2_CHANNELS)
     layer2 = under.permute(0, 5, 1, 3, 2, 4).reshape(-1, LAYER2_CHANNELS, 2 * rows, 2 * columns)

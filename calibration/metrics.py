@@ -1,4 +1,4 @@
-"""Figures of a classifier that needs no more than numpy: confusion matrix, precision, recall, F1, AUROC."""
+"""Metrics of a classifier, with numpy alone: confusion matrix, precision, recall, F1, AUROC."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Confusion:
-    """How verdicts agree with labels; positive is defective.
+    """How verdicts agree with labels; defective is positive.
 
     Attributes:
         tp: defective parts rejected.
@@ -36,12 +36,12 @@ class Confusion:
 
     @property
     def accuracy(self) -> float | None:
-        """Share of parts that were judged right."""
+        """Share of parts that were judged correctly."""
         return _share(self.tp + self.tn, self.tp + self.fp + self.fn + self.tn)
 
     @property
     def precision(self) -> float | None:
-        """Share of rejected parts that are defective; None where nothing was rejected."""
+        """Share of rejected parts that are defective; None if nothing was rejected."""
         return _share(self.tp, self.tp + self.fp)
 
     @property
@@ -51,7 +51,7 @@ class Confusion:
 
     @property
     def f1(self) -> float | None:
-        """Harmonic mean of precision and recall; None where nothing is defective and nothing was rejected."""
+        """Harmonic mean of precision and recall; None if nothing is defective and nothing was rejected."""
         return _share(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     @property
@@ -65,7 +65,7 @@ class Confusion:
 
 
 def auroc(scores: npt.NDArray[np.float64], defective: npt.NDArray[np.bool_]) -> float | None:
-    """Area under the ROC curve: the chance that a defective part scores above a good one (Hanley and McNeil 1982).
+    """Area under the ROC curve: the probability that a defective part scores above a good one (Hanley, McNeil 1982).
 
     Args:
         scores: float64 `[N]`; ties count one half.

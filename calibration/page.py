@@ -1,4 +1,4 @@
-"""Renders the HTML pages: all of them extend `templates/page.html`, which has their frame and their common style."""
+"""Renders HTML pages, all of which extend `templates/page.html` with its layout and style."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def render(package: str, template: str, digits: int, **values: Any) -> str:
 
     Args:
         package: the package whose folder `templates` holds it.
-        template: its file name. It has the filter `figure(digits)`, which writes a number, or "-" for None.
-        digits: how many decimals `figure` writes unless it is told.
-        values: what the template shows; a name that is missing is an error.
+        template: its file name. It can use the filter `figure(digits)`, which writes a number, or "-" for None.
+        digits: default number of decimals for `figure`.
+        values: what the template shows; a missing name is an error.
     """
 
     def figure(value: float | None, decimals: int = digits) -> str:

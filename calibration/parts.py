@@ -1,7 +1,7 @@
-"""Draws a data set of machined flanges, good and defective, for a demonstration that needs no download.
+"""Draws a data set of machined flanges, good and defective, for a demonstration without downloads.
 
-Each part is a height field, lit and shaded, so that a dent or a missing edge changes the light on it as it
-would on metal. Pose, light, brushing and dirt vary from part to part; everything comes from one seed.
+Each part is a height field that is lit and shaded, so that a dent or a missing edge changes the light as it would on
+metal. Pose, light, brushing and dirt vary from part to part; everything comes from one seed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Relief:
     """A part on its way to a picture.
 
     Attributes:
-        height: metres are of no matter here: pixels of height, `[side, side]`.
-        albedo: share of light that comes back, `[side, side]`.
+        height: height in pixels, `[side, side]`.
+        albedo: share of light that is reflected, `[side, side]`.
         metal: where the part is, bool `[side, side]`.
-        defect: what was spoilt, bool `[side, side]`.
-        centre: x and y of the part's middle in pixels.
+        defect: where the defect is, bool `[side, side]`.
+        centre: x and y of the part's centre in pixels.
         angle: its rotation in radians.
         scale: its size; 1 is nominal.
     """
@@ -54,8 +54,8 @@ def draw_part(rng: np.random.Generator, defect: str | None = None) -> tuple[Imag
     """Draws one part.
 
     Args:
-        rng: where all its variation comes from.
-        defect: None for a good part, or a name of `DEFECTS`.
+        rng: source of all variation.
+        defect: None for a good part, or a name from `DEFECTS`.
 
     Returns:
         The picture, uint8 `[320, 320, 3]` BGR, and the mask of the defect, bool `[320, 320]`.
@@ -77,7 +77,7 @@ def write_dataset(root: Path, seed: int, train: int, good: int, defective: int, 
         train: good parts to calibrate on.
         good: good parts to test.
         defective: defective parts to test, of each kind.
-        report: told how far it is.
+        report: called with the progress.
     """
     rng = np.random.default_rng(seed)
     total, done = train + good + defective * len(DEFECTS), 0
@@ -110,7 +110,7 @@ def _grid() -> tuple[Field, Field]:
 
 
 def _step(distance: Field, width: float) -> Field:
-    """A smooth step from 0 to 1 where the distance, in pixels, passes 0."""
+    """Returns a smooth step from 0 to 1 where the distance, in pixels, passes 0."""
     t = np.clip(distance / width + 0.5, 0.0, 1.0)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
@@ -236,7 +236,7 @@ def _chip(relief: Relief, rng: np.random.Generator) -> None:
 
 
 def _swarf(relief: Relief, rng: np.random.Generator) -> None:
-    """A curl of metal from turning that lies on the part."""
+    """Adds a curl of metal that lies on the part."""
     start = _at(relief, rng.uniform(110, 225), rng.uniform(0, 2 * math.pi))
     turns, pitch, heading = rng.uniform(1.6, 2.6), rng.uniform(7, 11), rng.uniform(0, 2 * math.pi)
     t = np.linspace(0, turns * 2 * math.pi, 120)

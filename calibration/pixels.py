@@ -1,4 +1,4 @@
-"""How well heatmaps outline defects: pixel AUROC and AUPRO."""
+"""Metrics of how well heatmaps outline defects: pixel AUROC and AUPRO."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Masks = npt.NDArray[np.bool_]
 
 
 def pixel_auroc(heatmaps: Maps, masks: Masks) -> float | None:
-    """Area under the ROC curve over all pixels, or None where no pixel is marked.
+    """Area under the ROC curve over all pixels, or None if no pixel is marked.
 
     Args:
         heatmaps: `[N, H, W]`.
@@ -26,9 +26,9 @@ def pixel_auroc(heatmaps: Maps, masks: Masks) -> float | None:
 
 
 def aupro(heatmaps: Maps, masks: Masks, limit: float = FPR_LIMIT) -> float | None:
-    """Area under the per-region-overlap curve (Bergmann et al. 2021), up to a false-positive rate, scaled to 1.
+    """Area under the per-region-overlap curve (Bergmann et al. 2021) up to a false-positive rate, scaled to 1.
 
-    Every connected region of the ground truth counts the same, however small it is.
+    Every connected region of the ground truth has the same weight, however small it is.
 
     Args:
         heatmaps: `[N, H, W]`.
@@ -36,7 +36,7 @@ def aupro(heatmaps: Maps, masks: Masks, limit: float = FPR_LIMIT) -> float | Non
         limit: the false-positive rate up to which to integrate.
 
     Returns:
-        None where no pixel is marked.
+        None if no pixel is marked.
     """
     overlap_weight, regions = _overlap_weights(masks)
     if not regions:
@@ -45,7 +45,7 @@ def aupro(heatmaps: Maps, masks: Masks, limit: float = FPR_LIMIT) -> float | Non
     negative = ~masks.ravel()[order]
     overlap = np.cumsum(overlap_weight.ravel()[order], dtype=np.float64) / regions
     rate = np.cumsum(negative, dtype=np.float64) / max(1, int(negative.sum()))
-    # Pixels of one value pass the threshold together: only the last of them is a point of the curve.
+    # Pixels with equal values pass the threshold together, so only the last of them is a point on the curve.
     values = heatmaps.ravel()[order]
     last = np.append(values[1:] != values[:-1], True)
     rate, overlap = np.append(0.0, rate[last]), np.append(0.0, overlap[last])
@@ -56,7 +56,7 @@ def aupro(heatmaps: Maps, masks: Masks, limit: float = FPR_LIMIT) -> float | Non
 
 
 def to_pixels(heatmap: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Brings a heatmap's grid to pixels by linear interpolation, `[H, W]`."""
+    """Resizes a heatmap's grid to pixels `[H, W]` by linear interpolation."""
     return np.asarray(cv2.resize(heatmap, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Plots for the reports: one style, as pictures that stand in the page itself."""
+"""Plots for the reports, in one style and embedded in the page."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def svg(draw: Callable[[Axes], None], width: float) -> str:
     """Draws a plot and returns it as a data URL.
 
     Args:
-        draw: draws into the axes it is given.
-        width: in inches; the height is the same for all.
+        draw: draws into the given axes.
+        width: in inches; all plots have the same height.
     """
     style: Any = {
         "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#9aa3ad",

@@ -1,4 +1,4 @@
-"""How long steps tell how far they are."""
+"""How long-running steps report progress."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Protocol
 
 
 class Reporter(Protocol):
-    """Takes note of progress; the command line draws it."""
+    """Receives progress; the command line draws it."""
 
     def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
-        """Says that `done` of `total` steps of `task` are done."""
+        """Reports that `done` of `total` steps of `task` are done."""
 
 
 def silent(task: str, done: int, total: int, note: str = "") -> None:
-    """A reporter that says nothing."""
+    """Ignores progress."""

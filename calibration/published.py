@@ -1,4 +1,4 @@
-"""Published figures to stand beside: image AUROC in percent on MVTec AD."""
+"""Published figures for comparison: image AUROC in percent on MVTec AD."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _TRUTH_BGR = (80, 220, 60)
 
 @dataclass(frozen=True)
 class Tile:
-    """A part in the gallery: its picture, the overlay and the verdict, as the page shows them."""
+    """A part in the page's gallery: its picture, overlay and verdict."""
 
     part: str
     kind: str
@@ -48,7 +48,7 @@ def write_report(path: Path, bundle: Bundle, evaluation: Evaluation) -> None:
     Args:
         path: the HTML file; it appears whole or not at all.
         bundle: the bundle.
-        evaluation: what it made of labelled parts.
+        evaluation: its evaluation on labelled parts.
 
     Raises:
         DataError: the file cannot be written.
@@ -126,7 +126,7 @@ def _draw_precision_recall(axes: Axes, evaluation: Evaluation) -> None:
 def _galleries(bundle: Bundle, evaluation: Evaluation) -> list[dict[str, Any]]:
     order = np.argsort(-evaluation.scores)
     defective, rejected = evaluation.defective, evaluation.rejected
-    # Mistakes first in the order of how wrong they are: the surest misses, then the surest false alarms.
+    # Mistakes first, worst first: the clearest misses, then the clearest false alarms.
     missed = [index for index in order[::-1] if defective[index] and not rejected[index]]
     alarms = [index for index in order if not defective[index] and rejected[index]]
     rows = [

@@ -20,7 +20,7 @@ FIGURES = ("auroc", "average_precision", "f1", "best_f1", "recall", "false_alarm
 
 @dataclass(frozen=True)
 class CategoryResult:
-    """A category, its bundle and how good it is."""
+    """A category, its bundle and its evaluation."""
 
     category: str
     bundle: Bundle
@@ -50,7 +50,7 @@ def list_categories(root: Path) -> list[Path]:
 def run_suite(
     root: Path, out: Path, settings: CalibrationSettings, engine: str, report: Reporter
 ) -> Iterator[CategoryResult]:
-    """Calibrates every category under `root` into `out` and evaluates it, one after the other."""
+    """Calibrates every category under `root` into `out` and evaluates it, one by one."""
     for folder in list_categories(root):
 
         def named(task: str, done: int, total: int, note: str = "", category: str = folder.name) -> None:
@@ -63,7 +63,7 @@ def run_suite(
 
 
 def suite_table(results: list[CategoryResult]) -> list[dict[str, Any]]:
-    """Returns a row of figures for each category, and their mean in the last."""
+    """Returns one row of figures per category, and their means in the last row."""
     rows: list[dict[str, Any]] = [
         {"category": result.category} | {name: result.evaluation.metrics[name] for name in FIGURES}
         for result in results

@@ -1,4 +1,4 @@
-"""Looks through a data set, picture by picture, and says what was understood and what is wrong with it."""
+"""Checks a data set picture by picture, and reports how it was understood and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Survey:
 
     Attributes:
         category: name of the part.
-        layout: how it is laid out.
-        train: good parts to learn from.
-        test: parts to test, by kind.
-        masks: defective test parts that have a mask.
-        sizes: how many pictures have which size, `WIDTHxHEIGHT`.
-        problems: what is wrong, a sentence each.
+        layout: name of its layout.
+        train: number of good parts to train on.
+        test: number of test parts, by kind.
+        masks: number of defective test parts with a mask.
+        sizes: number of pictures by size, `WIDTHxHEIGHT`.
+        problems: one sentence per problem.
     """
 
     category: str
@@ -37,7 +37,7 @@ class Survey:
     problems: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns it as plain values."""
+        """Returns all fields as plain values."""
         return asdict(self)
 
 
@@ -76,7 +76,7 @@ def survey_dataset(dataset: Dataset, report: Reporter = silent) -> Survey:
 
 
 def shared_pictures(dataset: Dataset) -> list[tuple[Path, Path]]:
-    """Finds pictures that are in train and in test, by the hash of their content."""
+    """Finds pictures that are both in train and in test, by the hash of their content."""
     seen = {_content(sample.path): sample.path for sample in dataset.train}
     pairs = ((seen.get(_content(sample.path)), sample.path) for sample in dataset.test)
     return [(first, second) for first, second in pairs if first is not None]
@@ -101,7 +101,7 @@ def _mask_problems(sample: Sample, shape: tuple[int, int]) -> list[str]:
     if mask.shape[:2] != shape:
         problems.append(
             f"the mask {sample.mask} is {mask.shape[1]}x{mask.shape[0]} and its picture {shape[1]}x{shape[0]}; it is "
-            "stretched over it"
+            "resized to fit"
         )
     if not mask.any():
         problems.append(f"the mask {sample.mask} is all zero; the part counts as defective, but unmarked")
@@ -112,15 +112,15 @@ def _count_problems(dataset: Dataset) -> list[str]:
     problems = []
     count = len(dataset.train)
     if count < MIN_NORMALS:
-        problems.append(f"{count} good parts to learn from are too few; calibration needs at least {MIN_NORMALS}")
+        problems.append(f"{count} good parts to train on are too few; calibration needs at least {MIN_NORMALS}")
     elif count < FEW_NORMALS:
-        problems.append(f"{count} good parts to learn from give a rough threshold; 100 or more are better")
+        problems.append(f"{count} good parts to train on give only a rough threshold; 100 or more are better")
     kinds = Counter(sample.kind for sample in dataset.test)
-    problems += [f"the kind '{kind}' has a single test picture" for kind, number in kinds.items() if number == 1]
+    problems += [f"the kind '{kind}' has only one test picture" for kind, number in kinds.items() if number == 1]
     if dataset.test and "good" not in kinds:
-        problems.append("there is no good part among the test pictures; false alarms cannot be measured")
+        problems.append("the test pictures show no good part; false alarms cannot be measured")
     if dataset.test and len(kinds) == (1 if "good" in kinds else 0):
-        problems.append("there is no defective part among the test pictures; recall cannot be measured")
+        problems.append("the test pictures show no defective part; recall cannot be measured")
     unmarked = sum(sample.defective and sample.mask is None for sample in dataset.test)
     marked = sum(sample.mask is not None for sample in dataset.test)
     if marked and unmarked:
@@ -139,4 +139,4 @@ def _strangers(dataset: Dataset) -> list[str]:
     if not strangers:
         return []
     more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
-    return [f"{strangers[0]}{more} beside the pictures is no picture and is left out"]
+    return [f"{strangers[0]}{more} beside the pictures is not a picture and is ignored"]

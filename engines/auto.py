@@ -19,8 +19,8 @@ from engines.trial import Part, Trial
 
 log = logging.getLogger(__name__)
 
-# What `auto` tries, the most promising first. Loading torch costs seconds and hundreds of megabytes: where there is no
-# GPU for it, it is left for machines on which nothing else runs.
+# What `auto` tries, most promising first. Loading torch costs seconds and hundreds of megabytes, so without a GPU it
+# is tried only if nothing else runs.
 _ON_NVIDIA = (("tensorrt", None), ("torch", "cuda"))
 _ANYWHERE = (("openvino", None), ("onnxruntime", None))
 _LAST_RESORT = (("torch", "cpu"),)
@@ -34,7 +34,7 @@ class Request:
         engine: a name, or `auto`.
         precision: as `open_engine` takes it.
         device: None for any.
-        hint: whether a single batch should be quick, or many together.
+        hint: whether to optimise for a single batch or for many together.
         max_batch: the most frames in one batch.
     """
 
@@ -63,20 +63,20 @@ class Request:
         return asked | describe_machine()
 
 
-def choose_engine(bundle: Bundle, request: Request, *, anew: bool = False) -> Choice:
-    """Returns the fastest candidate on this machine: as it was measured earlier, or else measured now.
+def choose_engine(bundle: Bundle, request: Request, *, again: bool = False) -> Choice:
+    """Returns the fastest candidate on this machine, from an earlier measurement or a new one.
 
     Args:
         bundle: the opened bundle.
-        request: what it is for.
-        anew: whether to measure even if that was done earlier.
+        request: what to choose for.
+        again: whether to measure even if that was done before.
 
     Raises:
-        EngineUnavailable: no engine can run here; the text says why of each.
-        ConfigError: no such engine, device or precision.
+        EngineUnavailable: no engine can run here; the text gives the reason for each.
+        ConfigError: there is no such engine, device or precision.
     """
     key = request.key(bundle)
-    kept = None if anew else recall(key)
+    kept = None if again else recall(key)
     if kept is not None:
         return kept
     _check(request)
@@ -122,11 +122,11 @@ def _last_resort(bundle: Bundle, request: Request) -> Iterator[Candidate]:
 
 
 def most_promising(bundle: Bundle, request: Request) -> Candidate:
-    """Returns the candidate that is tried first, without measuring any.
+    """Returns the candidate that would be tried first, without measuring any.
 
     Raises:
-        EngineUnavailable: no engine can run here; the text says why of each.
-        ConfigError: no such engine, device or precision.
+        EngineUnavailable: no engine can run here; the text gives the reason for each.
+        ConfigError: there is no such engine, device or precision.
     """
     _check(request)
     tried = []
@@ -136,7 +136,7 @@ def most_promising(bundle: Bundle, request: Request) -> Candidate:
                 return candidate
             tried.append(candidate)
     if tried:
-        # It raises, with the reason of each.
+        # This raises, with the reason for each.
         return Choice.of(tried, request.hint, request.batch, 0.0).chosen
     raise _nothing(bundle, request)
 
@@ -160,5 +160,5 @@ def _open_part(bundle: Bundle, part: Part, request: Request) -> Engine:
     engine = engine_class(name)(bundle, settings)
     if engine.max_batch < request.batch:
         engine.close()
-        raise EngineUnavailable(f"its device's memory holds batches of {engine.max_batch} only")
+        raise EngineUnavailable(f"its device's memory only holds batches of {engine.max_batch}")
     return engine

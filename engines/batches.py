@@ -26,7 +26,7 @@ class Batch:
         until: see `Engine.submit`.
         deadline: monotonic seconds by which it is answered, whatever happens.
         future: what the caller waits for.
-        answer: what the future gets or has, or None while it is open.
+        answer: the future's result or error, or None while there is none.
     """
 
     frames: Frames
@@ -39,12 +39,12 @@ class Batch:
 class Batches(Generic[Holder]):
     """The batches that wait for an engine, and those that engines hold.
 
-    Scores are given out in the order of submission. A batch that is failed does not wait for those before it. Every
-    method but `flush` is called with the lock held; `flush` without it, after anything that answers.
+    Scores are handed out in the order of submission. A batch that is failed does not wait for those before it. Call
+    every method except `flush` with the lock held. Call `flush` without it, after anything that answers a batch.
 
     Attributes:
-        changed: the lock, which tells whoever waits for a change.
-        waiting: batches that no engine holds yet, the oldest first.
+        changed: the lock; it is notified of every change.
+        waiting: batches that no engine holds yet, oldest first.
     """
 
     def __init__(self) -> None:
@@ -58,12 +58,12 @@ class Batches(Generic[Holder]):
 
     @property
     def in_flight(self) -> int:
-        """Batches that wait or that an engine holds; one that was failed counts until its engine lets it go."""
+        """Number of batches that wait or that an engine holds; a failed one counts until its engine lets go of it."""
         return len(self.waiting) + len(self._held)
 
     @property
     def unanswered(self) -> list[Batch]:
-        """Batches whose future is open, in the order of submission."""
+        """Batches without an answer, in the order of submission."""
         return [batch for batch in self._open if batch.answer is None]
 
     def add(self, batch: Batch) -> None:
@@ -93,11 +93,11 @@ class Batches(Generic[Holder]):
         return True
 
     def silent_since(self) -> dict[Holder, float]:
-        """Returns, for each engine that holds batches, when it last answered, or took one while it held none."""
+        """Returns, for each engine that holds batches, when it last answered or, if later, took its first one."""
         return {holder: self._progress[holder] for holder in set(self._held.values())}
 
     def fail(self, batches: Iterable[Batch], why: str) -> None:
-        """Fails open batches at once. One that an engine holds takes a place until the engine answers."""
+        """Fails open batches at once. One that an engine holds occupies its place until the engine answers."""
         for batch in batches:
             batch.answer = EngineError(why)
             self._open.remove(batch)
@@ -107,7 +107,7 @@ class Batches(Generic[Holder]):
         self._collect()
 
     def give_up(self, holder: Holder, why: str) -> None:
-        """Fails what an engine holds, and expects nothing from it any more."""
+        """Fails what an engine holds, and expects nothing more from it."""
         lost = [batch for batch, other in self._held.items() if other is holder]
         for batch in lost:
             del self._held[batch]
@@ -115,8 +115,8 @@ class Batches(Generic[Holder]):
         self.fail([batch for batch in lost if batch.answer is None], why)
 
     def flush(self) -> None:
-        """Gives answers to those who wait for them."""
-        # One thread at a time, or two could swap their order.
+        """Resolves the futures of answered batches."""
+        # One thread at a time: two could swap the order.
         with self._giving:
             while self._due:
                 _give(self._due.popleft())

@@ -1,4 +1,4 @@
-"""The model bundle: a folder with a manifest and the model's files, all of it checked when it is opened."""
+"""The model bundle: a folder with a manifest and the model's files, all checked when it is opened."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Bundle:
     Attributes:
         path: its folder.
         manifest: its manifest.
-        sha256: of the manifest, and through the digests in it of every file.
+        sha256: of the manifest, which holds the sha256 of every file.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class Bundle:
 
     @property
     def short_id(self) -> str:
-        """The first 12 digits of the sha256, as verdicts carry it."""
+        """The first 12 digits of the sha256, which verdicts carry."""
         return self.sha256[:12]
 
     def file(self, name: str) -> Path:
@@ -67,13 +67,13 @@ def open_bundle(path: Path) -> Bundle:
     """Opens a bundle and checks its schema and the sha256 of every file.
 
     Raises:
-        BundleError: anything about it is not as it was written.
+        BundleError: something is missing or was altered.
     """
     try:
         text = (path / MANIFEST).read_bytes()
     except OSError as error:
         raise BundleError(
-            f"{path} is no model bundle (it has no readable {MANIFEST}); make one with: "
+            f"{path} is not a model bundle (it has no readable {MANIFEST}); make one with: "
             "taktline calibrate DIR --out BUNDLE"
         ) from error
     try:
@@ -90,7 +90,7 @@ def open_bundle(path: Path) -> Bundle:
         manifest = Manifest.model_validate(values)
     except ValidationError as error:
         raise BundleError(
-            f"{path / MANIFEST} is not as it was written ({explain(error)}); calibrate it again"
+            f"{path / MANIFEST} was altered or damaged ({explain(error)}); calibrate the bundle again"
         ) from error
     for name, digest in manifest.files.items():
         if Path(name).name != name:
@@ -101,9 +101,10 @@ def open_bundle(path: Path) -> Bundle:
 
 @contextmanager
 def new_bundle(path: Path) -> Iterator[Path]:
-    """Gives a temporary folder to write a bundle into, and puts it in its place when all went well.
+    """Yields a temporary folder to write a bundle into, and moves it into place if the block succeeds.
 
-    An existing bundle is replaced in one step, where the file system can; nothing is left behind when the body raises.
+    An existing bundle is replaced in one step if the file system can do that. If the block raises, nothing is left
+    behind.
 
     Raises:
         BundleError: `path` exists and is not a bundle, or cannot be written.
@@ -127,14 +128,14 @@ def new_bundle(path: Path) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, values: dict[str, Any]) -> None:
-    """Writes the manifest of the bundle in `folder`, with the sha256 of every file that lies there."""
+    """Writes the manifest of the bundle in `folder`, with the sha256 of every file there."""
     files = {file.name: file_sha256(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
     manifest = Manifest.model_validate({**values, "schema_version": SCHEMA_VERSION, "files": files})
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def update_manifest(bundle: Bundle, changes: dict[str, Any]) -> Bundle:
-    """Changes fields of a bundle's manifest in one step, and opens it anew.
+    """Changes fields of a bundle's manifest in one step, and opens the bundle again.
 
     Raises:
         BundleError: the bundle cannot be written.
@@ -160,7 +161,7 @@ def _swap(work: Path, path: Path) -> None:
     try:
         exchange(work, path)
     except OSError:
-        # Network file systems cannot do it in one step. Whatever fails, the old bundle has its name.
+        # Network file systems cannot swap in one step. If anything fails, the old bundle keeps its name.
         retired = work.with_name(work.name + ".old")
         path.replace(retired)
         try:

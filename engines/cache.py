@@ -1,4 +1,4 @@
-"""What engines keep on disk between runs: plans, compiled models. All of it can be deleted at any time."""
+"""What engines keep on disk between runs: plans and compiled models. You can delete it at any time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from engines.files import make_folder, save
 
 
 def cache_folder(kind: str) -> Path:
-    """Returns the folder for one kind of file, and makes it.
+    """Returns the folder for one kind of file, and creates it if needed.
 
-    It lies in `TAKTLINE_CACHE` where that is set, else in `taktline` under `XDG_CACHE_HOME` or `~/.cache`.
+    It lies in `TAKTLINE_CACHE` if that is set, otherwise in `taktline` under `XDG_CACHE_HOME` or `~/.cache`.
 
     Raises:
         ConfigError: it cannot be made.
@@ -25,7 +25,7 @@ def cache_folder(kind: str) -> Path:
 
 
 def store(path: Path, content: bytes) -> None:
-    """Writes a file that appears whole or not at all.
+    """Writes a file in one step: it appears whole or not at all.
 
     Raises:
         ConfigError: it cannot be written.
@@ -34,7 +34,7 @@ def store(path: Path, content: bytes) -> None:
 
 
 def prune(folder: Path, most_bytes: int) -> None:
-    """Removes the files that were not used for longest until the folder holds at most so many bytes."""
+    """Removes the least recently used files until the folder holds at most `most_bytes`."""
     files = []
     for path in folder.rglob("*"):
         try:

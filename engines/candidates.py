@@ -10,7 +10,7 @@ from engines.choice import Candidate
 from engines.engine import EXACT, NetworkEngine
 from engines.errors import EngineUnavailable
 
-# Loads an engine's class by its name; that imports its library.
+# Loads an engine's class by name, which imports its library.
 Loader = Callable[[str], type[NetworkEngine]]
 AUTO = "auto"
 
@@ -31,12 +31,12 @@ class Wanted:
 def find_candidates(
     bundle: Bundle, engines: Iterable[tuple[str, str | None]], wanted: Wanted, load: Loader
 ) -> Iterator[Candidate]:
-    """Yields candidates, the most promising first. An engine is imported when its turn comes.
+    """Yields candidates, most promising first. An engine is imported only when its turn comes.
 
     Args:
         bundle: the opened bundle.
-        engines: names, each with the only device that it is wanted on, or None for all that it has here.
-        wanted: what they must be.
+        engines: names, each with the only device it is wanted on, or None for all its devices here.
+        wanted: what the candidates must be.
         load: returns an engine's class.
     """
     for name, only in engines:
@@ -53,16 +53,16 @@ def find_candidates(
 
 
 def exact_device(found: type[NetworkEngine], device: str) -> str:
-    """Returns where an engine's second look is taken: on the same device if that offers float32, else on the CPU."""
+    """Returns the device of an engine's second look: the same one if it offers float32, otherwise the CPU."""
     return device if EXACT in found.precisions(device) else "cpu"
 
 
 def _on_device(bundle: Bundle, name: str, device: str, found: type[NetworkEngine], wanted: str) -> Iterator[Candidate]:
     for fast in found.precisions_for(bundle, device):
         band = bundle.manifest.bands.get(fast)
-        looked_at_twice = f"{fast}+{EXACT}"
-        if wanted in {looked_at_twice, AUTO} and fast != EXACT and band is not None:
+        rescored = f"{fast}+{EXACT}"
+        if wanted in {rescored, AUTO} and fast != EXACT and band is not None:
             share = min(1.0, max(0.0, band.share))
-            yield Candidate(engine=name, device=device, precision=looked_at_twice, share=share)
+            yield Candidate(engine=name, device=device, precision=rescored, share=share)
         elif wanted == fast or (wanted == AUTO and fast == EXACT):
             yield Candidate(engine=name, device=device, precision=fast)

@@ -1,4 +1,4 @@
-"""Which engines there are."""
+"""The engines by name."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ class Candidate(BaseModel):
     Attributes:
         engine: its name.
         device: what it runs on; `-` if the engine cannot run here at all.
-        precision: as `open_engine` takes it, such as `f32` or `bf16+f32`; `-` likewise.
-        share: of good parts that are expected to get a second look.
+        precision: as `open_engine` takes it, such as `f32` or `bf16+f32`; `-` if the engine cannot run here.
+        share: expected share of good parts that get a second look.
         images_per_s: the rate on this machine, second looks included; None if it was not measured.
         left_out: why it was not measured, or None.
     """
@@ -38,7 +38,7 @@ class Candidate(BaseModel):
 
     @property
     def name(self) -> str:
-        """The candidate in words."""
+        """Engine, device and precision in words."""
         return " ".join(word for word in (self.engine, self.device, self.precision) if word != "-")
 
 
@@ -47,12 +47,12 @@ class Choice(BaseModel):
 
     Attributes:
         chosen: the fastest.
-        candidates: all of them in the order in which they were tried, `chosen` included.
-        why: a sentence.
+        candidates: all of them in the order they were tried, `chosen` included.
+        why: the reason, in a sentence.
         hint: what they were measured for.
         batch: frames in a batch while they were measured.
         measured_at: when, ISO 8601.
-        seconds: how long it took, opening included.
+        seconds: how long measuring took, opening the engines included.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -70,7 +70,7 @@ class Choice(BaseModel):
         """Takes the fastest candidate.
 
         Raises:
-            EngineUnavailable: none could be measured; the text says why of each.
+            EngineUnavailable: none could be measured; the text gives the reason for each.
         """
         measured = sorted(
             (one for one in candidates if one.images_per_s is not None), key=lambda one: -(one.images_per_s or 0)
@@ -86,21 +86,21 @@ class Choice(BaseModel):
 
     @classmethod
     def only(cls, candidate: Candidate, hint: Hint, batch: int) -> Choice:
-        """Takes the only candidate there is, unmeasured."""
-        why = f"{candidate.name} is all that can run here, so nothing was measured"
+        """Takes the only candidate, without measuring it."""
+        why = f"{candidate.name} is the only engine that can run here, so nothing was measured"
         return cls(
             chosen=candidate, candidates=(candidate,), why=why, hint=hint, batch=batch, measured_at=_now(), seconds=0.0
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Returns it in plain values."""
+        """Returns the choice as plain values."""
         return self.model_dump(mode="json")
 
     def trouble(self, batch_ns: float | None) -> str | None:
-        """Says in a sentence if the chosen engine runs much slower than it was measured, else returns None.
+        """Returns a sentence if the chosen engine runs much slower than when it was measured, otherwise None.
 
         Args:
-            batch_ns: nanoseconds that a batch of `batch` frames takes at run time; None if that is not known yet.
+            batch_ns: nanoseconds that a batch of `batch` frames takes now; None if that is not known yet.
         """
         expected = self.chosen.images_per_s
         if not batch_ns or expected is None:
@@ -109,8 +109,8 @@ class Choice(BaseModel):
         if found * TOLERATED >= expected:
             return None
         return (
-            f"{self.chosen.name} runs at {found:.3g} images/s, and at {expected:.3g} when it was chosen; end what else "
-            "uses the machine, or delete the folder 'choices' in Taktline's cache to have it measured again"
+            f"{self.chosen.name} runs at {found:.3g} images/s, and ran at {expected:.3g} when it was chosen; stop "
+            "other programs on this machine, or delete the folder 'choices' in Taktline's cache to measure again"
         )
 
 

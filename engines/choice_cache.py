@@ -1,4 +1,4 @@
-"""Keeps what `auto` chose on disk, under everything that the choice depends on."""
+"""Stores what `auto` chose, keyed by everything that the choice depends on."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ Key = Mapping[str, str | int | None]
 
 
 def recall(key: Key) -> Choice | None:
-    """Returns the choice that was kept under this key, or None; a damaged file counts as none."""
+    """Returns the choice stored under this key, or None if there is none or its file is damaged."""
     try:
         values = json.loads(_path(key).read_bytes())
-        # Two keys may share a name, however unlikely that is.
+        # Two keys could share a file name, however unlikely.
         if values["key"] != key:
             return None
         return Choice.model_validate_json(json.dumps(values["choice"]))
     except FileNotFoundError:
         return None
     except (OSError, ConfigError, ValueError, TypeError, KeyError, ValidationError) as error:
-        log.warning("what auto chose earlier cannot be read (%s); it is measured again", type(error).__name__)
+        log.warning("what auto chose earlier cannot be read (%s); measuring again", type(error).__name__)
         return None
 
 
 def keep(key: Key, choice: Choice) -> None:
-    """Keeps a choice; a disk that cannot be written costs a measurement at the next opening, and nothing else."""
+    """Stores a choice. If the disk cannot be written, the next start measures again; nothing else is lost."""
     content = json.dumps({"key": dict(key), "choice": choice.to_json()}, indent=2)
     try:
         path = _path(key)
         store(path, content.encode())
         prune(path.parent, _MOST_CACHED)
     except ConfigError as error:
-        log.warning("what auto chose is not kept, and will be measured again: %s", error)
+        log.warning("what auto chose is not kept, so the next start measures again: %s", error)
 
 
 def _path(key: Key) -> Path:

@@ -1,4 +1,4 @@
-"""The few CUDA operations that an engine needs, through pycuda where it is installed, else through cuda-python."""
+"""The few CUDA operations that an engine needs, through pycuda if it is installed, otherwise cuda-python."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Capability = tuple[int, int]
 
 
 class CudaError(EngineError):
-    """A call to CUDA failed; the text has CUDA's own."""
+    """A call to CUDA failed; the text repeats CUDA's own message."""
 
 
 class CudaOutOfMemory(CudaError):
-    """The GPU has no memory left."""
+    """The GPU is out of memory."""
 
 
 class Cuda(Closing):
-    """One GPU: its memory, streams, events and graphs. Closing it frees all that was asked of it.
+    """One GPU: its memory, streams, events and graphs. Closing it frees everything allocated through it.
 
-    Streams and pointers are plain integers, as TensorRT takes them. Nothing here waits for the whole device.
+    Streams and pointers are plain integers, as TensorRT expects them. No call waits for the whole device.
 
     Attributes:
         device: the GPU's name.
@@ -42,35 +42,35 @@ class Cuda(Closing):
     @abstractmethod
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Makes the GPU the calling thread's, as every other call here wants it."""
+        """Makes the GPU current in the calling thread, which every other method requires."""
 
     @abstractmethod
     def allocate(self, size: int) -> int:
-        """Allocates bytes of the GPU's memory and returns their address.
+        """Allocates GPU memory and returns its address.
 
         Raises:
-            CudaOutOfMemory: there are not so many.
+            CudaOutOfMemory: not enough memory is left.
         """
 
     @abstractmethod
     def page_locked(self, shape: tuple[int, ...], kind: type[np.generic]) -> Array:
-        """Allocates a page-locked array on the host, which copies without a detour and beside computation."""
+        """Allocates a page-locked array on the host, which can be copied directly and while the GPU computes."""
 
     @abstractmethod
     def stream(self) -> int:
-        """Makes a stream that does not wait for the default one."""
+        """Creates a stream that does not wait for the default one."""
 
     @abstractmethod
     def event(self) -> Any:
-        """Makes an event whose waiting thread sleeps."""
+        """Creates an event; a thread that waits for it sleeps."""
 
     @abstractmethod
     def record(self, event: Any, stream: int) -> None:
-        """Lets an event happen when the stream has come this far."""
+        """Records an event, which happens once the stream has done everything before it."""
 
     @abstractmethod
     def wait(self, event: Any) -> None:
-        """Sleeps until an event has happened."""
+        """Sleeps until an event happens."""
 
     @abstractmethod
     def copy_in(self, target: int, source: Array, stream: int) -> None:
@@ -86,5 +86,7 @@ class Cuda(Closing):
 
     @abstractmethod
     def capture(self, stream: int, record: Launch) -> Launch:
-        """Captures what `record` puts on a stream and returns what launches all of it at once, where graphs can be
-        had; else returns `record`."""
+        """Captures what `record` puts on a stream, and returns a function that launches all of it at once.
+
+        Returns `record` itself if graphs are not available.
+        """

@@ -13,9 +13,9 @@ from engines.errors import EngineUnavailable
 
 
 class PyCuda(Cuda):
-    """Through `pycuda.driver`, on the GPU's primary context, which TensorRT uses too.
+    """Uses `pycuda.driver` on the GPU's primary context, which TensorRT uses too.
 
-    Its releases do not capture graphs; batches are put on the stream call by call.
+    pycuda cannot capture graphs, so each batch is enqueued call by call.
     """
 
     def __init__(self, driver: Any, index: int) -> None:

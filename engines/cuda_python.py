@@ -14,7 +14,7 @@ from engines.errors import EngineUnavailable
 
 
 class CudaPython(Cuda):
-    """Through `cuda.bindings.runtime`."""
+    """Uses `cuda.bindings.runtime`."""
 
     def __init__(self, runtime: Any, index: int) -> None:
         self._runtime, self._index = runtime, index
@@ -101,7 +101,7 @@ class CudaPython(Cuda):
         return launch
 
     def close(self) -> None:
-        """Frees everything, the youngest first; what a lost GPU refuses to free is gone with it."""
+        """Frees everything, newest first; what a lost GPU refuses to free is gone with it."""
         while self._frees:
             self._frees.pop()()
 

@@ -1,4 +1,4 @@
-"""What every engine does: take uint8 frames, give scores and heatmaps, several batches in flight."""
+"""What every engine does: score batches of uint8 frames, several of them in flight."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ CLOSE_S = 10.0
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How an engine is to run.
+    """How an engine should run.
 
     Attributes:
         precision: `f32`, `bf16`, `f16` or `int8`; None for the engine's preferred one.
         max_batch: the most frames in one batch.
         device: what to run on, such as `cpu`, `gpu`, `npu` or `cuda`; None for the engine's preferred one.
-        hint: whether a single batch should be quick, or many together.
-        only_full: whether every batch will have `max_batch` frames, so that no other size is warmed and none is timed.
+        hint: whether to optimise for a single batch or for many together.
+        only_full: whether every batch will have `max_batch` frames; no other size is then warmed up, and none is timed.
     """
 
     precision: str | None = None
@@ -47,10 +47,10 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class Timing:
-    """Where an engine's time for a batch went, in nanoseconds.
+    """How an engine spent its time on a batch, in nanoseconds.
 
     Attributes:
-        copy_in: copying the frames to where they are computed.
+        copy_in: copying the frames to the device.
         compute: computing.
         copy_out: copying the results back.
     """
@@ -62,14 +62,14 @@ class Timing:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a network says of a batch, in sigma units of held-out good parts.
+    """A network's scores for a batch, in sigma units of held-out good parts.
 
     Attributes:
         score: float32 `[N]`.
         heatmap: float32 `[N, h, w]`.
-        exact: whether float32 would give the same verdict for sure, bool `[N]`.
+        exact: whether float32 is certain to give the same verdict, bool `[N]`.
         rescored: whether the score is float32's after a second look, bool `[N]`.
-        threshold: in sigma: the one near which a second look was taken, and for which alone `exact` holds; None where
+        threshold: in sigma: the threshold near which a second look was taken. `exact` holds for it alone; None if
             `exact` holds for any.
         timing: where the time went; None where the engine cannot tell.
         engine: name of the engine that computed them, where another one may have taken its place meanwhile.
@@ -89,18 +89,18 @@ class Scores:
 class Engine(Closing):
     """Scores frames. A context manager: leaving it closes the engine.
 
-    Public methods check once; the engines' own `_submit` and `_close` only work.
+    Public methods check their arguments once, so subclasses' `_submit` and `_close` need not.
 
     Attributes:
         name: the engine's name, as on the command line.
         device: the device it was opened on, as on the command line.
-        device_name: that device in words.
+        device_name: the device in words.
         precision: `f32`, `bf16`, `f16` or `int8`.
         max_batch: the most frames in one batch.
         size: height and width of a frame in pixels.
         jobs: batches that may be in flight at once.
-        batch_ns: nanoseconds that batches of some sizes took while warming, by size; empty where none were timed.
-        choice: why `auto` chose it, or None if it was asked for by name.
+        batch_ns: nanoseconds that batches of some sizes took during warm-up, by size; empty if none were timed.
+        choice: why `auto` chose it, or None if it was named.
     """
 
     name: str
@@ -114,15 +114,15 @@ class Engine(Closing):
         self._closed = self._only_full = False
 
     def submit(self, frames: Frames, until: int | None = None) -> Future[Scores]:
-        """Starts scoring a batch; waits only while `jobs` batches are in flight already.
+        """Starts scoring a batch; waits only while `jobs` batches are already in flight.
 
         Args:
-            frames: uint8 `[N, H, W, 3]`, BGR, 1 <= N <= max_batch; it must not change before the result is there.
-            until: monotonic nanoseconds by which the result is wanted: a second look that would take longer is left
-                out. None for no such time.
+            frames: uint8 `[N, H, W, 3]`, BGR, 1 <= N <= max_batch; do not change it before the result is there.
+            until: monotonic nanoseconds by which the result is wanted; a second look that would take longer is
+                skipped. None for no limit.
 
         Raises:
-            EngineError: wrong shape or type, the engine is closed, or its library refuses the batch.
+            EngineError: the shape or type is wrong, the engine is closed, or its library refuses the batch.
         """
         if self._closed:
             raise EngineError(f"the engine {self.name} is closed; open it again with open_engine")
@@ -145,10 +145,10 @@ class Engine(Closing):
         return self.submit(frames).result()
 
     def set_threshold(self, threshold: float) -> None:
-        """Moves the threshold near which a second look is taken, in sigma; engines without one ignore it."""
+        """Moves the threshold near which a second look is taken, in sigma; engines without second looks ignore it."""
 
     def warm_up(self) -> None:
-        """Runs every batch size once, so that no real frame pays for it, and times powers of two and the largest."""
+        """Runs every batch size once, so that no real frame is delayed, and times powers of two and the largest."""
         frames = np.zeros((self.max_batch, *self.size, 3), np.uint8)
         if self._only_full:
             self.infer(frames)
@@ -164,7 +164,7 @@ class Engine(Closing):
         """Waits for the batches in flight and frees what the engine holds; closing twice is safe.
 
         Args:
-            deadline: seconds after which an engine that hangs is left to itself; None for 10.
+            deadline: seconds after which a hanging engine is abandoned; None for 10.
         """
         if self._closed:
             return
@@ -174,18 +174,18 @@ class Engine(Closing):
         closer.start()
         closer.join(limit)
         if closer.is_alive():
-            log.error("the engine %s did not close within %g s; it is left to itself", self.name, limit)
+            log.error("the engine %s did not close within %g s; it is abandoned", self.name, limit)
 
     def _close_quietly(self) -> None:
         try:
             self._close()
-        except Exception as error:  # noqa: BLE001 - whatever its library raises, there is nothing left to save
+        except Exception as error:  # noqa: BLE001 - whatever its library raises, nothing is left to save
             log.warning("the engine %s did not close cleanly: %s", self.name, error)
 
     def _scores(
         self, score: npt.NDArray[np.float32], heatmap: npt.NDArray[np.float32], timing: Timing | None = None
     ) -> Scores:
-        """Wraps what the network gave; both arrays must be the caller's to keep."""
+        """Wraps the network's outputs; both arrays must belong to the caller."""
         count = len(score)
         return Scores(score, heatmap, np.full(count, self.precision == EXACT), np.zeros(count, np.bool_), timing=timing)
 
@@ -205,7 +205,7 @@ class NetworkEngine(Engine):
 
     Raises:
         EngineUnavailable: it cannot run here; the text says why.
-        ConfigError: a setting that it does not offer here.
+        ConfigError: it does not offer a setting here.
     """
 
     def __init__(self, bundle: Bundle, settings: EngineSettings) -> None:
@@ -223,22 +223,22 @@ class NetworkEngine(Engine):
         self._only_full = settings.only_full
 
     def _halve_batch(self, cause: Exception) -> None:
-        """Makes do with batches half as large where the GPU's memory does not hold them.
+        """Halves the batch size when the GPU's memory is too small.
 
         Raises:
-            EngineUnavailable: they were of one frame already.
+            EngineUnavailable: batches have one frame already.
         """
         if self.max_batch == 1:
             raise EngineUnavailable(
-                "the GPU has not enough free memory for a batch of one; end what else runs on it"
+                "the GPU does not have enough free memory for a batch of one; stop what else runs on it"
             ) from cause
         self.max_batch //= 2
-        log.warning("the GPU's memory does not hold the batches: max_batch is now %d", self.max_batch)
+        log.warning("the GPU's memory is too small for these batches: max_batch is now %d", self.max_batch)
 
     @classmethod
     @abstractmethod
     def devices(cls) -> tuple[str, ...]:
-        """Lists the devices that it can use on this machine, the preferred one first.
+        """Lists the devices that it can use on this machine, preferred first.
 
         Raises:
             EngineUnavailable: it cannot run here at all; the text says why.
@@ -247,10 +247,10 @@ class NetworkEngine(Engine):
     @classmethod
     @abstractmethod
     def precisions(cls, device: str) -> tuple[str, ...]:
-        """Lists the precisions that it offers on one of its devices, the preferred one first."""
+        """Lists the precisions that it offers on one of its devices, preferred first."""
 
     @classmethod
     def precisions_for(cls, bundle: Bundle, device: str) -> tuple[str, ...]:
-        """Lists the precisions that it offers for a bundle; some need a model of their own."""
+        """Lists the precisions that it offers for a bundle; some need their own model file."""
         del bundle
         return cls.precisions(device)

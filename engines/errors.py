@@ -1,20 +1,20 @@
-"""The errors that Taktline raises on purpose, each with the exit code its command ends with."""
+"""The errors that Taktline raises on purpose, each with the exit code of a command that ends with it."""
 
 from __future__ import annotations
 
 
 class TaktlineError(Exception):
-    """Something the user can mend: its text says in one sentence what is wrong and what to do."""
+    """Something the user can fix: the text says in one sentence what is wrong and what to do."""
 
     exit_code = 2
 
 
 class DataError(TaktlineError):
-    """A data set, image or picture file cannot be used as it is."""
+    """A data set or picture file cannot be used as it is."""
 
 
 class BundleError(TaktlineError):
-    """A model bundle is missing, incomplete, altered or of another schema."""
+    """A model bundle is missing, incomplete or altered, or has another schema version."""
 
 
 class ConfigError(TaktlineError):
@@ -38,4 +38,4 @@ class LineDown(TaktlineError):
 
 
 class LineHung(LineDown):
-    """A line was closed, but something in it hangs: the process must end without waiting for it."""
+    """A line was closed, but something in it hangs; the process must exit without waiting for it."""

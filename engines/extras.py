@@ -1,4 +1,4 @@
-"""Packages that come with an extra: imported when they are needed, or named in one sentence."""
+"""Packages that come with an extra: imported when needed, and named in one sentence if missing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def require(module: str, extra: str, error: type[TaktlineError] = TaktlineError)
     """Imports a module that needs packages of an extra.
 
     Args:
-        module: its dotted name; one of ours that imports such packages will do.
-        extra: the extra that brings them; empty for packages that Taktline itself brings.
-        error: what to raise.
+        module: its dotted name; it may also be one of ours that imports such packages.
+        extra: the extra that installs them; empty for packages that Taktline itself requires.
+        error: the kind of error to raise.
 
     Raises:
         error: a package is not installed, or does not load; the sentence names the package and the extra.

@@ -1,4 +1,4 @@
-"""An engine that answers every batch in time, and is opened again or replaced when it fails or hangs."""
+"""An engine that answers every batch in time, and is reopened or replaced when it fails or hangs."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ class FailoverEngine(Engine):
     """Runs the first of several engines that works.
 
     Every batch is answered by its deadline, with scores or an `EngineError`; scores come in the order of submission.
-    An engine whose batches fail three times in a row is opened again. One that hangs is left to its daemon thread, and
-    the next opener takes over. While another engine than the preferred one runs, the preferred one is opened beside it
-    from time to time, and takes over between two batches.
+    After three failed batches in a row, the engine is reopened. A hanging engine is abandoned with its daemon thread,
+    and the next opener takes over. While a replacement runs, the preferred engine is opened beside it from time to
+    time, and takes over between two batches.
 
     Args:
         openers: open the preferred engine, and those that may replace it. The first is used at once.
-        limits: how patient it is.
+        limits: how long it waits before it acts.
 
     Attributes:
         state: `running`; `reopening` after failures; `hung` while a hung engine has no successor yet; `failed` while
-            no engine can be opened, which is tried again.
+            no engine can be opened, until a retry succeeds.
         trouble: a sentence that says what is wrong, or None.
-        failovers: how often an engine was opened again or replaced.
+        failovers: how often an engine was reopened or replaced.
 
     Raises:
-        TaktlineError: what the first opener raises.
+        TaktlineError: the first opener failed.
     """
 
     def __init__(self, openers: Sequence[Opener], limits: Limits | None = None) -> None:
@@ -77,7 +77,7 @@ class FailoverEngine(Engine):
         return None if current is None else current.engine
 
     def set_threshold(self, threshold: float) -> None:
-        """Tells the engine, and every one that takes its place."""
+        """Moves the threshold of this engine, and of every engine that replaces it."""
         with self._changed:
             self._succession.threshold = threshold
             if self.inner is not None:
@@ -87,7 +87,7 @@ class FailoverEngine(Engine):
         """Waits for the batches in flight, then closes the engine; closing twice is safe.
 
         Args:
-            deadline: seconds after which batches fail, and an engine that hangs is left to itself; None for 10.
+            deadline: seconds after which batches fail and a hanging engine is abandoned; None for 10.
         """
         until = time.monotonic() + (CLOSE_S if deadline is None else deadline)
         with self._changed:
@@ -101,7 +101,7 @@ class FailoverEngine(Engine):
         self._batches.flush()
         for thread in threads:
             if not thread.join(_left(until)):
-                log.error("the engine %s did not close in time; it is left to itself", self.name)
+                log.error("the engine %s did not close in time; it is abandoned", self.name)
         if threading.current_thread() is not self._watcher:
             self._watcher.join(max(0.1, _left(until)))
 
@@ -147,7 +147,7 @@ class FailoverEngine(Engine):
         self.batch_ns, self.choice = engine.batch_ns, engine.choice
 
     def _watch(self) -> None:
-        """Acts on what happened and on what is overdue, until the engine is closed."""
+        """Reacts to failures and missed deadlines until the engine is closed."""
         while True:
             with self._changed:
                 if self._ended:
@@ -167,7 +167,7 @@ class FailoverEngine(Engine):
             return True
 
     def _close(self) -> None:
-        """Nothing is left to `Engine.close`."""
+        """Does nothing: `close` has done everything."""
 
 
 def _left(until: float) -> float:

@@ -1,4 +1,4 @@
-"""Writes files that appear whole or not at all, and makes folders."""
+"""Writes files that appear whole or not at all, and creates folders."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _RENAME_EXCHANGE = 2
 
 @contextmanager
 def replacing(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
-    """Yields an open temporary file beside `path`, which takes its name when the block ends without an error.
+    """Yields an open temporary file beside `path`, and renames it to `path` if the block succeeds.
 
-    File and folder are flushed to the disk, so after a power cut either the old content or the new is there. Whatever
-    fails, a full disk included, the temporary file is removed and `path` is as it was.
+    File and folder are flushed to the disk, so after a power failure either the old content or the new is there. If
+    anything fails, even on a full disk, the temporary file is removed and `path` is unchanged.
 
     Args:
         path: the file to write or replace; its folder exists.
-        mode: permissions of the file. Until it has its name, nobody but its owner can read it.
+        mode: permissions of the file. Until it is renamed, only its owner can read it.
 
     Raises:
         OSError: it cannot be written.
@@ -51,7 +51,7 @@ def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
     """Writes a file in one step; see `replacing`. Text is stored as UTF-8.
 
     Raises:
-        OSError: it cannot be written; what was there before still is.
+        OSError: it cannot be written; the old content is still there.
     """
     with replacing(path, mode=mode) as file:
         file.write(data.encode() if isinstance(data, str) else data)
@@ -65,17 +65,17 @@ def save(
     error: type[TaktlineError] = DataError,
     mode: int = 0o644,
 ) -> None:
-    """Writes a file in one step, and says in one sentence why that failed.
+    """Writes a file in one step; a failure becomes one sentence.
 
     Args:
         path: the file; its folder exists.
         data: its content; text is stored as UTF-8.
         fix: what to do when it cannot be written.
-        error: the kind of error to raise then.
+        error: the kind of error to raise in that case.
         mode: permissions of the file.
 
     Raises:
-        TaktlineError: of the kind `error`: it cannot be written; what was there before still is.
+        TaktlineError: of the kind `error`: it cannot be written; the old content is still there.
     """
     try:
         write_atomic(path, data, mode=mode)
@@ -84,28 +84,28 @@ def save(
 
 
 def make_folder(folder: Path, fix: str, *, what: str = "the folder", error: type[TaktlineError] = ConfigError) -> None:
-    """Makes a folder and those above it, where they do not exist yet.
+    """Creates a folder and its parents if they do not exist yet.
 
     Args:
         folder: the folder.
-        fix: what to do when it cannot be made.
+        fix: what to do when it cannot be created.
         what: what to call it in the error.
-        error: the kind of error to raise then.
+        error: the kind of error to raise in that case.
 
     Raises:
-        TaktlineError: of the kind `error`: it cannot be made.
+        TaktlineError: of the kind `error`: it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as cause:
-        raise error(f"{what} {folder} cannot be made: {cause.strerror or cause}; {fix}") from cause
+        raise error(f"{what} {folder} cannot be created: {cause.strerror or cause}; {fix}") from cause
 
 
 def exchange(first: Path, second: Path) -> None:
-    """Swaps two names, of files or folders on one file system, in one step: neither is ever missing.
+    """Swaps two files or folders of one file system in one step, so that neither is ever missing.
 
     Raises:
-        OSError: one is not there, or the file system cannot do it.
+        OSError: one does not exist, or the file system cannot swap.
     """
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
@@ -117,21 +117,21 @@ def exchange(first: Path, second: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Refuses a file that could not be written later, before the work is done for nothing.
+    """Refuses a file that could not be written later, before any work is done for it.
 
     Raises:
-        DataError: its folder does not exist or is not writable, or it is a folder itself.
+        DataError: its folder does not exist or is not writable, or it is itself a folder.
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder; give the name of a file")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise DataError(
-            f"{path} cannot be written: there is no writable folder {path.parent}; make it, or give another"
+            f"{path} cannot be written: there is no writable folder {path.parent}; create it, or give another path"
         )
 
 
 def _sync_folder(folder: Path) -> None:
-    # Without this a power cut can undo the new name.
+    # Without this, a power failure can undo the rename.
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Errors of foreign libraries become ours where they enter."""
+"""Turns errors of foreign libraries into ours where they enter."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from engines.errors import EngineError, TaktlineError
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turns whatever a foreign library raises in the block into an `EngineError`.
+    """Turns any exception that a foreign library raises in the block into an `EngineError`.
 
     Args:
-        what: what failed, the beginning of the sentence.
+        what: what failed: the beginning of the sentence.
 
     Raises:
-        EngineError: with the foreign error as its cause.
-        TaktlineError: one of ours passes as it is.
+        EngineError: the foreign library failed; its error is the cause.
+        TaktlineError: our own errors pass unchanged.
     """
     try:
         yield
@@ -28,6 +28,6 @@ def translated(what: str) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """Returns what an error of a foreign library says, in one line: the last that is not empty."""
+    """Returns the last non-empty line of a foreign library's error message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -1,8 +1,8 @@
-"""What an engine is tuned for."""
+"""What an engine is optimised for."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-# A single batch should be quick, or many together.
+# One batch at a time, or many together.
 Hint = Literal["latency", "throughput"]

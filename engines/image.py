@@ -17,7 +17,7 @@ Image = npt.NDArray[np.uint8]
 
 
 def is_picture_name(name: str) -> bool:
-    """Returns whether a file of this name is taken for a picture; a hidden one is not."""
+    """Returns whether a file name is that of a picture; hidden files do not count."""
     return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
@@ -27,7 +27,7 @@ def read_image(path: Path) -> Image:
     Gray, gray with alpha, RGBA and 16-bit pictures are converted; an alpha channel is dropped.
 
     Raises:
-        DataError: the file cannot be read, is no picture, or is cut short.
+        DataError: the file cannot be read, is not a picture, or is cut short.
     """
     try:
         data = path.read_bytes()
@@ -43,7 +43,7 @@ def decode_image(data: bytes) -> Image:
     """Decodes the bytes of a picture file to uint8, BGR `[H, W, 3]` or gray `[H, W]`.
 
     Raises:
-        DataError: the bytes are no picture, or only part of one. The text lacks its subject.
+        DataError: the bytes are not a picture, or only part of one. The text lacks its subject.
     """
     if not data:
         raise DataError("is an empty file")
@@ -59,7 +59,7 @@ def decode_image(data: bytes) -> Image:
 
 
 def is_cut_short(data: bytes) -> bool:
-    """Returns whether a picture file lacks its end, which decoders fill with gray or black without an error.
+    """Returns whether a picture file lacks its end, which decoders silently fill with gray or black.
 
     PNG (ISO/IEC 15948) ends with IEND, JPEG (ITU-T T.81) with EOI; BMP and WebP state their length.
     """
@@ -77,10 +77,10 @@ def is_cut_short(data: bytes) -> bool:
 def to_8_bits(image: npt.NDArray[np.generic]) -> Image:
     """Converts a picture of 8 or 16 bits (or floats in 0..1) to uint8 without alpha: BGR, or gray `[H, W]`.
 
-    16-bit values are divided by 257: full scale stays full scale, whatever the picture holds.
+    16-bit values are divided by 257: full scale stays full scale, whatever the picture contains.
 
     Raises:
-        DataError: the channel count or the type is none of these. The text lacks its subject.
+        DataError: the channel count or the type is not supported. The text lacks its subject.
     """
     if image.dtype == np.uint16:
         pixels = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -99,16 +99,16 @@ def to_8_bits(image: npt.NDArray[np.generic]) -> Image:
 
 
 def to_bgr(image: Image) -> Image:
-    """Returns a picture with three channels: a gray one `[H, W]` three times, any other unchanged."""
+    """Returns a picture with three channels; a gray one `[H, W]` is repeated, any other is returned unchanged."""
     return image if image.ndim == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
 
 
 def resize_frame(image: Image, size: tuple[int, int], out: Image | None = None) -> Image:
-    """Resizes a picture to the network's input by area averaging: the one step outside the graph.
+    """Resizes a picture to the network's input by area averaging: the only step outside the graph.
 
     Args:
-        image: uint8, BGR `[H, W, 3]` or gray `[H, W]`. A gray one is resized before it gets three channels, at a third
-            of the cost.
+        image: uint8, BGR `[H, W, 3]` or gray `[H, W]`. A gray picture is resized before it gets three channels, which
+            costs a third.
         size: height and width of the network's input.
         out: where to write the result, uint8 `[height, width, 3]`, contiguous.
     """

@@ -15,23 +15,23 @@ from engines.worker import Worker
 
 
 class Slot(Protocol):
-    """What one batch in flight needs: its own buffers, stream and execution context."""
+    """What one batch in flight needs, such as buffers, a stream and an execution context."""
 
     def start(self, frames: Frames) -> None:
-        """Takes the frames and starts on them; does not wait for the result."""
+        """Starts computing the frames without waiting for the result."""
 
     def finish(self) -> Scores:
-        """Waits for the result, or computes it here where nothing runs by itself."""
+        """Waits for the result, or computes it here if nothing runs in the background."""
 
 
 class Jobs:
-    """Hands batches to slots and answers in the order in which they came.
+    """Hands batches to slots and answers them in the order they came.
 
-    While every slot is busy, `submit` waits. A slot that fails fails its own batch and is used again: where the device
-    is gone, every batch fails at once, and none hangs.
+    While every slot is busy, `submit` waits. A slot that fails fails only its own batch and is used again. If the
+    device is gone, every batch fails at once, and none hangs.
 
     Args:
-        name: the engine's, for its thread and its errors.
+        name: the engine's name, for the thread and for errors.
         slots: at least one.
     """
 

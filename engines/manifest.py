@@ -1,4 +1,4 @@
-"""What the manifest of a model bundle says: everything about a model but its weights."""
+"""The manifest of a model bundle: everything about a model except its weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIDES = range(32, 4096 + 1, 16)
 
 
 class Part(BaseModel):
-    """A checked piece of the manifest. Its numbers are finite."""
+    """A validated part of the manifest. Its numbers are finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -26,9 +26,9 @@ class Threshold(Part):
     Attributes:
         value: the threshold in sigma units.
         rule: how it was chosen.
-        parameter: what the rule was given: standard deviations, or a false-alarm rate.
-        samples: held-out good parts that the promised false alarms rest on.
-        tuned_on_defects: whether defective parts had a say.
+        parameter: the rule's parameter: standard deviations, or a false-alarm rate.
+        samples: held-out good parts that the promised false alarms are based on.
+        tuned_on_defects: whether defective parts influenced it.
         false_alarms_per_1000: good parts in a thousand that are expected to be rejected.
         interval_per_1000: 99 % interval of that.
         warning: what the number of samples cannot support, or None.
@@ -49,7 +49,7 @@ class Heatmap(Part):
 
     Attributes:
         grid: rows and columns.
-        full_scale: sigma value that is drawn as the hottest colour and sent as 255; 0 and below is sent as 0.
+        full_scale: sigma value that is drawn in the hottest colour and sent as 255; 0 and below is sent as 0.
         threshold: sigma value above which a cell belongs to a region.
     """
 
@@ -59,13 +59,13 @@ class Heatmap(Part):
 
 
 class Statistics(Part):
-    """Scores of held-out good parts before they were brought to sigma units, and after.
+    """Scores of held-out good parts, before and after conversion to sigma units.
 
     Attributes:
-        samples: how many.
+        samples: number of parts.
         mean: mean of the raw score.
         std: standard deviation of the raw score.
-        scores: in sigma, ascending: what thresholds are chosen on.
+        scores: in sigma, ascending; thresholds are chosen from these.
     """
 
     samples: int = Field(ge=1)
@@ -75,7 +75,7 @@ class Statistics(Part):
 
 
 class Training(Part):
-    """What the autoencoder was trained with and how its losses went, an entry an epoch."""
+    """How the autoencoder was trained, and its losses, one entry per epoch."""
 
     normals: int
     seed: int
@@ -94,21 +94,21 @@ class BackboneInfo(Part):
 
 
 class Int8(Part):
-    """How far the 8-bit model drifts from the float32 one on held-out good parts, and whether that was accepted.
+    """How far the 8-bit model differs from the float32 one on held-out good parts, and whether that was accepted.
 
     Attributes:
         accepted: whether the bundle holds the model.
-        rest: precision of the layers that are not in 8 bits; the processor must have it.
-        reason: why it does not, or None.
+        rest: precision of the layers that are not in 8 bits; the processor must support it.
+        reason: why the bundle does not hold the model, or None.
         samples: held-out good parts it was measured on.
         shift: root mean square difference of the scores, in sigma.
         largest_shift: the largest difference, in sigma.
         flips: share of verdicts that differ.
-        max_shift: the most that is accepted of `shift`.
-        max_flips: the most that is accepted of `flips`.
-        auroc: image AUROC on the labelled test split, or None where there is none.
-        exact_auroc: the same of the float32 model.
-        max_auroc_drop: the most that is accepted of the difference.
+        max_shift: the largest accepted `shift`.
+        max_flips: the largest accepted `flips`.
+        auroc: image AUROC on the labelled test split, or None if there is none.
+        exact_auroc: the same for the float32 model.
+        max_auroc_drop: the largest accepted difference.
     """
 
     accepted: bool
@@ -126,15 +126,15 @@ class Int8(Part):
 
 
 class Band(Part):
-    """How far the scores of a lower precision lie from float32's on held-out good parts.
+    """How far the scores of a lower precision are from float32's on held-out good parts.
 
     Attributes:
-        offset: what the scores lie above float32's in the middle, in sigma; it is taken off before the look.
-        width: in sigma: a score farther than this from the threshold has float32's verdict.
+        offset: how far the scores lie above float32's on average, in sigma; subtracted before they are compared.
+        width: in sigma: a score farther than this from the threshold gives float32's verdict.
         samples: held-out good parts it was measured on.
         std: standard deviation of the difference, in sigma.
         largest: the largest difference after the offset, in sigma.
-        share: of good parts whose score lies within `width` of the threshold.
+        share: share of good parts whose score lies within `width` of the threshold.
         measured_with: the engine.
     """
 
@@ -148,10 +148,10 @@ class Band(Part):
 
 
 class Manifest(Part):
-    """Everything about a model but its weights.
+    """Everything about a model except its weights.
 
     Attributes:
-        bands: by precision: how far its scores lie from float32's.
+        bands: for each precision, how far its scores are from float32's.
     """
 
     schema_version: int
@@ -171,7 +171,7 @@ class Manifest(Part):
     @field_validator("network")
     @classmethod
     def _check_size(cls, network: dict[str, Any]) -> dict[str, Any]:
-        # A size that nothing can hold would fail much later, in a foreign library.
+        # An impossible size would fail much later, in a foreign library.
         size = network.get("size")
         if not isinstance(size, list | tuple) or len(size) != 2 or any(side not in _SIDES for side in size):
             raise ValueError(f"its size is {size!r}, not two multiples of 16 from {_SIDES[0]} to {_SIDES[-1]}")

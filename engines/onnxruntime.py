@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 
 from engines.bundle import MODEL_F16, MODEL_F32, Bundle
 from engines.cache import cache_folder
-from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores
+from engines.engine import EXACT, EngineSettings, Frames, Scores
 from engines.errors import EngineUnavailable
 from engines.extras import require
 from engines.foreign import translated
-from engines.jobs import Jobs, Slot
+from engines.jobs import Slot
+from engines.slot_engine import BlockingSlot, SlotEngine
 
 _PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 
 
-class OnnxRuntimeEngine(NetworkEngine):
-    """Runs the bundle's ONNX models. On CUDA inputs and outputs are bound to memory that is allocated once."""
+class OnnxRuntimeEngine(SlotEngine):
+    """Runs the bundle's ONNX models. On a GPU, inputs and outputs are bound to memory that is allocated once."""
 
     name = "onnxruntime"
 
@@ -35,19 +35,18 @@ class OnnxRuntimeEngine(NetworkEngine):
         if _PROVIDERS[self.device] not in self._session.get_providers():
             raise EngineUnavailable(
                 f"ONNX Runtime found no usable {_PROVIDERS[self.device]} (is the NVIDIA driver installed, and are CUDA "
-                "and cuDNN of the version that it was built for?); give another --device"
+                "and cuDNN the versions it was built for?); give another --device"
             )
         self.device_name = f"ONNX Runtime {ort.__version__}, {_PROVIDERS[self.device]}"
         if self.device == "cpu":
-            slots: list[Slot] = [_CpuSlot(self) for _ in range(self.jobs)]
+            slots: list[Slot] = [BlockingSlot(self.run) for _ in range(self.jobs)]
         else:
             slots = [_CudaSlot(self, ort, bundle.manifest.heatmap.grid) for _ in range(self.jobs)]
-        self._jobs = Jobs(self.name, slots)
-        self.warm_up()
+        self._open_slots(slots)
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
-        """Lists `tensorrt` and `cuda` where this build of ONNX Runtime has them and there is a GPU, and `cpu`."""
+        """Lists `cpu`, and before it `cuda` and `tensorrt` if this build of ONNX Runtime has them."""
         ort = _import()
         available = ort.get_available_providers()
         found = [name for name, provider in _PROVIDERS.items() if provider in available]
@@ -64,7 +63,7 @@ class OnnxRuntimeEngine(NetworkEngine):
         return self._scores(score, heatmap)
 
     def run_bound(self, binding: Any) -> Scores:
-        """Scores a batch whose input and outputs are bound to memory of the GPU."""
+        """Scores a batch whose input and outputs are bound to GPU memory."""
         self._session.run_with_iobinding(binding)
         score, heatmap = binding.copy_outputs_to_cpu()
         return self._scores(score, heatmap)
@@ -79,31 +78,15 @@ class OnnxRuntimeEngine(NetworkEngine):
             return [cuda]
         if self.device == "tensorrt":
             folder = str(cache_folder("onnxruntime-tensorrt"))
-            # The precisions are in the file; the plans and the timings of their kernels are kept.
+            # The ONNX file sets the precisions. Plans and kernel timings are kept on disk.
             kept = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder,
                     "trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}  # fmt: skip
             return [(_PROVIDERS["tensorrt"], kept), cuda]
         return [_PROVIDERS["cpu"]]
 
-    def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
-        return self._jobs.submit(frames)
-
     def _close(self) -> None:
-        self._jobs.close()
+        super()._close()
         del self._session
-
-
-class _CpuSlot:
-    """A batch on the CPU: computed by the thread that collects the results."""
-
-    def __init__(self, engine: OnnxRuntimeEngine) -> None:
-        self._engine = engine
-
-    def start(self, frames: Frames) -> None:
-        self._frames = frames
-
-    def finish(self) -> Scores:
-        return self._engine.run(self._frames)
 
 
 class _CudaSlot:

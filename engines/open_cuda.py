@@ -1,4 +1,4 @@
-"""Opens a GPU through whichever package for CUDA is installed."""
+"""Opens a GPU through the CUDA package that is installed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def open_cuda(index: int = 0) -> Cuda:
     """Opens a GPU.
 
     Raises:
-        EngineUnavailable: there is no GPU, no driver, a driver that is too old, or no package; the text says which.
+        EngineUnavailable: the GPU, the driver or the package is missing, or the driver is too old; the text says which.
     """
     try:
         driver = require("pycuda.driver", "pycuda", EngineUnavailable)

@@ -1,4 +1,4 @@
-"""A frame with its heatmap on the fixed scale and its regions outlined."""
+"""Draws a frame with its heatmap and the outlines of its regions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _OUTLINE_BGR = (255, 255, 255)
 def draw_overlay(image: Image, sigma: npt.NDArray[np.float32], threshold: float, full_scale: float) -> Image:
     """Draws a heatmap over its frame.
 
-    The scale is the same for every frame (calibrated, never stretched to the frame at hand), so a good part stays
-    plain. Below half of the threshold nothing is drawn at all.
+    The calibrated scale is the same for every frame and never stretched, so a good part stays plain. Below half the
+    threshold, nothing is drawn.
 
     Args:
         image: uint8 `[H, W, 3]` BGR.

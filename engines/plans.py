@@ -1,4 +1,4 @@
-"""TensorRT plans: built from a bundle's ONNX files, kept on disk, found again by all that they depend on."""
+"""TensorRT plans: built from a bundle's ONNX files and cached on disk, keyed by all they depend on."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _OLDEST = 10
 
 @dataclass(frozen=True)
 class TensorRt:
-    """The TensorRT that is installed: the seam between `tensorrt` and `tensorrt_rtx`, which share one interface.
+    """The TensorRT that is installed: `tensorrt` or `tensorrt_rtx`, which share one interface.
 
     Attributes:
         api: the module.
-        flavour: its name.
-        version: its version.
+        flavour: the module's name.
+        version: the module's version.
     """
 
     api: Any
@@ -43,12 +43,12 @@ class TensorRt:
 
     @property
     def for_any_gpu(self) -> bool:
-        """Whether it builds for a compute capability that it is told, without a GPU at hand."""
+        """Whether it builds for a given compute capability, without that GPU."""
         return hasattr(self.api.IBuilderConfig, "set_compute_capability")
 
 
 def find_tensorrt() -> TensorRt:
-    """Finds TensorRT, or else TensorRT for RTX.
+    """Finds TensorRT, otherwise TensorRT for RTX.
 
     Raises:
         EngineUnavailable: neither is installed, it is too old, or it does not load.
@@ -73,18 +73,18 @@ def find_tensorrt() -> TensorRt:
 def open_plan(
     bundle: Bundle, precision: str, max_batch: int, capability: Capability, gpu: str, report: Progress | None = None
 ) -> bytes:
-    """Returns the plan for a GPU from the cache, or builds it and keeps it there.
+    """Returns the plan for a GPU from the cache, or builds it and stores it there.
 
     Args:
         bundle: the bundle.
         precision: `f16` or `f32`.
         max_batch: the largest batch of the optimisation profile.
         capability: the GPU's compute capability.
-        gpu: the GPU's name: a plan of `tensorrt` is tuned for one kind of GPU.
-        report: told of every phase of a build.
+        gpu: the GPU's name; a plan of `tensorrt` is tuned for one kind of GPU.
+        report: called with the progress of each phase.
 
     Raises:
-        EngineUnavailable: no TensorRT, or it does not know this GPU.
+        EngineUnavailable: TensorRT is not installed, or does not know this GPU.
         EngineError: the model cannot be built.
     """
     tensorrt = find_tensorrt()
@@ -101,21 +101,21 @@ def open_plan(
 def build_ahead(
     bundle: Bundle, precision: str, max_batch: int, capability: str | None, report: Progress | None = None
 ) -> Path:
-    """Builds a plan for the GPU in this machine or, with TensorRT for RTX, for any, and keeps it in the cache.
+    """Builds a plan for this machine's GPU or, with TensorRT for RTX, for any GPU, and stores it in the cache.
 
     Args:
         bundle: the bundle.
         precision: `f16` or `f32`.
         max_batch: the largest batch of the optimisation profile.
-        capability: a compute capability such as `8.9`; None for that of the GPU in this machine.
-        report: told of every phase.
+        capability: a compute capability such as `8.9`; None for that of this machine's GPU.
+        report: called with the progress of each phase.
 
     Returns:
         The plan's file.
 
     Raises:
-        EngineUnavailable: no TensorRT, or no GPU where one is needed.
-        ConfigError: a compute capability that this TensorRT does not build for.
+        EngineUnavailable: TensorRT is not installed, or it needs a GPU and there is none.
+        ConfigError: this TensorRT does not build for that compute capability.
         EngineError: the model cannot be built.
     """
     tensorrt = find_tensorrt()
@@ -127,7 +127,7 @@ def build_ahead(
         if wanted not in {None, here}:
             raise ConfigError(
                 f"{tensorrt.flavour} builds only for the GPU in this machine (compute capability {here[0]}.{here[1]}); "
-                "leave --compute-capability out, or build where such a GPU is"
+                "leave --compute-capability out, or build on a machine with such a GPU"
             )
         wanted = here
     assert wanted is not None
@@ -139,16 +139,16 @@ def build_ahead(
 def plan_path(
     bundle: Bundle, tensorrt: TensorRt, precision: str, max_batch: int, capability: Capability, gpu: str
 ) -> Path:
-    """Returns where a plan is kept: anything that it depends on is in the name, so that none is ever stale."""
+    """Returns where a plan is stored. The name contains everything the plan depends on, so no plan is ever stale."""
     model = bundle.manifest.files[_model_name(precision)]
-    # A plan of tensorrt_rtx is for a compute capability and gets its kernels on the machine that runs it.
+    # A plan of tensorrt_rtx is for a compute capability; its kernels are compiled on the machine that runs it.
     tuned_for = "any" if tensorrt.for_any_gpu else hashlib.sha256(gpu.encode()).hexdigest()[:8]
     key = f"{model[:16]}-{tensorrt.flavour}-{tensorrt.version}-sm{capability[0]}{capability[1]}-{tuned_for}"
     return cache_folder("plans") / f"{key}-{precision}-{max_batch}.plan"
 
 
 def forget_plan(bundle: Bundle, precision: str, max_batch: int, capability: Capability, gpu: str) -> None:
-    """Removes a plan that turned out to be damaged."""
+    """Removes a damaged plan."""
     plan_path(bundle, find_tensorrt(), precision, max_batch, capability, gpu).unlink(missing_ok=True)
 
 
@@ -160,15 +160,15 @@ def build_plan(
     capability: Capability,
     report: Progress | None = None,
 ) -> bytes:
-    """Builds a plan: strongly typed, its precisions those of the ONNX file, one profile from 1 to `max_batch` frames.
+    """Builds a strongly typed plan with the ONNX file's precisions and one profile from 1 to `max_batch` frames.
 
     Args:
         bundle: the bundle.
-        tensorrt: with what.
+        tensorrt: builds it.
         precision: `f16`: features and reconstruction in float16, errors and score in float32; `f32`: all in float32.
         max_batch: the largest batch.
-        capability: the compute capability to build for; `tensorrt` builds only for the GPU in this machine.
-        report: told of every phase.
+        capability: the compute capability to build for; `tensorrt` builds only for this machine's GPU.
+        report: called with the progress of each phase.
 
     Raises:
         ConfigError: this TensorRT does not know the compute capability.
@@ -179,10 +179,10 @@ def build_plan(
     builder = api.Builder(logger)
     network = parse_network(bundle, tensorrt, builder, precision, logger)
     config = builder.create_builder_config()
-    # Without it the convolutions of a float32 plan would be TensorFloat-32, and no reference.
+    # With it, a float32 plan would convolve in TensorFloat-32 and could not serve as a reference.
     config.clear_flag(api.BuilderFlag.TF32)
     if hasattr(api.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
-        # What TensorRT for RTX wants before a stream can be captured.
+        # TensorRT for RTX requires this before a stream can be captured.
         config.set_flag(api.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if tensorrt.for_any_gpu:
         config.num_compute_capabilities = 1
@@ -198,7 +198,7 @@ def build_plan(
 
 @contextmanager
 def _timed(tensorrt: TensorRt, config: Any, capability: Capability) -> Iterator[None]:
-    """Lets a build use the timings of kernels of builds before, and keeps its own. TensorRT for RTX measures none."""
+    """Lets a build reuse the kernel timings of earlier builds and store its own. TensorRT for RTX has none."""
     if tensorrt.for_any_gpu:
         yield
         return
@@ -234,7 +234,7 @@ def _model_name(precision: str) -> str:
 def _parse_capability(text: str) -> Capability:
     major, _, minor = text.partition(".")
     if not (major.isdecimal() and minor.isdecimal()):
-        raise ConfigError(f"'{text}' is no compute capability; give it as major.minor, such as 8.9")
+        raise ConfigError(f"'{text}' is not a compute capability; give it as major.minor, such as 8.9")
     return int(major), int(minor)
 
 
@@ -258,12 +258,12 @@ def _profile(builder: Any, size: tuple[int, int], max_batch: int) -> Any:
 
 
 def _logger(api: Any) -> Any:
-    """Makes TensorRT's own messages ours, and remembers the last error for our sentence."""
+    """Logs TensorRT's messages, and remembers the last error for our own."""
 
     class Logger(api.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             api.ILogger.__init__(self)
-            self.last_error = "it says no more"
+            self.last_error = "it gives no reason"
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (api.ILogger.INTERNAL_ERROR, api.ILogger.ERROR):
@@ -276,7 +276,7 @@ def _logger(api: Any) -> Any:
 
 
 def _monitor(api: Any, report: Progress | None) -> Any:
-    """Passes on how far a build is; its phases are nested, and only the outermost are told."""
+    """Reports the progress of a build: only that of the outermost phases, since phases are nested."""
 
     class Monitor(api.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Two engines as one: a fast one scores every frame, an exact one scores again what lies near the threshold."""
+"""Two engines as one: a fast one scores every frame, an exact one rescores frames near the threshold."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _TIMED_RUNS = 3
 class SecondLook(Engine):
     """Gives every part the verdict that float32 gives, at nearly the speed of a lower precision.
 
-    A lower precision moves a score a little; calibration measured by how much. A frame whose fast score lies within
-    that of the threshold is scored again in float32. Results come in the order of submission.
+    A lower precision moves a score a little, by an amount that calibration measured. If a frame's fast score lies
+    within that distance of the threshold, the frame is scored again in float32. Results come in the order of
+    submission.
 
     Args:
         fast: scores every frame.
         exact: the same network in float32.
-        band: how far a fast score lies from the exact one.
+        band: how far a fast score may be from the exact one.
         threshold: in sigma.
 
     Attributes:
@@ -45,7 +46,7 @@ class SecondLook(Engine):
         self._exact_ns = self._time_exact()
 
     def set_threshold(self, threshold: float) -> None:
-        """Looks again near another threshold, in batches submitted from now on."""
+        """Takes second looks near another threshold, in batches submitted from now on."""
         self.threshold = threshold
 
     def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
@@ -62,7 +63,7 @@ class SecondLook(Engine):
     def _look(self, frames: Frames, fast: Future[Scores], until: int | None, threshold: float) -> Scores:
         scores = fast.result()
         scores.score[:] -= np.float32(self.band.offset)
-        # What is no number is near everything.
+        # NaN counts as near.
         near = ~(np.abs(scores.score - threshold) > self.band.width)
         rows = np.flatnonzero(near)
         if not len(rows):
@@ -71,7 +72,7 @@ class SecondLook(Engine):
             return Scores(scores.score, scores.heatmap, ~near, np.zeros_like(near), threshold)
         started = time.monotonic_ns()
         again = self._exact.infer(frames[rows])
-        # Slow to fall: one quick answer must not promise the next.
+        # The estimate falls slowly: one quick answer does not promise another.
         taken = (time.monotonic_ns() - started) // len(rows)
         self._exact_ns = max(taken, (9 * self._exact_ns + taken) // 10)
         scores.score[rows], scores.heatmap[rows] = again.score, again.heatmap

@@ -1,4 +1,4 @@
-"""One engine under supervision: a daemon thread that opens it, feeds it and closes it, and can be abandoned."""
+"""One engine under supervision: a daemon thread opens, feeds and closes it, and can be abandoned."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Opener = Callable[[], Engine]
 class SupervisedEngine:
     """Opens an engine, feeds it and closes it, all on one daemon thread.
 
-    Whatever hangs in the engine's library hangs this thread only, and never keeps the process alive. Once it is
-    `retired` it takes no more batches, and closes the engine as soon as the library lets it.
+    If the engine's library hangs, only this thread hangs, and it never keeps the process alive. Once `retired` is set,
+    it takes no more batches, and closes the engine as soon as the library allows it.
 
     Args:
         opener: opens the engine.
@@ -34,9 +34,9 @@ class SupervisedEngine:
         engine: the engine once it is open.
         error: why it could not be opened.
         serving: whether it may take batches.
-        retired: whether it is to close.
-        scored: batches that it scored.
-        failures: batches that failed since the last that it scored.
+        retired: whether it should close.
+        scored: number of batches scored.
+        failures: number of batches that failed since the last one that was scored.
         started: monotonic seconds when opening began.
     """
 
@@ -66,12 +66,12 @@ class SupervisedEngine:
 
     @property
     def opened(self) -> bool:
-        """Whether opening is over, well or not."""
+        """Whether opening has ended, in success or failure."""
         return self.engine is not None or self.error is not None
 
     @property
     def failing(self) -> bool:
-        """Whether it failed so often that it should be opened again."""
+        """Whether it failed so often that it should be reopened."""
         return self.failures >= self._most_failures
 
     @property

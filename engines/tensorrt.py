@@ -11,21 +11,21 @@ import numpy as np
 from engines.bundle import Bundle
 from engines.cache import cache_folder, store
 from engines.cuda import CudaOutOfMemory
-from engines.engine import EngineSettings, Frames, NetworkEngine, Scores
+from engines.engine import EngineSettings, Frames, Scores
 from engines.errors import EngineError
-from engines.jobs import Jobs
 from engines.open_cuda import open_cuda
 from engines.plans import PRECISIONS, TensorRt, find_tensorrt, forget_plan, open_plan
+from engines.slot_engine import SlotEngine
 
 log = logging.getLogger(__name__)
 
 
-class TensorRtEngine(NetworkEngine):
-    """Runs a plan built from the bundle's FP16 model, or from its float32 one as the reference.
+class TensorRtEngine(SlotEngine):
+    """Runs a plan built from the bundle's FP16 model, or from its float32 model as the reference.
 
     Every slot has its own stream, page-locked buffers and scratch memory. Copying in, computing and copying out are
-    captured into one CUDA graph for each batch size, with an execution context of its own, as a captured graph wants;
-    nothing is allocated for a batch, and nobody waits for the whole device.
+    captured into one CUDA graph for each batch size. Each graph has its own execution context, as capturing requires.
+    Nothing is allocated for a batch, and nothing waits for the whole device.
     """
 
     name = "tensorrt"
@@ -47,12 +47,11 @@ class TensorRtEngine(NetworkEngine):
                 self.cuda.close()
                 raise
         self.device_name = f"{self.cuda.device}, {self.tensorrt.flavour} {self.tensorrt.version}"
-        self._jobs = Jobs(self.name, self._slots)
-        self.warm_up()
+        self._open_slots(self._slots)
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
-        """Lists `cuda` where TensorRT, a CUDA package, a driver and a GPU are there."""
+        """Lists `cuda` if TensorRT, a CUDA package, a driver and a GPU are present."""
         find_tensorrt()
         open_cuda().close()
         return ("cuda",)
@@ -69,40 +68,40 @@ class TensorRtEngine(NetworkEngine):
         plan.keep_kernels()
 
     def _load(self, bundle: Bundle) -> Any:
-        """Loads the plan; one that does not load, for whatever befell the file, is built again, once."""
+        """Loads the plan. If it does not load, whatever the reason, it is built again once."""
         key = (bundle, self.precision, self.max_batch, self.cuda.capability, self.cuda.device)
         self._runtime = self.tensorrt.api.Runtime(self.tensorrt.api.Logger(self.tensorrt.api.ILogger.ERROR))
         for _ in range(2):
             engine = self._runtime.deserialize_cuda_engine(open_plan(*key))
             if engine is not None:
                 return engine
-            log.warning("the TensorRT plan does not load; it is built again")
+            log.warning("the TensorRT plan does not load; building it again")
             forget_plan(*key)
         raise EngineError(
             f"{self.tensorrt.flavour} {self.tensorrt.version} does not load its own plan on {self.cuda.device}; "
-            "its log says why"
+            "see its log"
         )
 
     def wrap(self, slot: _Slot, count: int) -> Scores:
-        """Copies a slot's outputs out, so that the slot can go on."""
+        """Copies a slot's outputs, so that the slot can take another batch."""
         return self._scores(slot.score[:count].copy(), slot.heatmap[:count].copy())
 
-    def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
+    def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
         with self.cuda.current():
-            return self._jobs.submit(frames)
+            return super()._submit(frames, until)
 
     def _close(self) -> None:
-        self._jobs.close()
-        # Contexts, plan and runtime go before the memory that they use, and in this order.
-        del self._jobs, self._slots, self._runtime
+        super()._close()
+        # Contexts, plan and runtime must go in this order, before the memory that they use.
+        del self._slots, self._runtime
         self.cuda.close()
 
 
 class _Plan:
-    """A loaded plan and how its execution contexts are made.
+    """A loaded plan, which creates execution contexts.
 
-    TensorRT for RTX compiles its kernels where the plan runs: eagerly, because a graph must not capture the slow ones
-    that stand in until then, and kept on disk for the next start.
+    TensorRT for RTX compiles its kernels on the machine that runs the plan. It does so eagerly, because a graph must
+    not capture the slow kernels that stand in at first. The kernels are kept on disk for the next start.
     """
 
     def __init__(self, tensorrt: TensorRt, engine: Any) -> None:
@@ -123,10 +122,10 @@ class _Plan:
         self._strategy = by_user
 
     def context(self) -> Any:
-        """Makes an execution context whose scratch memory the caller gives."""
+        """Creates an execution context; the caller provides its scratch memory."""
         made = self._engine.create_execution_context(self._config or self._strategy)
         if made is None:
-            raise CudaOutOfMemory("TensorRT could not make an execution context")
+            raise CudaOutOfMemory("TensorRT could not create an execution context")
         return made
 
     @property
@@ -135,7 +134,7 @@ class _Plan:
         return int(self._engine.device_memory_size_v2)
 
     def keep_kernels(self) -> None:
-        """Keeps the kernels that were compiled."""
+        """Stores the compiled kernels on disk."""
         if self._kernels is not None:
             store(self._file, bytes(self._kernels.serialize()))
 
@@ -173,7 +172,7 @@ class _Slot:
         context = plan.context()
         context.set_device_memory(self._scratch, max(1, plan.scratch_bytes))
         if not context.set_input_shape("frames", (count, *self._engine.size, 3)):
-            raise EngineError(f"the TensorRT plan takes no batch of {count}")
+            raise EngineError(f"the TensorRT plan does not take a batch of {count}")
         for name, address in (("frames", self._input), ("score", self._score), ("heatmap", self._heatmap)):
             context.set_tensor_address(name, address)
         return context
@@ -182,7 +181,7 @@ class _Slot:
         def enqueue() -> None:
             self._enqueue(count)
 
-        # Twice by hand: the first run still loads kernels and sets the shapes, which a capture must not.
+        # Run twice before capturing: the first run loads kernels and sets shapes, which a capture must not do.
         enqueue()
         enqueue()
         self._cuda.synchronise(self._stream)
@@ -191,13 +190,13 @@ class _Slot:
         return self._cuda.capture(self._stream, enqueue)
 
     def _capturable(self, context: Any) -> bool:
-        # Only TensorRT for RTX has models that it cannot capture, and the question.
+        # Only TensorRT for RTX has models that cannot be captured, and this method to ask.
         ask = getattr(context, "is_stream_capturable", None)
         return ask is None or bool(ask(self._stream))
 
     def _enqueue(self, count: int) -> None:
         self._cuda.copy_in(self._input, self._frames[:count], self._stream)
         if not self._contexts[count - 1].execute_async_v3(self._stream):
-            raise EngineError("TensorRT could not start a batch; its log says why")
+            raise EngineError("TensorRT could not start a batch; see its log")
         self._cuda.copy_out(self.score[:count], self._score, self._stream)
         self._cuda.copy_out(self.heatmap[:count], self._heatmap, self._stream)

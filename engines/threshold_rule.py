@@ -1,4 +1,4 @@
-"""The rules by which calibration can choose a threshold."""
+"""The rules for choosing a threshold."""
 
 from __future__ import annotations
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from engines.bundle import NETWORK, Bundle
-from engines.engine import EXACT, EngineSettings, Frames, NetworkEngine, Scores
+from engines.engine import EXACT, EngineSettings, Frames, Scores
 from engines.errors import BundleError, EngineUnavailable
 from engines.extras import require
-from engines.jobs import Jobs, Slot
+from engines.jobs import Slot
+from engines.slot_engine import BlockingSlot, SlotEngine
 
 if TYPE_CHECKING:
     import torch
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from engines.network import InspectionNetwork
 
 
-class TorchEngine(NetworkEngine):
-    """Runs the bundle's `network.safetensors`, on CUDA where there is a GPU, else on the CPU."""
+class TorchEngine(SlotEngine):
+    """Runs the bundle's `network.safetensors`: on CUDA if there is a GPU, otherwise on the CPU."""
 
     name = "torch"
 
@@ -29,29 +29,28 @@ class TorchEngine(NetworkEngine):
         self.network = _load(bundle, self.precision).to(target).to(memory_format=torch.channels_last)
         slots: list[Slot] = []
         if self.device == "cpu":
-            slots = [_CpuSlot(self) for _ in range(self.jobs)]
+            slots = [BlockingSlot(self._run) for _ in range(self.jobs)]
         else:
             self.device_name = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
             slots = list(self._cuda_slots(torch))
-        self._jobs = Jobs(self.name, slots)
-        self.warm_up()
+        self._open_slots(slots)
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
-        """Lists `cuda` first where there is an NVIDIA GPU, and `cpu`."""
+        """Lists `cuda` first if there is an NVIDIA GPU, and `cpu`."""
         return ("cuda", "cpu") if _import().cuda.is_available() else ("cpu",)
 
     @classmethod
     def precisions(cls, device: str) -> tuple[str, ...]:
-        """Lists `f16` first on CUDA, and `f32`: it is the reference that the others are held against."""
+        """Lists `f16` first on CUDA, and `f32`, the reference for all others."""
         return (EXACT,) if device == "cpu" else ("f16", EXACT)
 
     def wrap(self, score: torch.Tensor, heatmap: torch.Tensor) -> Scores:
-        """Turns the network's outputs on the CPU into scores that own their memory."""
+        """Turns the network's outputs on the CPU into scores with their own memory."""
         return self._scores(score.numpy().copy(), heatmap.numpy().copy())
 
     def _cuda_slots(self, torch: Any) -> list[_CudaSlot]:
-        """Allocates everything; where the GPU's memory does not hold it, for batches half as large."""
+        """Allocates everything, for batches half as large if the GPU's memory is too small."""
         while True:
             try:
                 return [_CudaSlot(self, torch) for _ in range(self.jobs)]
@@ -59,34 +58,22 @@ class TorchEngine(NetworkEngine):
                 torch.cuda.empty_cache()
                 self._halve_batch(error)
 
-    def _submit(self, frames: Frames, _until: int | None) -> Future[Scores]:
-        return self._jobs.submit(frames)
-
-    def _close(self) -> None:
-        self._jobs.close()
-        del self.network
-
-
-class _CpuSlot:
-    """A batch on the CPU: computed by the thread that collects the results."""
-
-    def __init__(self, engine: TorchEngine) -> None:
-        self._engine = engine
-
-    def start(self, frames: Frames) -> None:
-        self._frames = frames
-
-    def finish(self) -> Scores:
+    def _run(self, frames: Frames) -> Scores:
+        """Scores a batch in the calling thread, on the CPU."""
         import torch
 
         with torch.inference_mode():
-            return self._engine.wrap(*self._engine.network(torch.from_numpy(self._frames)))
+            return self.wrap(*self.network(torch.from_numpy(frames)))
+
+    def _close(self) -> None:
+        super()._close()
+        del self.network
 
 
 class _CudaSlot:
     """A batch on the GPU: its own stream, page-locked buffers, and a CUDA graph for every batch size.
 
-    A graph holds the copy in, the network and the copy out, so that a batch is one launch.
+    A graph contains the copy in, the network and the copy out, so a batch needs a single launch.
     """
 
     def __init__(self, engine: TorchEngine, torch: Any) -> None:
@@ -101,7 +88,7 @@ class _CudaSlot:
         self._heatmap = torch.empty((limit, rows, columns), pin_memory=True)
         self._graphs: list[Any] = []
         pool = None
-        # TensorFloat-32 would take float32's place in the convolutions, and the reference would be none.
+        # Otherwise convolutions would use TensorFloat-32, and this could not be the reference.
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False, benchmark=False):
             for count in range(limit, 0, -1):
                 with torch.cuda.stream(self._stream):
@@ -143,7 +130,7 @@ def _load(bundle: Bundle, precision: str) -> InspectionNetwork:
         network.load_state_dict(load_file(bundle.file(NETWORK)))
     except RuntimeError as error:
         raise BundleError(
-            f"{bundle.file(NETWORK)} does not fit the network of this Taktline; calibrate the bundle again"
+            f"{bundle.file(NETWORK)} does not match the network of this Taktline; calibrate the bundle again"
         ) from error
     return (lower_precision(network, torch.float16) if precision == "f16" else network).eval()
 

@@ -19,12 +19,12 @@ from engines.hint import Hint
 log = logging.getLogger(__name__)
 
 BUDGET_S = 15.0
-# The rest of the budget is for measuring in turns.
+# What remains of the budget is for measuring in turns.
 _OPENING_S = 10.0
 _EACH_S = 1.0
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 10
 _RUNS = 3
-# What was so many times slower than the best at first sight is not measured further.
+# A candidate this many times slower than the best at first is not measured further.
 _HOPELESS = 2.0
 
 # An engine, a device, and one precision.
@@ -34,17 +34,17 @@ ExactDevice = Callable[[str, str], str]
 
 
 class Trial:
-    """Measures candidates by what they are made of: an engine in one precision, and one in float32 for second looks.
+    """Measures candidates by their parts: an engine in one precision, and one in float32 for second looks.
 
-    Every such part is opened once and timed at first sight; then all of them run in turns, so that whatever else the
-    machine does disturbs each alike. The medians count.
+    Every part is opened once and timed at once. Then all parts run in turns, so that other load on the machine affects
+    each alike. The medians count.
 
     Args:
         opener: opens a part for batches of `batch` frames.
-        exact_device: tells, of an engine and a device, where the second look is taken.
+        exact_device: returns the device of the second look for an engine and its device.
         batch: frames in a batch.
-        hint: `latency` times batches alone, `throughput` several in flight.
-        budget_s: seconds for everything. A part that is being opened when they end is waited for.
+        hint: `latency` times single batches, `throughput` several in flight.
+        budget_s: seconds for everything. If they run out while a part is being opened, the trial waits for it.
         clock: monotonic seconds.
     """
 
@@ -66,11 +66,11 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """How long it has taken so far."""
+        """How long the trial has taken so far."""
         return self._clock() - self._began
 
     def run(self, candidates: Iterable[Candidate]) -> list[Candidate]:
-        """Returns the candidates with the rate of each, or the reason why it has none. All engines are closed then."""
+        """Returns the candidates, each with its rate or the reason why it has none. Closes all engines."""
         try:
             opened = list(self._open(candidates))
             self._take_turns(opened)
@@ -83,10 +83,10 @@ class Trial:
         limit = min(_OPENING_S, self._budget_s * _OPENING_S / BUDGET_S)
         found = False
         for candidate in candidates:
-            # Something must be chosen, however long it takes; and float32 may be open already for second looks.
+            # Something must be chosen, however long it takes. Float32 may already be open for second looks.
             ready = all(part in self._engines or part in self._failed for part in self._parts(candidate))
             if candidate.left_out is None and self.seconds >= limit and found and not ready:
-                yield candidate.model_copy(update={"left_out": f"the {self._budget_s:g} s for measuring were over"})
+                yield candidate.model_copy(update={"left_out": f"the {self._budget_s:g} s for measuring had run out"})
                 continue
             if candidate.left_out is None:
                 for part in self._parts(candidate):
@@ -115,7 +115,7 @@ class Trial:
                 for part in self._parts(candidate)
             )
         )
-        # One alone is not compared with anything.
+        # A single candidate needs no comparison.
         if sum(rate > 0 for rate in rates.values()) < 2:
             return
         began = self._clock()
@@ -130,13 +130,13 @@ class Trial:
                     self._failed[part] = str(error)
 
     def _turn(self, part: Part) -> None:
-        """Runs a part for a moment and notes the seconds that a batch takes."""
+        """Runs a part for a moment and records how many seconds a batch takes."""
         engine = self._engines[part]
         frames = self._frames_for(engine.size)
         with translated("it cannot run"):
             times = self._times.setdefault(part, [])
             if self._hint == "latency":
-                # The one that ran before has filled the caches, and its threads may not sleep yet.
+                # The previous part has filled the caches, and its threads may still be awake.
                 engine.infer(frames)
                 for _ in range(_RUNS):
                     started = self._clock()
@@ -163,7 +163,7 @@ class Trial:
         return part, (candidate.engine, self._exact_device(candidate.engine, candidate.device), EXACT)
 
     def _rate(self, candidate: Candidate) -> float | None:
-        """Images a second, with as many second looks as good parts need; None if it was left out or failed."""
+        """Images a second, with as many second looks as good parts need; None if left out or failed."""
         if candidate.left_out is not None or any(part in self._failed for part in self._parts(candidate)):
             return None
         seconds = [statistics.median(self._times[part]) for part in self._parts(candidate)]

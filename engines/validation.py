@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in one sentence."""
+"""Turns pydantic's findings into one sentence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 
 def explain(error: ValidationError) -> str:
-    """Returns the first thing that is wrong, as "where: what"."""
+    """Returns the first error as "where: what"."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     what = str(first["msg"]).removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""A thread that runs calls in order and never keeps the process alive."""
+"""Daemon threads that run calls, and never keep the process alive."""
 
 from __future__ import annotations
 
@@ -12,30 +12,38 @@ Result = TypeVar("Result")
 
 
 class Worker:
-    """Runs calls one after the other on a daemon thread.
+    """Runs calls on daemon threads; a single thread runs them in order.
 
-    Unlike a `ThreadPoolExecutor`, which the interpreter joins when it exits, a call that hangs here cannot keep the
-    process from ending.
+    The interpreter joins the threads of a `ThreadPoolExecutor` when it exits. It does not join these, so a call that
+    hangs cannot keep the process alive. The threads start with the first call.
 
     Args:
-        name: the thread's.
+        name: the threads' name.
+        threads: number of threads.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, threads: int = 1) -> None:
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._run, name=name, daemon=True) for _ in range(threads)]
+        self._starting = threading.Lock()
 
     def submit(self, call: Callable[[], Result]) -> Future[Result]:
-        """Runs a call after those that were submitted before; the future has what it returned or raised."""
+        """Runs a call after all earlier ones have begun; the future gets what it returned or raised."""
+        with self._starting:
+            for thread in self._threads:
+                if thread.ident is None:
+                    thread.start()
         future: Future[Result] = Future()
         self._calls.put((call, future))
         return future
 
     def close(self) -> None:
-        """Runs what was submitted, then ends the thread."""
-        self._calls.put(None)
-        self._thread.join()
+        """Finishes all submitted calls, then ends the threads."""
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
 
     def _run(self) -> None:
         while (job := self._calls.get()) is not None:
@@ -44,9 +52,9 @@ class Worker:
                 continue
             try:
                 result = call()
-            except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the future
+            except Exception as error:  # noqa: BLE001 - it is raised again from the future
                 future.set_exception(error)
             else:
                 future.set_result(result)
-            # A reference that stays until the next call would keep a whole batch alive.
+            # Otherwise these references would keep a whole batch alive until the next call.
             del job, call, future

@@ -1,1 +1,1 @@
-"""The running line: frames come in, one verdict for each goes out."""
+"""The running line: frames come in, and one verdict goes out for each."""

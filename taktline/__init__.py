@@ -1,7 +1,7 @@
 """Taktline: real-time visual inspection for production lines.
 
-This is the front door for Python users. Importing it costs next to nothing: each name is imported on first use, so
-that a program that only receives verdicts never loads OpenCV, SQLite or an inference library.
+This is the entry point for Python users. Importing it costs next to nothing: each name is imported on first use, so a
+program that only receives verdicts never loads OpenCV, SQLite or an inference library.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in na
 
 
 if not TYPE_CHECKING:
-    # Type checkers would take any name for one of ours.
+    # Type checkers would otherwise accept any name.
     def __getattr__(name: str) -> Any:
         """Imports a public name on first use (PEP 562)."""
         module = _MODULE_OF.get(name)
@@ -87,5 +87,5 @@ if not TYPE_CHECKING:
 
 
 def __dir__() -> list[str]:
-    """Lists the public names, whether they were used yet or not."""
+    """Lists the public names, including those not imported yet."""
     return __all__

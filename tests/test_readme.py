@@ -72,7 +72,7 @@ def test_the_commands_run_in_their_order(drawn: Path, tmp_path: Path) -> None:
                 continue
             if words[1] in ("run", "bridge"):
                 assert process.stderr is not None
-                assert any("runs:" in line or "is up" in line for line in iter(process.stderr.readline, ""))
+                assert any("runs:" in line or "is running" in line for line in iter(process.stderr.readline, ""))
                 process.terminate()
             _, errors = process.communicate(timeout=300)
             assert process.returncode == 0, f"{command}: {errors}"

@@ -1,1 +1,1 @@
-"""What makes load."""
+"""Generates load."""

@@ -1,4 +1,4 @@
-"""How frames reach a line that is measured."""
+"""The form in which frames reach a measured line."""
 
 from __future__ import annotations
 

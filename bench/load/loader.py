@@ -1,4 +1,4 @@
-"""Loads a line from another process: every frame at its scheduled moment, whatever became of those before it."""
+"""Loads a line from another process: sends every frame at its scheduled moment, whatever happened to earlier ones."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _PATIENCE_S = 60.0
 
 
 class Loader(Closing):
-    """Sends pictures to a line's feeds as a schedule says: an open loop, which waits for no verdict.
+    """Sends pictures to a line's feeds on schedule: an open loop, which waits for no verdict.
 
     Args:
-        addresses: of the feeds, one for each camera.
-        data: whose test pictures are sent in turn; None for drawn parts.
-        size: of the network's input.
-        decode: the form they are sent in.
+        addresses: of the feeds, one per camera.
+        data: data set whose test pictures are sent in turn; None for drawn parts.
+        size: size of the network's input.
+        decode: the form in which they are sent.
     """
 
     def __init__(self, addresses: Sequence[str], data: Path | None, size: tuple[int, int], decode: Decode) -> None:
@@ -31,18 +31,18 @@ class Loader(Closing):
         self._next = 0
 
     def play(self, name: str, schedule: Schedule, start: int) -> list[int]:
-        """Sends a schedule's frames, each with its number as its part and its scheduled moment as its capture.
+        """Sends a schedule's frames, each with its number as the part id and its scheduled moment as capture time.
 
         Args:
-            name: what the parts' names begin with.
-            schedule: when, and of which camera.
+            name: prefix of the part ids.
+            schedule: the moments and cameras.
             start: monotonic nanoseconds from which the schedule counts.
 
         Returns:
-            How many nanoseconds after its moment each frame had been handed over.
+            For each frame, how many nanoseconds after its moment it had been sent.
 
         Raises:
-            TaktlineError: the line takes no frames any more.
+            TaktlineError: the line takes no more frames.
         """
         late = []
         arrivals = zip(schedule.moments.tolist(), schedule.cameras.tolist(), strict=True)

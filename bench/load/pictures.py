@@ -1,4 +1,4 @@
-"""The pictures that measurements run on: real ones, and so many that no cache holds them."""
+"""The pictures for measurements: real ones, and too many to fit into a cache."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _JPEG_QUALITY = 95
 
 
 def load_pictures(data: Path | None, most: int = 200) -> list[Image]:
-    """Reads a data set's test pictures as they are, or draws parts where there is none."""
+    """Reads a data set's test pictures unchanged, or draws parts if there is no data set."""
     if data is None:
         rng = np.random.default_rng(0)
         return [draw_part(rng, kind)[0] for kind in (None, *DEFECTS) for _ in range(_DRAWN)]
     samples = open_test_split(data)
-    # Evenly from the whole split: it is sorted by the kind of defect.
+    # Evenly from the whole split, which is sorted by kind of defect.
     chosen = np.unique(np.linspace(0, len(samples) - 1, min(most, len(samples))).astype(int))
     return [read_image(samples[index].path) for index in chosen]
 
 
 @contextmanager
 def stored_frames(pictures: Sequence[Image], size: tuple[int, int]) -> Iterator[Path]:
-    """Stores pictures at the network's size in a temporary file that processes share, as `numpy.load` maps it.
+    """Stores pictures at the network's size in a temporary file, which processes share by mapping it.
 
-    They are repeated until they fill twice the largest cache: a frame that comes from a camera is in no cache either.
+    They are repeated until they fill the largest cache twice, because a frame from a camera is not in a cache either.
     """
     small = np.stack([resize_frame(picture, size) for picture in pictures])
-    # Neighbours of one kind would make batches of one kind.
+    # Otherwise neighbours of one kind would form batches of one kind.
     small = small[np.random.default_rng(0).permutation(len(small))]
     repeats = -(-2 * largest_cache() // small.nbytes)
     with TemporaryDirectory(prefix="taktline-bench-") as folder:
@@ -50,21 +50,21 @@ def stored_frames(pictures: Sequence[Image], size: tuple[int, int]) -> Iterator[
 
 
 def map_frames(path: Path) -> Frames:
-    """Maps stored frames into memory, and brings them there."""
-    # Writable, though nobody writes: PyTorch warns of arrays that are not.
+    """Maps stored frames into memory and loads them."""
+    # Writable, though nobody writes, because PyTorch warns about read-only arrays.
     frames: Frames = np.load(path, mmap_mode="c")
     frames.max()
     return frames
 
 
 def as_sent(pictures: Sequence[Image], size: tuple[int, int], decode: Decode) -> list[Image | bytes]:
-    """Brings pictures into the form in which a line gets them.
+    """Converts pictures to the form in which a line gets them.
 
     Args:
         pictures: uint8 BGR.
-        size: of the network's input.
+        size: size of the network's input.
         decode: `memory` for pixels at the network's size, with nothing left to do; `raw` for pixels at the camera's
-            size, still to be resized; `jpeg` and `png` for files of that size, still to be decoded as well.
+            size, which the line resizes; `jpeg` and `png` for files of that size, which the line also decodes.
     """
     if decode == "memory":
         return [resize_frame(picture, size) for picture in pictures]
@@ -74,11 +74,11 @@ def as_sent(pictures: Sequence[Image], size: tuple[int, int], decode: Decode) ->
 
 
 def encode_picture(picture: Image, kind: Literal["jpeg", "png"]) -> bytes:
-    """Encodes a picture, a gray one as gray."""
+    """Encodes a picture; a gray one is encoded as gray."""
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if kind == "jpeg" else []
     return cv2.imencode(f".{kind}", _as_taken(picture), options)[1].tobytes()
 
 
 def _as_taken(picture: Image) -> Image:
-    """Returns a picture with three equal channels as the gray one that a monochrome camera gave."""
+    """Returns a picture with three equal channels as gray, as a monochrome camera would send it."""
     return np.ascontiguousarray(picture[..., 0]) if (picture == picture[..., :1]).all() else picture

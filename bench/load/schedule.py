@@ -1,4 +1,4 @@
-"""When frames arrive: schedules that are fixed before anything starts, whatever the line makes of them."""
+"""When frames arrive: schedules that are fixed before anything starts."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from engines.errors import ConfigError, DataError
 
 Arrivals = Literal["constant", "poisson", "bursts"]
 
+_MOST_FRAMES = 10_000_000
+
 
 @dataclass(frozen=True)
 class Schedule:
-    """Arrivals in the order of their moments.
+    """Arrivals of frames, ordered by time.
 
     Attributes:
         moments: int64 `[N]`, nanoseconds after the start, ascending.
-        cameras: int64 `[N]`, the number of the camera that sends each.
-        count: how many cameras there are.
+        cameras: int64 `[N]`, the number of each frame's camera.
+        count: number of cameras.
     """
 
     moments: npt.NDArray[np.int64]
@@ -34,7 +36,7 @@ class Schedule:
 
     @property
     def seconds(self) -> float:
-        """When the last frame arrives."""
+        """When the last frame arrives, in seconds after the start."""
         return float(self.moments[-1]) / 1e9 if len(self) else 0.0
 
 
@@ -44,19 +46,23 @@ def make_schedule(
     """Makes a schedule; its cameras share the rate.
 
     Args:
-        arrivals: `constant` is a frame a period, the cameras' shifted against each other; `poisson` is at random, as
-            of parts that come when they like; `bursts` is `burst` frames of one camera at once, then a pause.
-        rate: frames a second, of all cameras together.
-        seconds: how long.
-        cameras: how many.
-        burst: frames in a burst.
-        seed: of what is at random.
+        arrivals: `constant` is one frame per period, with the cameras shifted against each other; `poisson` is random,
+            like parts that arrive independently; `bursts` is `burst` frames of one camera at once, then a pause.
+        rate: frames per second of all cameras together.
+        seconds: length of the schedule.
+        cameras: number of cameras.
+        burst: frames per burst.
+        seed: seed for everything random.
 
     Raises:
-        ConfigError: nothing would arrive.
+        ConfigError: nothing would arrive, or too much.
     """
     if not 0 < rate < float("inf") or not 0 < seconds < float("inf") or cameras < 1 or burst < 1:
-        raise ConfigError("a schedule needs a rate and a time above 0, and at least one camera and one frame a burst")
+        raise ConfigError("a schedule needs a rate and a time above 0, at least one camera and one frame per burst")
+    if max(rate * seconds, cameras * burst) > _MOST_FRAMES:
+        raise ConfigError(
+            f"a schedule holds at most {_MOST_FRAMES} frames; give a lower rate, a shorter time or smaller bursts"
+        )
     period = cameras / rate
     rng = np.random.default_rng(seed)
     moments, owners = [], []
@@ -65,7 +71,7 @@ def make_schedule(
         if arrivals == "constant":
             own = np.arange(shift, seconds, period)
         elif arrivals == "poisson":
-            # So many that they surely fill the time.
+            # Enough to fill the time with near certainty.
             most = int(seconds / period * 1.5 + 100)
             own = np.cumsum(rng.exponential(period, most))
         else:
@@ -80,12 +86,12 @@ def make_schedule(
 
 
 def read_schedule(path: Path) -> Schedule:
-    """Reads a recorded schedule: a line for each frame, its moment in seconds and, after a comma, its camera's number.
+    """Reads a recorded schedule: one line per frame with its moment in seconds and, after a comma, its camera's number.
 
-    Moments count from the earliest; cameras from 0, and are all 0 where none is named.
+    Moments count from the earliest, cameras from 0. A missing camera means 0.
 
     Raises:
-        DataError: it cannot be read or is no schedule.
+        DataError: it cannot be read, or is not a schedule.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -95,9 +101,9 @@ def read_schedule(path: Path) -> Schedule:
     except OSError as error:
         raise DataError(f"the schedule {path} cannot be read: {error.strerror or error}") from error
     except (ValueError, csv.Error) as error:
-        raise DataError(f"{path} is no schedule ({error}); give lines of 'seconds' or 'seconds,camera'") from error
+        raise DataError(f"{path} is not a schedule ({error}); give lines of 'seconds' or 'seconds,camera'") from error
     if not rows or not np.isfinite(moments).all() or cameras.min() < 0 or cameras.max() > 63:
-        raise DataError(f"{path} is no schedule; it needs at least one finite moment, and cameras from 0 to 63")
+        raise DataError(f"{path} is not a schedule; give at least one finite moment, and cameras from 0 to 63")
     return _sorted(moments - moments.min(), cameras, int(cameras.max()) + 1)
 
 

@@ -1,1 +1,1 @@
-"""What measures."""
+"""Measurements."""

@@ -1,4 +1,4 @@
-"""Whether all engines agree: the same pictures through each, held against PyTorch in float32."""
+"""Checks whether all engines agree: runs the same pictures through each and compares with PyTorch in float32."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class EngineState:
     Attributes:
         name: the engine.
         device: what it would run on, or empty.
-        precisions: what it offers there, the preferred one first.
+        precisions: those it offers there, preferred first.
         reason: why it cannot run, or None.
     """
 
@@ -40,7 +40,7 @@ class EngineState:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far an engine lies from the reference on the same pictures.
+    """How far an engine is from the reference on the same pictures.
 
     Attributes:
         engine: its name.
@@ -53,7 +53,7 @@ class Agreement:
         auroc: on these pictures, or None where they are not labelled.
         flips: verdicts that differ.
         furthest_flip: how far from the threshold the reference's score of a flipped verdict lies at most, in sigma.
-        twice: share of pictures that were looked at twice.
+        rescored: share of pictures that were scored again in float32.
         images_per_s: in this run, from arrays, batches in flight as the engine takes them.
         good_images_per_s: the same on good parts only, or None where they are not labelled or that was not asked for.
     """
@@ -68,7 +68,7 @@ class Agreement:
     auroc: float | None
     flips: int
     furthest_flip: float
-    twice: float
+    rescored: float
     images_per_s: float
     good_images_per_s: float | None
 
@@ -83,7 +83,7 @@ class Pictures:
 
     Attributes:
         frames: uint8 `[N, H, W, 3]`.
-        defective: bool `[N]`, or None where it is not known.
+        defective: bool `[N]`, or None if unknown.
     """
 
     frames: Frames
@@ -91,7 +91,7 @@ class Pictures:
 
 
 def list_engines() -> list[EngineState]:
-    """Lists every engine on every device that it can use here, and those that cannot run with the reason."""
+    """Lists every engine on every device it can use here, and the reason for each engine that cannot run."""
     states = []
     for name in ENGINES:
         found = engine_class(name)
@@ -116,7 +116,7 @@ def check_agreement(bundle: Bundle, pictures: Pictures, report: Progress, good_r
     Raises:
         EngineUnavailable: PyTorch, the reference, is not installed.
     """
-    # The reference is PyTorch on the CPU: the same everywhere.
+    # The reference is PyTorch on the CPU, because that is the same everywhere.
     with open_engine(bundle, "torch", EXACT, _BATCH, "cpu") as engine:
         reference = _measure(engine, pictures, EXACT, good_rate)
     runs = list(_runs(bundle))
@@ -136,7 +136,7 @@ class _Run:
     precision: str
     scores: npt.NDArray[np.float64]
     heatmaps: npt.NDArray[np.float32]
-    twice: float
+    rescored: float
     images_per_s: float
     good_images_per_s: float | None
 
@@ -155,13 +155,13 @@ def _runs(bundle: Bundle) -> Sequence[tuple[str, str, str]]:
 
 
 def _measure(engine: Engine, pictures: Pictures, precision: str, with_good_rate: bool) -> _Run:
-    rate, (scores, heatmaps, twice) = _stream(engine, pictures.frames)
+    rate, (scores, heatmaps, rescored) = _stream(engine, pictures.frames)
     good_rate = None
     if with_good_rate and pictures.defective is not None and (~pictures.defective).any():
         good = pictures.frames[~pictures.defective]
-        # So many that the start and the end of the stream do not matter.
+        # Enough that the start and the end of the stream do not matter.
         good_rate = _stream(engine, np.concatenate([good] * max(1, -(-len(pictures.frames) // len(good)))))[0]
-    return _Run(engine.name, engine.device, precision, scores, heatmaps, twice, rate, good_rate)
+    return _Run(engine.name, engine.device, precision, scores, heatmaps, rescored, rate, good_rate)
 
 
 def _stream(
@@ -172,8 +172,8 @@ def _stream(
     parts = [future.result() for future in futures]
     rate = len(frames) / (time.perf_counter() - started)
     scores = np.concatenate([part.score for part in parts]).astype(np.float64)
-    twice = float(np.concatenate([part.rescored for part in parts]).mean())
-    return rate, (scores, np.concatenate([part.heatmap for part in parts]), twice)
+    rescored = float(np.concatenate([part.rescored for part in parts]).mean())
+    return rate, (scores, np.concatenate([part.heatmap for part in parts]), rescored)
 
 
 def _compare(bundle: Bundle, pictures: Pictures, reference: _Run, run: _Run) -> Agreement:
@@ -192,7 +192,7 @@ def _compare(bundle: Bundle, pictures: Pictures, reference: _Run, run: _Run) -> 
         auroc=None if pictures.defective is None else auroc(run.scores, pictures.defective),
         flips=int(flipped.sum()),
         furthest_flip=float(distance.max()) if len(distance) else 0.0,
-        twice=run.twice,
+        rescored=run.rescored,
         images_per_s=run.images_per_s,
         good_images_per_s=run.good_images_per_s,
     )

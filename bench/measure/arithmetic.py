@@ -1,4 +1,4 @@
-"""The arithmetic limit: what the machine's multipliers allow, and how many multiplications a picture takes."""
+"""The arithmetic limit: how many operations the machine can do, and how many a picture needs."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def operations_per_picture(model: Path) -> float:
 
 
 def operations_per_second(precision: str, device: str = "CPU") -> float:
-    """Measures a large matrix product through OpenVINO, in operations a second; the best of some.
+    """Measures a large matrix product through OpenVINO, in operations per second; the best of several runs.
 
-    It is given as a convolution of 1 x 1, which is one: so it runs on the same kernels as the network, and not on those
-    for products of matrices that nobody laid out for them.
+    The product is a 1 x 1 convolution, so that it runs on the same kernels as the network, and not on kernels for
+    matrices in an unsuitable layout.
 
     Args:
         precision: `bf16`, `f16` or `f32`.
-        device: OpenVINO's name of it.
+        device: the device's name in OpenVINO.
     """
     ov = _import()
     ops = ov.opset13
@@ -46,7 +46,7 @@ def operations_per_second(precision: str, device: str = "CPU") -> float:
     frames = ops.parameter(shape, np.float32)
     weights = np.random.default_rng(0).standard_normal((_CHANNELS, _CHANNELS, 1, 1), np.float32)
     product = ops.convolution(frames, ops.constant(weights), [1, 1], [0, 0], [0, 0], [1, 1])
-    # A sum, so that little is copied out.
+    # Sum the result, so that little is copied out.
     graph = ov.Model([ops.reduce_sum(product, ops.constant(np.array([2, 3])), False)], [frames], "product")
     config = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": "YES"}
     request = ov.Core().compile_model(graph, device, config).create_infer_request()

@@ -1,6 +1,6 @@
-"""How many pictures the cameras of a line can give on this machine: in threads, as a line does it, and in processes.
+"""Measures how many pictures cameras can deliver on this machine: in threads, as in a line, and in processes.
 
-Threads that waited for the interpreter's lock would fall behind processes, which share none.
+If threads had to wait for the interpreter's lock, they would fall behind processes, which do not share one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from engines.errors import TaktlineError
@@ -26,14 +26,14 @@ _OPEN_S = 15.0
 
 @dataclass(frozen=True)
 class Captured:
-    """What so many cameras gave in one way.
+    """What cameras delivered in threads or in processes.
 
     Attributes:
-        way: threads of one process, or a process for each camera.
-        cameras: how many there were.
-        pictures_per_s: of all of them together.
-        slowest_per_s: of the one that gave fewest.
-        cpu_ms: processor time for a picture, in milliseconds.
+        way: threads of one process, or one process per camera.
+        cameras: number of cameras.
+        pictures_per_s: rate of all cameras together.
+        slowest_per_s: rate of the slowest camera.
+        cpu_ms: processor time per picture, in milliseconds.
     """
 
     way: Way
@@ -42,24 +42,20 @@ class Captured:
     slowest_per_s: float
     cpu_ms: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
-        return asdict(self)
-
 
 def measure_capture(config: CameraConfig, cameras: int, seconds: float, rounds: int = 2) -> list[Captured]:
-    """Reads the same source so many times over at once, with nothing behind it.
+    """Reads the same source with several cameras at once and discards the pictures.
 
-    Threads and processes take turns, and of each way its better round counts.
+    Threads and processes take turns; for each, the better round counts.
 
     Args:
-        config: the source; a video file begins anew where it ends.
-        cameras: how many read it.
-        seconds: how long each round takes.
-        rounds: how often each way is measured.
+        config: the source; a video file starts over at its end.
+        cameras: number of cameras that read it.
+        seconds: length of each round.
+        rounds: rounds for threads and for processes.
 
     Raises:
-        TaktlineError: the source gives nothing.
+        TaktlineError: the source gives no picture.
     """
     open_source(config).close()
     ways: tuple[Way, Way] = ("threads", "processes")
@@ -77,19 +73,30 @@ def _measure(way: Way, config: CameraConfig, cameras: int, seconds: float) -> Ca
     before = _cpu_s()
     for one in workers:
         one.start()
-    try:
-        found = [answers.get(timeout=2 * _OPEN_S + seconds) for _ in workers]
-    except queue.Empty:
-        raise TaktlineError("the source gave no picture; is it there, and does it serve so many at once?") from None
+    found = []
+    for _ in workers:
+        # One that failed ends the measurement at once: the others would wait for it.
+        answer = _take(answers, 2 * _OPEN_S + seconds)
+        if answer is None:
+            raise TaktlineError(
+                f"the source gave no picture; check that it is there and serves {cameras} readers at once"
+            )
+        found.append(answer)
     for one in workers:
         one.join()
-    if any(item is None for item in found):
-        raise TaktlineError("the source gave no picture; is it there, and does it serve so many at once?")
     rates = [count / span for count, span, _ in found]
     counts = sum(count for count, _, _ in found)
-    # Threads share one clock, so theirs is read around all of them, opening included.
+    # Threads share one clock, so it is read around all of them, opening included.
     cpu = _cpu_s() - before if way == "threads" else sum(cpu for _, _, cpu in found)
     return Captured(way, cameras, sum(rates), min(rates), 1000 * cpu / max(1, counts))
+
+
+def _take(answers: Any, timeout: float) -> tuple[int, float, float] | None:
+    try:
+        answer: tuple[int, float, float] | None = answers.get(timeout=timeout)
+    except queue.Empty:
+        return None
+    return answer
 
 
 def _read(config: CameraConfig, seconds: float, barrier: Any, answers: Any, own_process: bool) -> None:
@@ -107,7 +114,7 @@ def _read(config: CameraConfig, seconds: float, barrier: Any, answers: Any, own_
         while (span := time.monotonic() - start) < seconds and next(frames, None) is not None:
             count += 1
         answers.put((count, span, _cpu_s() - cpu if own_process else 0.0))
-    except threading.BrokenBarrierError:
+    except (TaktlineError, threading.BrokenBarrierError):
         answers.put(None)
     finally:
         silent.cancel()
@@ -115,7 +122,7 @@ def _read(config: CameraConfig, seconds: float, barrier: Any, answers: Any, own_
 
 
 def _frames(config: CameraConfig, over: threading.Event) -> Iterator[Frame]:
-    """Yields a source's frames, and again from its start where it ends, unless it gives none at all."""
+    """Yields a source's frames, starting over at its end, unless it gives none at all."""
     came = True
     while came and not over.is_set():
         came = False

@@ -1,4 +1,4 @@
-"""Measures what journaling and publishing cost: nothing else of the line runs."""
+"""Measures what journaling and publishing cost, without the rest of the line."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from engines.errors import TaktlineError
+from engines.errors import ConfigError, TaktlineError
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.config.sections import JournalSection
 from pipeline.flow.channel import Channel
@@ -34,17 +34,18 @@ _QUEUE = 1024
 _TIMEOUT_S = 120
 _HEATMAP = (28, 28)
 _NG_EVERY = 10
+_MOST_VERDICTS = 1_000_000
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """What one way of delivering costs, the median of the runs.
+    """The cost of delivery with one kind of journal; medians over the runs.
 
     Attributes:
-        journal: what verdicts survive: `process`, `power`, or `none` where there is no journal.
-        verdicts_per_s: as many as go through, at full load.
-        p50_ms: from a verdict's decision until another process has it, at the moderate rate.
-        p99_ms: the same.
+        journal: what verdicts survive: `process`, `power`, or `none` without a journal.
+        verdicts_per_s: throughput at full load.
+        p50_ms: median time from a verdict's decision until another process has it, at the moderate rate.
+        p99_ms: the 99th percentile of that.
     """
 
     journal: str
@@ -52,30 +53,29 @@ class Delivered:
     p50_ms: float
     p99_ms: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns it as plain values."""
-        return asdict(self)
-
 
 def measure_delivery(
     folder: Path | None, rate: float, seconds: float, count: int, runs: int, durabilities: tuple[str, ...]
 ) -> list[Delivered]:
     """Measures delivery without a journal and with one.
 
-    Every tenth verdict is `ng` and carries a heatmap; a subscriber in another process receives them all. The process
-    that publishes stays on one core.
+    Every tenth verdict is `ng` and carries a heatmap; a subscriber in another process receives them all. The publishing
+    process stays on one core.
 
     Args:
-        folder: where the journal lies, so that the disk is the one in question; None for a temporary folder.
-        rate: verdicts a second while latency is measured: one every so often, whether or not the last one is through.
+        folder: where to put the journal, so that the right disk is measured; None for a temporary folder.
+        rate: verdicts per second while latency is measured; each is sent on time, whether or not the last has arrived.
         seconds: how long latency is measured.
-        count: how many verdicts are sent to measure the throughput.
-        runs: how many runs the medians are of.
-        durabilities: of the journal: `process`, `power`.
+        count: number of verdicts to measure throughput.
+        runs: number of runs for the medians.
+        durabilities: the journal's durabilities to measure: `process`, `power`.
 
     Raises:
+        ConfigError: these are more verdicts than one run can hold.
         TaktlineError: not every verdict arrived.
     """
+    if max(count, rate * seconds) > _MOST_VERDICTS:
+        raise ConfigError(f"one run holds at most {_MOST_VERDICTS} verdicts; give a lower count or rate, or less time")
     results = []
     for durability in ("none", *durabilities):
         found = []
@@ -90,7 +90,7 @@ def measure_delivery(
 
 
 def receive_for(address: str, count: int) -> None:
-    """Receives so many verdicts and prints when each came, in monotonic nanoseconds. The other process of the bench."""
+    """Receives `count` verdicts and prints each one's arrival in monotonic nanoseconds. Runs in the other process."""
     times = np.empty(count, np.int64)
     with VerdictSubscriber(address) as subscriber:
         for index in range(count):
@@ -122,7 +122,7 @@ def _moderate_load(folder: Path, durability: str, rate: float, count: int) -> np
 
 @contextmanager
 def _delivery(folder: Path, durability: str, count: int) -> Iterator[tuple[Channel[Decided], Any]]:
-    """Runs a line's delivery with a subscriber in another process; lends its inbox and the times of arrival."""
+    """Runs a line's delivery with a subscriber in another process; yields its inbox and a getter of arrival times."""
     address = f"ipc://{folder / 'verdicts.sock'}"
     command = [sys.executable, "-c", f"from {__name__} import receive_for; receive_for({address!r}, {count})"]
     inbox: Channel[Decided] = Channel(_QUEUE)
@@ -133,7 +133,7 @@ def _delivery(folder: Path, durability: str, count: int) -> Iterator[tuple[Chann
         inbox.close()
         output, _ = peer.communicate(timeout=_TIMEOUT_S)
         if failures or len(output) != 8 * count:
-            raise TaktlineError(f"{len(output) // 8} of {count} verdicts arrived; this is a defect")
+            raise TaktlineError(f"{len(output) // 8} of {count} verdicts arrived; report this defect of Taktline")
         return np.frombuffer(output, np.int64)
 
     try:
@@ -180,7 +180,7 @@ def _verdicts(count: int) -> list[Decided]:
 
 @contextmanager
 def _one_core() -> Iterator[None]:
-    """Keeps this thread, and those that it starts, on one core."""
+    """Keeps this thread and those that it starts on one core."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:

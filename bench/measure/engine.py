@@ -47,17 +47,17 @@ class Choice:
 
     @property
     def name(self) -> str:
-        """The choice in words."""
+        """Engine, device and precision in words."""
         return " ".join(word for word in (self.engine, self.device, self.precision) if word)
 
 
 @dataclass
 class Stretch:
-    """What one window of an engine gave.
+    """The result of one window of an engine.
 
     Attributes:
-        window: throughput with batches in flight, and the latencies of batches alone.
-        split: where the latencies went, where the engine tells.
+        window: throughput with batches in flight, and the latencies of single batches.
+        split: where the latencies went, if the engine measures that.
     """
 
     window: Window
@@ -65,15 +65,15 @@ class Stretch:
 
 
 def choose_engines(bundle: Bundle, names: Sequence[str], precisions: Sequence[str]) -> list[Choice]:
-    """Lists the engines that can run here, on the devices that they prefer, in the precisions that are asked for.
+    """Lists the engines that can run here, on their preferred devices, in the requested precisions.
 
     Args:
         bundle: the bundle.
-        names: engines; all that can run where empty.
+        names: engines; all that can run if empty.
         precisions: empty for all, with and without a second look.
 
     Raises:
-        ConfigError: an engine or precision that is asked for is not to be had here.
+        ConfigError: a requested engine or precision is not available here.
     """
     choices = []
     for name in names or ENGINES:
@@ -88,20 +88,20 @@ def choose_engines(bundle: Bundle, names: Sequence[str], precisions: Sequence[st
             offered = [fast] if fast == EXACT or fast not in bundle.manifest.bands else [fast, f"{fast}+{EXACT}"]
             choices += [Choice(name, device, item) for item in offered if not precisions or item in precisions]
     if not choices:
-        raise ConfigError(f"no engine that was asked for offers {' or '.join(precisions)} here; see: taktline engines")
+        raise ConfigError(f"no requested engine offers {' or '.join(precisions)} here; see: taktline engines")
     return choices
 
 
 def measure_stretch(
     engine: Engine, frames: Frames, batch: int, seconds: float, start: int = 0, clock: Clock = time.perf_counter_ns
 ) -> Stretch:
-    """Measures an engine for a while: first batches alone, for their latency, then with as many in flight as it takes.
+    """Measures an engine for a while: first the latency of single batches, then throughput with batches in flight.
 
     Args:
         engine: the engine.
-        frames: taken in turn, round and round.
+        frames: taken in turn, over and over.
         batch: frames in a batch.
-        seconds: for each of the two.
+        seconds: length of each of the two parts.
         start: the first frame to take.
         clock: nanoseconds.
     """
@@ -131,13 +131,13 @@ def measure_stretch(
 
 
 class EngineWorker(Closing):
-    """An engine in a process of its own, so that the memory is its own and other engines' threads do not disturb.
+    """An engine in its own process, so that its memory can be measured and other engines' threads do not disturb it.
 
     Args:
         bundle: the bundle's folder.
         choice: which engine.
         max_batch: the most frames in a batch.
-        frames: file that `stored_frames` made.
+        frames: file made by `stored_frames`.
     """
 
     def __init__(self, bundle: Path, choice: Choice, max_batch: int, frames: Path) -> None:
@@ -146,20 +146,20 @@ class EngineWorker(Closing):
         self._start = 0
 
     def warm_up(self, batch: int) -> None:
-        """Runs a batch size for 200 ms and ten times at least."""
+        """Runs a batch size for 200 ms, and at least ten times."""
         turn, end, runs = _Turn(self._frames, batch, 0), time.monotonic() + _WARM_UP_S, 0
         while time.monotonic() < end or runs < _WARM_UP_RUNS:
             self._engine.infer(turn.next())
             runs += 1
 
     def measure(self, batch: int, seconds: float) -> Stretch:
-        """Measures one window; frames go on where the last window ended."""
+        """Measures one window; its frames continue where the last window ended."""
         stretch = measure_stretch(self._engine, self._frames, batch, seconds, self._start)
         self._start += stretch.window.images
         return stretch
 
     def peak_memory_mb(self) -> float:
-        """The most memory that this process held so far."""
+        """Returns the peak memory of this process in MiB."""
         return peak_memory_mb(os.getpid())
 
     def close(self) -> None:
@@ -169,7 +169,7 @@ class EngineWorker(Closing):
 
 @dataclass
 class Candidate:
-    """A batch size on an engine's process.
+    """A batch size in an engine's process.
 
     Attributes:
         choice: the engine.
@@ -185,7 +185,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """As the tables call it."""
+        """Its name in tables."""
         return f"{self.choice.name}, batch {self.batch}"
 
     def measure(self, seconds: float) -> Window:
@@ -226,18 +226,18 @@ def bench_engines(
     baseline: str | None,
     report: Report,
 ) -> list[Run]:
-    """Measures engines and batch sizes in turn, each engine in a process of its own.
+    """Measures engines and batch sizes in turn, each engine in its own process.
 
     Args:
         bundle: the bundle.
         plan: the engines, each with its batch sizes.
-        frames: file that `stored_frames` made.
-        seconds: half of a window: batches alone, then batches in flight.
-        baseline: name, or the beginning of one, of what ratios refer to; None for the first.
-        report: told what is done.
+        frames: file made by `stored_frames`.
+        seconds: half of a window: single batches, then batches in flight.
+        baseline: name of the run that ratios refer to, or the beginning of it; None for the first.
+        report: called with the progress.
 
     Raises:
-        ConfigError: nothing is called so.
+        ConfigError: no run has that name.
     """
     with ExitStack() as stack:
         candidates: list[Candidate] = []
@@ -250,7 +250,7 @@ def bench_engines(
         names = [candidate.name for candidate in candidates]
         index = next((at for at, name in enumerate(names) if baseline is None or name.startswith(baseline)), None)
         if index is None:
-            raise ConfigError(f"nothing that is measured is called '{baseline}'; give one of: {'; '.join(names)}")
+            raise ConfigError(f"no run is called '{baseline}'; give one of: {'; '.join(names)}")
         for candidate in candidates:
             candidate.worker.ask("warm_up", candidate.batch)
         measures = [partial(candidate.measure, seconds) for candidate in candidates]
@@ -260,14 +260,14 @@ def bench_engines(
 
 
 def median_rate(windows: Sequence[Window]) -> float:
-    """Returns the median of the windows' throughput."""
+    """Returns the median throughput of some windows."""
     rates = sorted(window.rate for window in windows)
     middle = len(rates) // 2
     return rates[middle] if len(rates) % 2 else (rates[middle - 1] + rates[middle]) / 2
 
 
 class _Turn:
-    """Batches out of frames, round and round; none reaches over the end."""
+    """Takes batches of frames over and over; none reaches beyond the end."""
 
     def __init__(self, frames: Frames, batch: int, start: int) -> None:
         self._frames, self._batch, self._next = frames, min(batch, len(frames)), start

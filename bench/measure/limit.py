@@ -1,4 +1,4 @@
-"""The search for the highest rate at which a line still keeps its takt."""
+"""Searches for the highest rate at which a line still keeps its takt."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _RESOLUTION = 0.03
 
 @dataclass(frozen=True)
 class Limit:
-    """What the search found.
+    """The result of the search.
 
     Attributes:
-        rate: the highest rate that was kept, in frames a second; 0 where none was.
+        rate: the highest rate that the line kept, in frames per second; 0 for none.
         run: the figures at that rate.
-        probes: all that was measured.
+        probes: all runs of the search.
     """
 
     rate: float
@@ -27,19 +27,19 @@ class Limit:
 
 
 def keeps(run: Run, takt_ms: float) -> bool:
-    """Tells whether every frame was inspected, answered once, and 99 of 100 of them within the takt."""
+    """Returns whether every frame was inspected and answered once, and 99 of 100 within the takt."""
     frames = sum(count for name, count in run.verdicts.items() if name != "twice")
     inspected = run.verdicts.get("ok", 0) + run.verdicts.get("ng", 0)
     return inspected == frames > 0 and not run.verdicts.get("twice") and run.latency_ms["p99"] <= takt_ms
 
 
 def find_limit(measure: Callable[[float], Run], takt_ms: float, most: float) -> Limit:
-    """Searches by halving; a rate that fails is tried once more, for a hiccup of the machine is not the line's limit.
+    """Searches by bisection; a rate that fails is tried once more, because a hiccup of the machine is not a limit.
 
     Args:
-        measure: measures at a rate, in frames a second.
-        takt_ms: in milliseconds.
-        most: a rate that is surely too high.
+        measure: measures at a rate, in frames per second.
+        takt_ms: the takt in milliseconds.
+        most: a rate that is certainly too high.
     """
     low, high = 0.0, most
     best: Run | None = None

@@ -32,8 +32,8 @@ class Arrived(NamedTuple):
     """A verdict as it arrived.
 
     Attributes:
-        number: of its frame in the schedule.
-        at: monotonic nanoseconds.
+        number: number of its frame in the schedule.
+        at: when it arrived, monotonic nanoseconds.
         verdict: the verdict.
     """
 
@@ -44,13 +44,13 @@ class Arrived(NamedTuple):
 
 @dataclass
 class Play:
-    """What became of a schedule's frames.
+    """What happened to a schedule's frames.
 
     Attributes:
         schedule: when they were to arrive.
-        start: monotonic nanoseconds from which it counts.
-        arrived: the verdicts in the order of their arrival.
-        late: nanoseconds by which the loading process was late, for each frame.
+        start: monotonic nanoseconds from which the schedule counts.
+        arrived: the verdicts in the order they arrived.
+        late: for each frame, how many nanoseconds late the loading process sent it.
         warm_up: seconds at the start that do not count.
     """
 
@@ -66,15 +66,15 @@ class Play:
 
     @property
     def frames(self) -> int:
-        """How many frames count."""
+        """Number of frames that count."""
         return int(self._counted.sum())
 
     def counted(self) -> list[Arrived]:
-        """The verdicts of the frames that count."""
+        """Returns the verdicts of the frames that count."""
         return [item for item in self.arrived if self._counted[item.number]]
 
     def latency(self, item: Arrived) -> int:
-        """Nanoseconds from a frame's scheduled arrival to its verdict's."""
+        """Returns the nanoseconds from a frame's scheduled arrival to its verdict's arrival."""
         return item.at - self.start - int(self.schedule.moments[item.number])
 
     def verdicts(self) -> dict[str, int]:
@@ -85,11 +85,11 @@ class Play:
         return counts | {name: count for name, count in wrong.items() if count}
 
     def windows(self) -> list[Window]:
-        """Returns the inspected frames by when their verdicts arrived, in ten windows of a second or more."""
+        """Returns up to ten windows of at least a second, with the inspected frames whose verdicts arrived in each."""
         begin = self.start + round(self.warm_up * 1e9)
         arrived = [item for item in self.arrived if item.verdict.score is not None]
-        # What was already on its way when counting began arrives in the first window and belongs to it: as much is
-        # still on its way when it ends.
+        # Verdicts already on their way when counting begins arrive in the first window and count there: about as many
+        # are still on their way at the end.
         end = max(self.start + round(self.schedule.seconds * 1e9), begin + 1)
         seconds = (end - begin) / 1e9
         count = max(1, min(_WINDOWS, int(seconds / _LEAST_WINDOW_S)))
@@ -102,7 +102,7 @@ class Play:
         return windows
 
     def split(self) -> dict[str, LatencyHistogram]:
-        """Returns where the inspected frames' time went: the line's own stages, and from its socket to here."""
+        """Returns where the inspected frames' time went: in the line's stages, and from its socket to here."""
         histograms = {name: LatencyHistogram() for name in STAGES}
         for item in self.counted():
             if item.verdict.score is not None:
@@ -153,7 +153,7 @@ class LineBench:
                 continue
             at = quiet_since = time.monotonic_ns()
             own, _, number = (verdict.part or "").partition(".")
-            # What a play before this one left behind is not of this one.
+            # Verdicts left over from an earlier play do not count.
             if own == name and number.isdecimal() and int(number) < len(schedule):
                 arrived.append(Arrived(int(number), at, verdict))
                 numbers.add(int(number))
@@ -167,13 +167,13 @@ class LineBench:
 
 
 def summarise(play: Play, name: str, settings: dict[str, Value]) -> Run:
-    """Returns the figures of what was played.
+    """Returns the figures of a play.
 
     Raises:
-        TaktlineError: nothing of it counts.
+        TaktlineError: no frame of it counts.
     """
     if not play.frames:
-        raise TaktlineError(f"all of the {play.schedule.seconds:g} s are warm-up; measure for longer")
+        raise TaktlineError(f"all {play.schedule.seconds:g} s are warm-up; measure for longer")
     windows = play.windows()
     latency = LatencyHistogram(play.latency(item) for item in play.counted() if item.verdict.score is not None)
     seconds = sum(window.seconds for window in windows)

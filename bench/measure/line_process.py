@@ -1,21 +1,22 @@
-"""The line that is measured: in a process of its own, as `taktline run` starts it."""
+"""A measured line, in its own process, as `taktline run` starts it."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from engines.closing import Closing
+from engines.closing import Closing, closed_on_error
 from engines.errors import TaktlineError
+from engines.extras import require
 from pipeline.client.orders import tell_line
 from pipeline.client.subscriber import VerdictSubscriber
-from pipeline.config.line_file import LineConfig
+from pipeline.config.line_file import check_config
 from pipeline.protocol.orders import Order
 
 _START_S = 300.0
@@ -30,46 +31,47 @@ class LineProcess(Closing):
     """A line that runs in another process, and a subscription to its verdicts. A context manager.
 
     Args:
-        values: what its line file holds, but for where frames come from and verdicts go.
-        cameras: how many cameras it has; frames for each go to its address in `feeds`.
+        values: the contents of its line file, except where frames come from and verdicts go.
+        cameras: number of cameras; frames for each go to its address in `feeds`.
         command: starts a line; the line file's path is appended.
 
     Attributes:
         feeds: the cameras' addresses.
         verdicts: the subscription.
-        status: how the line was when it began.
+        status: the line's status when it became ready.
 
     Raises:
-        TaktlineError: it did not start; its own words.
+        TaktlineError: it did not start; the text repeats its last message.
     """
 
     def __init__(self, values: dict[str, Any], cameras: int, command: Sequence[str] = RUN_LINE) -> None:
-        self._folder = TemporaryDirectory(prefix="taktline-bench-")
-        root = Path(self._folder.name)
-        self.feeds = [f"ipc://{root / f'camera-{number}'}" for number in range(cameras)]
-        self._orders, endpoint = f"ipc://{root / 'control'}", f"ipc://{root / 'verdicts'}"
-        config = LineConfig.model_validate(
-            values
-            | {
-                "camera": [
-                    {"name": f"camera-{number}", "source": f"feed:{feed}"} for number, feed in enumerate(self.feeds)
-                ],
-                "publish": {"verdicts": endpoint, "await_subscribers": 1, "await_s": _START_S},
-                "control": {"bind": self._orders},
-            }
-        )
-        path = root / "line.toml"
-        path.write_text(_toml(config.model_dump(mode="json", exclude_defaults=True)), encoding="utf-8")
-        self.verdicts = VerdictSubscriber(endpoint)
-        self._words = (root / "stderr").open("w+", encoding="utf-8")
-        self._process = subprocess.Popen(
-            [*command, str(path)], stdout=subprocess.DEVNULL, stderr=self._words, stdin=subprocess.DEVNULL
-        )
-        try:
+        toml = require("tomli_w", "bench")
+        self._stack = ExitStack()
+        with closed_on_error(self._stack):
+            root = Path(self._stack.enter_context(TemporaryDirectory(prefix="taktline-bench-")))
+            self.feeds = [f"ipc://{root / f'camera-{number}'}" for number in range(cameras)]
+            self._orders, endpoint = f"ipc://{root / 'control'}", f"ipc://{root / 'verdicts'}"
+            config = check_config(
+                values
+                | {
+                    "camera": [
+                        {"name": f"camera-{number}", "source": f"feed:{feed}"} for number, feed in enumerate(self.feeds)
+                    ],
+                    "publish": {"verdicts": endpoint, "await_subscribers": 1, "await_s": _START_S},
+                    "control": {"bind": self._orders},
+                },
+                "the command line",
+            )
+            path = root / "line.toml"
+            settings = config.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+            path.write_text(toml.dumps(settings), encoding="utf-8")
+            self._words = self._stack.enter_context((root / "stderr").open("w+", encoding="utf-8"))
+            self.verdicts = self._stack.enter_context(VerdictSubscriber(endpoint))
+            self._process = subprocess.Popen(
+                [*command, str(path)], stdout=subprocess.DEVNULL, stderr=self._words, stdin=subprocess.DEVNULL
+            )
+            self._stack.callback(self._stop)
             self.status = self._await_ready()
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def pid(self) -> int:
@@ -77,21 +79,21 @@ class LineProcess(Closing):
         return self._process.pid
 
     def check(self) -> None:
-        """Raises `TaktlineError` where the line has ended."""
+        """Raises `TaktlineError` if the line has ended."""
         if self._process.poll() is not None:
             raise TaktlineError(f"the line ended with exit code {self._process.returncode}: {self._last_words()}")
 
     def close(self) -> None:
-        """Stops the line, drained, and frees everything."""
+        """Drains and stops the line, and frees everything."""
+        self._stack.close()
+
+    def _stop(self) -> None:
         self._process.terminate()
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self.verdicts.close()
-        self._words.close()
-        self._folder.cleanup()
 
     def _await_ready(self) -> dict[str, Any]:
         deadline = time.monotonic() + _START_S
@@ -111,14 +113,3 @@ class LineProcess(Closing):
         self._words.flush()
         lines = Path(self._words.name).read_text(encoding="utf-8").split("\n")
         return " ".join(line.strip() for line in lines[-6:] if line.strip()) or "it said nothing"
-
-
-def _toml(values: dict[str, Any]) -> str:
-    """Writes a line's settings: tables of plain values, and cameras. JSON's strings, numbers and lists are TOML's."""
-    text = []
-    for name, section in values.items():
-        many = isinstance(section, list)
-        for table in section if many else [section]:
-            text.append(f"[[{name}]]" if many else f"[{name}]")
-            text += [f"{key} = {json.dumps(value)}" for key, value in table.items() if value is not None]
-    return "\n".join(text) + "\n"

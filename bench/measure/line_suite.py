@@ -24,7 +24,7 @@ from bench.report.windows import Measured, Window
 from engines.bundle import Bundle
 
 _ROUNDS = 3
-# So much more than the bare engine does is surely too much for the line.
+# Load relative to the bare engine's rate that is certainly too much for the line.
 TOO_MUCH = 1.4
 _BEYOND = 1.1
 
@@ -35,19 +35,19 @@ class LineSettings:
 
     Attributes:
         bundle: the bundle.
-        data: whose test pictures are sent; None for drawn parts.
+        data: data set whose test pictures are sent; None for drawn parts.
         engine: as in `[model]`.
-        precision: the same.
-        device: the same.
-        max_batch: the same.
+        precision: as in `[model]`.
+        device: as in `[model]`.
+        max_batch: as in `[model]`.
         decode: the form in which the line gets its frames.
-        arrivals: how frames come, or the file of a recorded schedule.
-        cameras: how many cameras share the rate.
-        burst: frames in a burst.
-        takt_ms: of the line; None for none.
-        seconds: for each run, without the warm-up.
-        warm_up: seconds before each.
-        seed: of what is at random.
+        arrivals: how frames arrive, or the file of a recorded schedule.
+        cameras: number of cameras that share the rate.
+        burst: frames per burst.
+        takt_ms: the line's takt; None for none.
+        seconds: length of each run, without warm-up.
+        warm_up: seconds of warm-up before each run.
+        seed: seed for everything random.
     """
 
     bundle: Bundle
@@ -73,11 +73,11 @@ class LineSettings:
         return make_schedule(self.arrivals, rate, seconds, self.cameras, self.burst, self.seed)
 
     def with_arrivals(self, arrivals: Arrivals) -> LineSettings:
-        """Returns the same, with frames that come otherwise."""
+        """Returns the same settings with other arrivals."""
         return replace(self, arrivals=arrivals)
 
     def values(self) -> dict[str, Any]:
-        """The line file's tables."""
+        """Returns the line file's tables."""
         model = {"bundle": str(self.bundle.path.resolve()), "engine": self.engine, "precision": self.precision}
         return {
             "line": {"name": "bench", "takt_ms": self.takt_ms},
@@ -85,7 +85,7 @@ class LineSettings:
         }
 
     def to_json(self) -> dict[str, Value]:
-        """The settings as plain values."""
+        """Returns the settings as plain values."""
         return {
             "data": None if self.data is None else self.data.name, "engine": self.engine, "precision": self.precision,
             "device": self.device, "max_batch": self.max_batch, "decode": self.decode,
@@ -96,7 +96,7 @@ class LineSettings:
 
 @dataclass(frozen=True)
 class LineReport:
-    """What was measured, and what follows from it.
+    """The runs, and figures derived from them.
 
     Attributes:
         runs: the runs.
@@ -109,7 +109,7 @@ class LineReport:
 
 @contextmanager
 def loaded_line(settings: LineSettings) -> Iterator[tuple[LineBench, LineProcess]]:
-    """Starts a line and what loads it."""
+    """Starts a line and its loader."""
     cameras = settings.schedule(1.0).count if isinstance(settings.arrivals, Path) else settings.cameras
     with (
         LineProcess(settings.values(), cameras) as line,
@@ -119,7 +119,7 @@ def loaded_line(settings: LineSettings) -> Iterator[tuple[LineBench, LineProcess
 
 
 def bench_rates(settings: LineSettings, rates: Sequence[float], report: Report) -> LineReport:
-    """Measures the line at given rates; one that is recorded is measured as it is."""
+    """Measures the line at given rates."""
     runs = []
     with loaded_line(settings) as (bench, _):
         for done, rate in enumerate(rates):
@@ -140,12 +140,12 @@ def bench_recorded(settings: LineSettings, report: Report) -> LineReport:
 
 
 def bench_against_engine(settings: LineSettings, find: bool, report: Report) -> LineReport:
-    """Measures the line beside the bare engine in the same run, and what it does at half of its limit.
+    """Measures the line and the bare engine in the same run, and the line at half of its limit.
 
     Args:
-        settings: what to measure; with `find`, its takt is what the limit is searched for.
-        find: whether to search the limit; else half of the sustained throughput stands for half of the limit.
-        report: told what is done.
+        settings: what to measure; with `find`, the search is for the limit within its takt.
+        find: whether to search for the limit; if not, half of the sustained throughput is taken for half of the limit.
+        report: called with the progress.
     """
     pictures = load_pictures(settings.data)
     choice = Choice(settings.engine, settings.device, settings.precision)
@@ -197,7 +197,7 @@ def bench_against_engine(settings: LineSettings, find: bool, report: Report) -> 
 
 
 def _saturate(settings: LineSettings, full: Candidate, report: Report, steps: int) -> tuple[Run, list[Window], float]:
-    """Bare engine and line by turns: what both do at most, and the median of the ratios of neighbours."""
+    """Measures bare engine and line in turns: the most that both do, and the median ratio of neighbouring windows."""
     free = replace(settings, takt_ms=None)
     bare, runs = [], []
     with loaded_line(free) as (bench, _):
@@ -208,7 +208,7 @@ def _saturate(settings: LineSettings, full: Candidate, report: Report, steps: in
     ratios = [run.images_per_s / window.rate for run, window in zip(runs, bare, strict=True)]
     middle = sorted(runs, key=lambda run: run.images_per_s)[_ROUNDS // 2]
     ratio = float(np.median(ratios))
-    note = "" if middle.verdicts.get("uninspected") else "nothing was dropped: the line could do more than was offered"
+    note = "" if middle.verdicts.get("uninspected") else "nothing was dropped: the line could do more"
     return middle.model_copy(update={"ratio": ratio, "baseline": full.name, "note": note}), bare, ratio
 
 

@@ -1,4 +1,4 @@
-"""What a measurement was made on: a figure without its machine says nothing."""
+"""Describes the machine of a measurement: a figure without its machine means nothing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 import platform
 import shutil
 import subprocess
-from importlib import metadata
 from pathlib import Path
 
 from pydantic import BaseModel
+
+from engines.machine import package_versions, read_system_file
 
 _FLAGS = ("sse4_2", "avx", "avx2", "fma", "f16c", "asimd", "sve")
 _FLAG_FAMILIES = ("avx512", "avx_", "amx")
@@ -24,17 +25,17 @@ class Machine(BaseModel):
     """The machine, as far as speed depends on it.
 
     Attributes:
-        cpu: the processor's own name.
-        cores: those that this process may use.
-        flags: instructions that matter to inference.
-        cache_bytes: of the largest cache.
-        memory_bytes: of the whole machine.
-        governor: how the clock is governed, where Linux tells.
-        load: processes that ran on average in the minute before; more than 0.2 disturbs.
+        cpu: the processor's name.
+        cores: number of cores that this process may use.
+        flags: instruction sets that matter to inference.
+        cache_bytes: size of the largest cache.
+        memory_bytes: memory of the whole machine.
+        governor: the clock's governor, if Linux reports it.
+        load: average number of running processes in the minute before; more than 0.2 disturbs.
         gpus: names and drivers, as `nvidia-smi` lists them.
         system: kernel and Python.
-        packages: versions of what does the work.
-        commit: of Taktline's source, with `+` where it was changed since; None where it is installed without.
+        packages: versions of the packages that do the work.
+        commit: of Taktline's source, with `+` if it was changed since; None if there is no repository.
     """
 
     cpu: str
@@ -51,7 +52,7 @@ class Machine(BaseModel):
 
     @property
     def sentence(self) -> str:
-        """The machine in a line."""
+        """The machine in one line."""
         wide = next((flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in self.flags), "")
         gpus = "".join(f", {gpu}" for gpu in self.gpus)
         memory = f"{self.memory_bytes / 2**30:.0f} GiB"
@@ -59,7 +60,7 @@ class Machine(BaseModel):
 
 
 def look_at_machine() -> Machine:
-    """Finds out what this machine is."""
+    """Describes this machine."""
     info = _cpu_info()
     flags = set((info.get("flags") or info.get("Features") or "").split())
     return Machine(
@@ -68,42 +69,35 @@ def look_at_machine() -> Machine:
         flags=tuple(sorted(flag for flag in flags if flag in _FLAGS or flag.startswith(_FLAG_FAMILIES))),
         cache_bytes=largest_cache(),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        governor=_read(_CPU / "cpu0/cpufreq/scaling_governor"),
+        governor=read_system_file(_CPU / "cpu0/cpufreq/scaling_governor").strip() or None,
         load=round(os.getloadavg()[0], 2),
         gpus=_gpus(),
         system=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-        packages=_versions(),
+        packages=package_versions(_PACKAGES),
         commit=_commit(),
     )
 
 
 def largest_cache() -> int:
-    """Returns the bytes of the processor's largest cache; 32 MiB where Linux does not tell."""
-    sizes = [_read(path) for path in _CPU.glob("cpu0/cache/index*/size")]
+    """Returns the size of the processor's largest cache in bytes; 32 MiB if Linux does not report it."""
+    sizes = [read_system_file(path).strip() for path in _CPU.glob("cpu0/cache/index*/size")]
     units = {"K": 2**10, "M": 2**20}
     return max((int(size[:-1]) * units[size[-1]] for size in sizes if size and size[-1] in units), default=32 << 20)
 
 
 def peak_memory_mb(pid: int) -> float:
-    """Returns the most resident memory that a process held so far."""
+    """Returns the peak resident memory of a process in MiB."""
     # Not getrusage: its maximum is inherited from the process that started this one.
-    status = _read(Path(f"/proc/{pid}/status")) or ""
+    status = read_system_file(Path(f"/proc/{pid}/status"))
     return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
 
 
 def _cpu_info() -> dict[str, str]:
     info: dict[str, str] = {}
-    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
+    for line in read_system_file(Path("/proc/cpuinfo")).splitlines():
         key, _, value = line.partition(":")
         info.setdefault(key.strip(), value.strip())
     return info
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return None
 
 
 def _run(*command: str, cwd: Path | None = None) -> str | None:
@@ -119,16 +113,6 @@ def _run(*command: str, cwd: Path | None = None) -> str | None:
 def _gpus() -> tuple[str, ...]:
     listed = _run("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
     return tuple(listed.splitlines()) if listed else ()
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _commit() -> str | None:

@@ -1,4 +1,4 @@
-"""How a line does when more frames come than it can inspect: what it inspects should stay the same beyond its limit."""
+"""Measures a line that gets more frames than it can inspect: it should still inspect as many as at its limit."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from engines.errors import ConfigError, TaktlineError
 
 
 def bench_overload(settings: LineSettings, multiples: Sequence[float], report: Report) -> LineReport:
-    """Finds a line's limit with frames that come steadily, then offers multiples of it as `settings` say.
+    """Finds a line's limit with constant arrivals, then offers multiples of it with the arrivals in `settings`.
 
     Args:
-        settings: what to measure; its takt is what the limit is searched for.
-        multiples: of the limit, such as 2 and 3.
-        report: told what is done.
+        settings: what to measure; the search is for the limit within its takt.
+        multiples: multiples of the limit, such as 2 and 3.
+        report: called with the progress.
 
     Returns:
-        A run for the limit and one for each multiple. The figures hold, for each, the frames a second that were
+        A run for the limit and one for each multiple. For each, the figures hold the frames per second that were
         offered and inspected, and the share of answers that arrived after the takt.
 
     Raises:
@@ -44,7 +44,7 @@ def bench_overload(settings: LineSettings, multiples: Sequence[float], report: R
             figures[f"{key}_late_share"] = late / max(1, played.frames)
 
         report("searching the limit", 0, steps)
-        # The line says itself how fast it is: what it inspects when far too much comes.
+        # What the line inspects when far too much comes shows roughly how fast it is.
         start = 1000 / max(1.0, takt_ms)
         flooded = summarise(bench.play(settings.schedule(max(200.0, 20 * start)), settings.warm_up), "flooded", {})
         steady = settings.with_arrivals("constant")
@@ -64,7 +64,7 @@ def bench_overload(settings: LineSettings, multiples: Sequence[float], report: R
 
 
 def draw_overload(figures: dict[str, float]) -> list[str]:
-    """Draws the inspected rate against the offered one, a line of text each."""
+    """Draws the inspected rate against the offered rate, one line of text for each."""
     rates = {
         float(key.removeprefix("overload_").removesuffix("_offered_per_s")): offered
         for key, offered in figures.items()

@@ -1,4 +1,4 @@
-"""Something that works in a process of its own: its memory is its own, and its threads disturb nobody else's."""
+"""An object in its own process, where it has its own memory and its threads disturb no others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from operator import methodcaller
 from typing import Any
 
-from engines.closing import Closing
+from engines.closing import Closing, closed_on_error
 from engines.errors import TaktlineError
 
 _END_S = 10.0
@@ -19,27 +19,24 @@ class Remote(Closing):
     """Makes an object in another process and calls its methods there. A context manager.
 
     Args:
-        what: what to call it in an error, such as `the engine openvino`.
-        make: makes the object, which may have a `close`; importable by its name.
+        what: what to call it in errors, such as `the engine openvino`.
+        make: makes the object, which may have a `close`; must be importable by name.
         arguments: for `make`; they are pickled.
 
     Raises:
-        TaktlineError: it could not be made; the other process's own words.
+        TaktlineError: it could not be made; the text repeats the other process's message.
     """
 
     def __init__(self, what: str, make: Callable[..., Any], *arguments: Any) -> None:
         self._what = what
-        # Not forked: threads and locks of this process would come along in whatever state they are.
+        # Not forked: threads and locks of this process would come along in an arbitrary state.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, make, arguments), name=what, daemon=True)
         self._process.start()
         theirs.close()
-        try:
+        with closed_on_error(self):
             self.answer()
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def pid(self) -> int:
@@ -52,7 +49,7 @@ class Remote(Closing):
         return self.answer()
 
     def start(self, method: str, *arguments: Any) -> None:
-        """Calls a method; its answer is to be fetched with `answer`."""
+        """Calls a method; fetch its result with `answer`."""
         try:
             self._pipe.send((method, arguments))
         except OSError as error:
@@ -83,8 +80,8 @@ class Remote(Closing):
     def _gone(self) -> TaktlineError:
         self._process.join(_END_S)
         return TaktlineError(
-            f"the process of {self._what} ended with exit code {self._process.exitcode}; was it killed, or is there "
-            "too little memory?"
+            f"the process of {self._what} ended with exit code {self._process.exitcode}; it may have been killed, or "
+            "run out of memory"
         )
 
 
@@ -111,6 +108,6 @@ def _answer(pipe: Connection, call: Callable[..., Any], *given: Any) -> None:
         good, value = True, call(*given)
     except TaktlineError as error:
         good, value = False, error
-    except Exception as error:  # noqa: BLE001 - raised again where it was asked for
+    except Exception as error:  # noqa: BLE001 - raised again in the calling process
         good, value = False, TaktlineError(f"{type(error).__name__}: {error}")
     pipe.send((good, value))

@@ -1,4 +1,4 @@
-"""A line under steady load for a long time: what of it grows?"""
+"""Loads a line steadily for a long time, and measures what grows."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from bench.report.windows import Window
 from engines.errors import ConfigError
 from engines.extras import require
 
-# Caches fill and allocators settle at first: what grows then is not a leak.
+# At first, caches fill and allocators settle; growth during that time is not a leak.
 _SETTLING_SHARE = 0.2
 _LEAST_SAMPLES = 10
 
 
 @dataclass(frozen=True)
 class SoakReport:
-    """What was measured, and what follows from it.
+    """The run, its samples, and figures derived from them.
 
     Attributes:
         run: the figures of all frames together.
-        samples: how the line was, in their order.
+        samples: samples of the line's process, in order.
         figures: by name; see bench/README.md.
     """
 
@@ -42,16 +42,16 @@ class SoakReport:
 
 
 def soak_line(settings: LineSettings, rate: float, minutes: float, report: Report) -> SoakReport:
-    """Loads a line steadily and looks at its process again and again.
+    """Loads a line steadily and samples its process repeatedly.
 
     Args:
-        settings: what to measure; `seconds` is the time between two looks.
-        rate: frames a second.
-        minutes: how long.
-        report: told what is done.
+        settings: what to measure; `seconds` is the time between two samples.
+        rate: frames per second.
+        minutes: length of the run.
+        report: called with the progress.
 
     Raises:
-        ConfigError: the time is too short to tell anything.
+        ConfigError: the run is too short, or the schedule is recorded.
         TaktlineError: the package `psutil` is not installed, or the line ended.
     """
     psutil = require("psutil", "bench")
@@ -61,7 +61,7 @@ def soak_line(settings: LineSettings, rate: float, minutes: float, report: Repor
     samples: list[Sample] = []
     windows: list[Window] = []
     verdicts: Counter[str] = Counter()
-    # Every stretch is another one: `seed` makes arrivals at random anew.
+    # Every stretch has its own seed, so that random arrivals differ.
     stretches = [replace(settings, warm_up=0.0, seed=settings.seed + number) for number in range(count)]
     with loaded_line(settings) as (bench, line):
         process = psutil.Process(line.pid)
@@ -90,10 +90,10 @@ def soak_line(settings: LineSettings, rate: float, minutes: float, report: Repor
 
 
 def judge_drift(samples: Sequence[Sample]) -> dict[str, float]:
-    """Returns what changed after the line had settled; empty where there are too few samples to tell.
+    """Returns what changed after the line had settled; empty if there are too few samples.
 
-    Memory and handles are slopes of a line through the samples, an hour; latency is the ratio of the medians of p50
-    and p99 in the last third over those in the first.
+    For memory, handles and threads, these are slopes per hour of a line through the samples. For latency, they are the
+    ratios of the medians of p50 and p99 in the last third to those in the first.
     """
     settled = samples[int(_SETTLING_SHARE * len(samples)) :]
     if len(settled) < _LEAST_SAMPLES:

@@ -1,7 +1,7 @@
-"""Measures anomalib's inferencers. Runs in anomalib's own environment, as a script: it imports nothing of Taktline.
+"""Measures anomalib's inferencers. Runs as a script in anomalib's own environment and imports nothing from Taktline.
 
-It reads a JSON object from its standard input: `files` (pictures), `work` (a folder to write models to), `seconds` (for
-each measurement) and `rounds`. It writes one JSON object to the file `out`: `version`, and `runs`, a list of `name`,
+It reads a JSON object from standard input: `files` (pictures), `work` (a folder for models), `seconds` (per
+measurement), `rounds` and `out`. It writes one JSON object to the file `out`: `version`, and `runs`, a list of `name`,
 `source` (`array` or `file`) and `images_per_s`.
 """
 
@@ -45,7 +45,7 @@ def _read(path: Path) -> Any:
 
 
 def _padim(files: list[Path], work: Path) -> Any:
-    """Fits PaDiM briefly: what its features are is of no matter to its speed."""
+    """Fits PaDiM briefly: its features do not affect its speed."""
     from anomalib.data import Folder
     from anomalib.engine import Engine
     from anomalib.models import Padim
@@ -78,10 +78,10 @@ def _efficient_ad() -> Any:
 def _inferencers(model: Any, folder: Path) -> list[tuple[str, Any]]:
     from anomalib.deploy import OpenVINOInferencer, TorchInferencer
 
-    # Its torch models are pickles; these it has written itself a moment ago.
+    # Its torch models are pickles; these were written by itself a moment ago.
     os.environ["TRUST_REMOTE_CODE"] = "1"
     folder.mkdir(parents=True)
-    # Without a size it takes pictures of any, and resizes them itself.
+    # Without a fixed size, it takes pictures of any size and resizes them itself.
     converted = Path(model.to_openvino(folder))
     saved = Path(model.to_torch(folder))
     return [
@@ -91,7 +91,7 @@ def _inferencers(model: Any, folder: Path) -> list[tuple[str, Any]]:
 
 
 def _rate(predict: Callable[[Any], Any], pictures: list[Any], seconds: float, rounds: int) -> float:
-    """Returns images a second, the median of some rounds."""
+    """Returns images per second: the median of some rounds."""
     for picture in pictures[:3]:
         predict(picture)
     rates = []

@@ -1,4 +1,4 @@
-"""Side by side, on the same pictures and machine: how people do it today, and what this machine could do at most."""
+"""Compares, on the same pictures and machine, how people do it today and the most this machine could do."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _PATIENCE_S = 1800.0
 
 @dataclass(frozen=True)
 class PeersReport:
-    """What was measured.
+    """The runs, and figures derived from them.
 
     Attributes:
-        runs: the runs; ratios refer to the first, PyTorch as it is mostly used.
+        runs: the runs; ratios refer to the first, which is PyTorch as it is commonly used.
         figures: by name; see bench/README.md.
     """
 
@@ -45,8 +45,8 @@ def bench_peers(settings: LineSettings, anomalib: Path | None, torch_batch: int,
     Args:
         settings: bundle, pictures, the engine's settings and the seconds of each measurement.
         anomalib: the Python of an environment with anomalib, or None to leave it out.
-        torch_batch: pictures that PyTorch gets at once.
-        report: told what is done.
+        torch_batch: PyTorch's batch size.
+        report: called with the progress.
 
     Raises:
         TaktlineError: anomalib cannot be run there; the text says why.
@@ -75,9 +75,9 @@ def bench_peers(settings: LineSettings, anomalib: Path | None, torch_batch: int,
     for precision in sorted({choice.precision.partition("+")[0] for choice in choices} & {"f32", "bf16", "f16"}):
         runs.append(_limit(precision, operations))
     report("done", steps, steps)
-    # Engines have the ratio of the rounds in which they took turns with PyTorch.
+    # Engines already have a ratio, from the rounds in which they took turns with PyTorch.
     runs = [run if run.ratio is not None else _against(run, today) for run in runs]
-    runs[0] = today.model_copy(update={"note": "as it is mostly used: PyTorch eager, one process, no stream"})
+    runs[0] = today.model_copy(update={"note": "as it is commonly used: PyTorch eager, one process, no stream"})
     return PeersReport(tuple(runs), {"operations_per_image": operations})
 
 
@@ -85,7 +85,7 @@ def check_anomalib(python: Path) -> None:
     """Refuses a Python that has no anomalib.
 
     Raises:
-        TaktlineError: with what to do.
+        TaktlineError: it has none; the text says what to do.
     """
     try:
         done = _run_python(python, ["-c", "import anomalib.deploy"])
@@ -103,7 +103,7 @@ def measure_anomalib(python: Path, settings: LineSettings, pictures: Sequence[An
     """Measures anomalib's inferencers in its own environment; they take one picture at a time.
 
     Raises:
-        TaktlineError: the measurement failed; its own words.
+        TaktlineError: the measurement failed; the text repeats its last message.
     """
     with TemporaryDirectory(prefix="taktline-bench-") as folder:
         work = Path(folder)
@@ -135,7 +135,7 @@ def measure_anomalib(python: Path, settings: LineSettings, pictures: Sequence[An
 def _run_python(
     python: Path, arguments: list[str], given: str | None = None, folder: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    # Our own packages must not shadow those of that environment.
+    # Our own packages must not shadow those in that environment.
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
     return subprocess.run(
         [str(python.absolute()), *arguments], input=given, cwd=folder, env=environment, capture_output=True, text=True,
@@ -169,4 +169,4 @@ def _limit(precision: str, operations: float) -> Run:
 
 
 def _quiet(note: str, done: int, total: int) -> None:
-    """Steps within a step are not shown."""
+    """Shows no progress for steps within a step."""

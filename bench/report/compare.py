@@ -1,4 +1,4 @@
-"""Holds two files of results against each other: ratios, and how sure they are."""
+"""Compares two files of results: ratios and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Change:
     Attributes:
         run: name of the run.
         figure: `images_per_s`, `p50_ms` or `p99_ms`.
-        old: as it was.
-        new: as it is.
+        old: the old value.
+        new: the new value.
         ratio: new over old.
-        interval: where the ratio lies with 95 %; None where there are fewer than three windows to tell.
-        worse: whether it got worse by more than is allowed, and surely worse at all.
+        interval: 95 % interval of the ratio; None if there are fewer than three windows.
+        worse: whether it got worse by more than allowed, and significantly.
     """
 
     run: str
@@ -42,7 +42,7 @@ class Change:
     worse: bool
 
     def to_json(self) -> dict[str, Any]:
-        """Returns all as plain values."""
+        """Returns all fields as plain values."""
         return asdict(self)
 
 
@@ -55,23 +55,23 @@ def read_share(text: str) -> float:
     try:
         share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError as error:
-        raise ConfigError(f"'{text}' is no share; give one like 10%") from error
+        raise ConfigError(f"'{text}' is not a share; give one like 10%") from error
     if not 0 <= share < float("inf"):
-        raise ConfigError(f"'{text}' is no share; give one of 0% or more")
+        raise ConfigError(f"'{text}' is not a share; give 0% or more")
     return share
 
 
 def compare_results(old: Results, new: Results, allowed: float, seed: int = 0) -> list[Change]:
     """Compares the runs that both files have.
 
-    A throughput is worse where it is lower, a latency where it is higher. What counts as worse must exceed what is
-    allowed, and the interval must lie wholly on the worse side: noise alone does not make a failure.
+    A lower throughput or a higher latency is worse. A change counts as worse only if it exceeds the allowed share and
+    its interval lies entirely on the worse side, so that noise alone is not a failure.
 
     Args:
-        old: before.
-        new: after.
+        old: the results before.
+        new: the results after.
         allowed: share by which a figure may get worse.
-        seed: of the resampling.
+        seed: seed for resampling.
 
     Raises:
         DataError: they have no run in common.
@@ -79,7 +79,7 @@ def compare_results(old: Results, new: Results, allowed: float, seed: int = 0) -
     runs = {run.name: run for run in old.runs}
     pairs = [(runs[run.name], run) for run in new.runs if run.name in runs]
     if not pairs:
-        raise DataError("the two files have no run of the same name in common; measure both with the same settings")
+        raise DataError("the two files have no run in common; measure both with the same settings")
     rng = np.random.default_rng(seed)
     changes = []
     for before, after in pairs:
@@ -88,7 +88,7 @@ def compare_results(old: Results, new: Results, allowed: float, seed: int = 0) -
 
 
 def differences(old: Results, new: Results) -> list[str]:
-    """Lists, in a sentence each, what besides the code differs between two files."""
+    """Lists, in one sentence each, what differs between two files besides the code."""
     found = []
     for name in ("cpu", "cores", "flags", "gpus", "governor"):
         before, after = getattr(old.machine, name), getattr(new.machine, name)
@@ -114,7 +114,7 @@ def _compare(old: Run, new: Run, allowed: float, rng: np.random.Generator) -> li
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Windows, drawn again and again with replacement: whole windows, for neighbours in time resemble each other."""
+    """Windows resampled with replacement. Whole windows are drawn, because neighbours in time resemble each other."""
 
     windows: Sequence[Window]
     indices: npt.NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""What the figures of a measurement are called, and how they are written."""
+"""Names and formats of a measurement's figures."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ FIGURES = {
     "limit_per_s": ("line's limit within the takt, nothing dropped", "{:.1f} images/s"),
     "half_per_s": ("half of the limit", "{:.1f} images/s"),
     "half_p50_ms": ("p50 there, arrival to verdict received", "{:.1f} ms"),
-    "half_p50_over_engine_ms": ("that above the bare engine's batch 1", "{:+.1f} ms"),
+    "half_p50_over_engine_ms": ("p50 there, above the bare engine's batch 1", "{:+.1f} ms"),
     "half_p99_over_p50": ("p99 over p50 there", "{:.2f}"),
     "memory_mb_per_h": ("memory", "{:+.1f} MB an hour"),
     "handles_per_h": ("open files and sockets", "{:+.1f} an hour"),
     "threads_per_h": ("threads", "{:+.1f} an hour"),
     "p50_last_over_first": ("p50, last third over first", "{:.2f}"),
     "p99_last_over_first": ("p99, last third over first", "{:.2f}"),
-    "operations_per_image": ("operations in the network, a picture", "{:.3g}"),
+    "operations_per_image": ("operations per picture in the network", "{:.3g}"),
 }

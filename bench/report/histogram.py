@@ -1,4 +1,4 @@
-"""Latencies as an HDR histogram: from a microsecond to an hour, each value to three digits."""
+"""Latencies in an HDR histogram, from a microsecond to an hour with three significant digits."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Percentiles = dict[str, float]
 
 
 class LatencyHistogram:
-    """Counts latencies in nanoseconds; answers are in milliseconds.
+    """Counts latencies in nanoseconds; results are in milliseconds.
 
     Args:
-        values: what to count at once.
+        values: initial latencies.
 
     Raises:
         TaktlineError: the package `hdrhistogram` is not installed.
@@ -33,16 +33,16 @@ class LatencyHistogram:
             self.record(value)
 
     def record(self, nanoseconds: int) -> None:
-        """Counts a latency; what lies outside of the histogram counts as its end."""
+        """Counts a latency; one outside the histogram's range counts as the nearest end."""
         self._histogram.record_value(min(max(int(nanoseconds), _LOWEST_NS), _HIGHEST_NS))
 
     @property
     def count(self) -> int:
-        """How many were counted."""
+        """Number of latencies counted."""
         return int(self._histogram.get_total_count())
 
     def quantile(self, percent: float) -> float:
-        """Returns the latency below which so many percent lie, in milliseconds; 0 where nothing was counted."""
+        """Returns a percentile of the latencies, in milliseconds; 0 if nothing was counted."""
         return float(self._histogram.get_value_at_percentile(percent)) / 1e6 if self.count else 0.0
 
     def percentiles(self) -> Percentiles:
@@ -52,11 +52,11 @@ class LatencyHistogram:
         return found | {"mean": mean, "max": self.quantile(100.0)}
 
     def variation(self) -> float:
-        """Returns the coefficient of variation: the standard deviation over the mean."""
+        """Returns the coefficient of variation: standard deviation over mean."""
         return float(self._histogram.get_stddev() / self._histogram.get_mean_value()) if self.count else 0.0
 
     def bars(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Returns the values that occur, in milliseconds and ascending, and how often each does."""
+        """Returns the distinct values, in milliseconds and ascending, and how often each occurs."""
         rows = [
             (step.value_iterated_to, step.count_added_in_this_iter_step)
             for step in self._histogram.get_recorded_iterator()
@@ -64,11 +64,11 @@ class LatencyHistogram:
         return np.array([row[0] for row in rows], np.float64) / 1e6, np.array([row[1] for row in rows], np.int64)
 
     def encode(self) -> str:
-        """Returns the histogram in HdrHistogram's own compressed form, in base64."""
+        """Returns the histogram in HdrHistogram's compressed format, in base64."""
         return str(self._histogram.encode().decode("ascii"))
 
     def __reduce__(self) -> tuple[Callable[[str], Self], tuple[str]]:
-        # Its counts lie in C's memory, which pickle does not reach.
+        # The counts lie in C memory, which pickle cannot reach.
         return type(self).decode, (self.encode(),)
 
     @classmethod
@@ -76,13 +76,13 @@ class LatencyHistogram:
         """Reads what `encode` wrote.
 
         Raises:
-            DataError: it is no histogram.
+            DataError: it is not a histogram.
         """
         histogram = cls()
         try:
             histogram._histogram.decode_and_add(text.encode("ascii"))
         except Exception as error:
-            # The decoder raises whatever its zlib, struct and base64 do.
+            # The decoder passes on any exception of zlib, struct and base64.
             raise DataError(f"a histogram cannot be decoded ({error}); measure again") from error
         return histogram
 

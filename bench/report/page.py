@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file with what was measured, and on what."""
+"""The report: one self-contained HTML file with the results and the machine."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def _coloured(runs: Iterable[Run]) -> list[tuple[Run, str]]:
 
 
 def _draw_latency(axes: Axes, runs: list[Run]) -> None:
-    """The share of images that took longer, on two log scales: the tail is what a gate waits for."""
-    # Probes of a search are many, and rates have a plot of their own.
+    """Draws the share of images that took longer, on two log scales, because the tail decides what a gate waits for."""
+    # A search has many probes, and rates have their own plot.
     chosen = [run for run in runs if "/s" not in run.name] or runs
     for run, colour in _coloured(chosen):
         values, counts = run.latency().bars()
@@ -119,7 +119,7 @@ def _draw_batches(axes: Axes, runs: list[Run]) -> None:
 
 
 def _draw_split(axes: Axes, runs: list[Run]) -> None:
-    """In shares, for a line that is saturated would make all others a hair's breadth."""
+    """Draws shares of the time, because a saturated line would make all other bars too thin to see."""
     kind = "line" if any(run.kind == "line" for run in runs) else "engine"
     own = [run for run in runs if run.kind == kind]
     shown = [run for run in own if "/s" not in run.name][-_MOST_CURVES:] or own[-_MOST_CURVES:]

@@ -1,4 +1,4 @@
-"""What a measurement leaves behind: one schema for all of them, written by `--json` and read by `bench compare`."""
+"""Stored results: one schema for all measurements, written by `--json` and read by `bench compare`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StoredWindow(_Part):
 
     Attributes:
         seconds: how long images were counted.
-        images: how many were done in that time.
+        images: number of images in that time.
         latency: an HdrHistogram of nanoseconds, V2 compressed, in base64.
     """
 
@@ -51,26 +51,26 @@ class StoredWindow(_Part):
 
 
 class Run(_Part):
-    """One thing that was measured. Times are in milliseconds.
+    """One measured run. Times are in milliseconds.
 
     Attributes:
-        name: unlike all others in the file; `bench compare` finds it again by this.
-        kind: `engine` (latency of a batch alone, throughput with batches in flight), `line` (latency from a frame's
+        name: unique in the file; `bench compare` matches runs by it.
+        kind: `engine` (latency of single batches, throughput with batches in flight), `line` (latency from a frame's
             scheduled arrival to its verdict's arrival at a subscriber), `peer` or `limit` (throughput only).
         settings: what it was measured with.
-        images_per_s: done in a second; of a line, inspected ones.
-        steady: whether three windows in a row agreed within 10 %; None where it was not asked for.
-        latency_ms: `p50`, `p90`, `p95`, `p99`, `p99_9`, `mean`, `max`; of a line, of inspected frames.
+        images_per_s: throughput; for a line, of inspected frames.
+        steady: whether three windows in a row agreed within 10 %; None if that was not checked.
+        latency_ms: `p50`, `p90`, `p95`, `p99`, `p99_9`, `mean`, `max`; for a line, of inspected frames.
         variation: the latency's standard deviation over its mean.
-        split_ms: where the time went, the same figures for each step.
-        verdicts: how many frames were `ok`, `ng`, `uninspected`; `missing` and `twice` should not be there.
+        split_ms: where the time went: the same figures for each step.
+        verdicts: number of frames that were `ok`, `ng`, `uninspected`; `missing` and `twice` are errors.
         reasons: why frames were not inspected.
-        ratio: its throughput over the baseline's, the median of pairs of windows of the same round.
+        ratio: its throughput over the baseline's: the median over pairs of windows of the same round.
         baseline: name of the run that `ratio` refers to.
-        peak_memory_mb: the most memory that the process of this engine or line held.
-        lag_ms: how late the loading process sent its frames; counted in the latency.
-        windows: what the figures were computed from.
-        note: what one must know of it.
+        peak_memory_mb: peak memory of the engine's or line's process.
+        lag_ms: how late the loading process sent its frames; included in the latency.
+        windows: the windows that the figures were computed from.
+        note: a remark.
     """
 
     name: str
@@ -96,15 +96,15 @@ class Run(_Part):
 
 
 class Sample(_Part):
-    """How a line was at one moment of a soak.
+    """A line's process at one moment of a soak.
 
     Attributes:
-        minute: since the start.
-        memory_mb: resident memory of the line's process.
-        handles: its open files and sockets.
-        threads: its threads.
-        latency_ms: of the frames since the sample before.
-        uninspected: frames since then that were not inspected.
+        minute: minutes since the start.
+        memory_mb: resident memory.
+        handles: open files and sockets.
+        threads: number of threads.
+        latency_ms: latencies of the frames since the last sample.
+        uninspected: number of frames since then that were not inspected.
     """
 
     minute: float
@@ -119,17 +119,17 @@ class Results(_Part):
     """A file of results.
 
     Attributes:
-        schema_version: of this form.
-        kind: which command made it.
-        created_at: when, UTC.
-        command: how it was called.
-        machine: on what.
+        schema_version: version of this schema.
+        kind: the command that made it.
+        created_at: when it was made, UTC.
+        command: the command line.
+        machine: the machine.
         bundle: first 12 digits of the bundle's sha256.
-        category: what the bundle inspects.
-        settings: of the whole measurement.
-        runs: what was measured.
-        figures: what follows from several runs, such as the limit.
-        samples: of a soak.
+        category: the part that the bundle inspects.
+        settings: settings of the whole measurement.
+        runs: the runs.
+        figures: figures derived from several runs, such as the limit.
+        samples: samples of a soak.
     """
 
     schema_version: Literal[1] = 1
@@ -154,7 +154,7 @@ def new_results(
     samples: Sequence[Sample] = (),
     machine: Machine | None = None,
 ) -> Results:
-    """Puts results together with what they were measured on; `machine` as it was before the measurement began."""
+    """Combines results with the machine they were measured on; `machine` is its state before the measurement."""
     return Results(
         kind=kind,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -182,11 +182,11 @@ def read_results(path: Path) -> Results:
     """Reads what `write_results` wrote.
 
     Raises:
-        DataError: it cannot be read, or is none.
+        DataError: it cannot be read, or is not a result.
     """
     try:
         return Results.model_validate_json(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
-        raise DataError(f"{path} is no result of taktline bench ({explain(error)}); measure again") from error
+        raise DataError(f"{path} is not a result of taktline bench ({explain(error)}); measure again") from error

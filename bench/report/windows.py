@@ -1,4 +1,4 @@
-"""Windows of measurement: repeated until they agree, with the candidates taking turns."""
+"""Measurement windows, repeated until they agree, with the candidates taking turns."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Window:
 
     Attributes:
         seconds: how long images were counted.
-        images: how many were done in that time.
-        latency: of what the images went through in.
+        images: number of images in that time.
+        latency: latencies of the images, or of the batches they were in.
     """
 
     seconds: float
@@ -28,18 +28,18 @@ class Window:
 
     @property
     def rate(self) -> float:
-        """Images a second."""
+        """Images per second."""
         return self.images / self.seconds
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a candidate's windows gave.
+    """The result of a candidate's windows.
 
     Attributes:
-        windows: those that count: the three that agreed, or all where no three in a row did.
+        windows: those that count: the three that agreed, or all if no three in a row did.
         steady: whether three in a row agreed.
-        ratio: the median over the rounds of its rate to the baseline's in the same round.
+        ratio: its rate over the baseline's in the same round: the median over the rounds.
     """
 
     windows: tuple[Window, ...]
@@ -48,7 +48,7 @@ class Measured:
 
 
 def agree(windows: Sequence[Window]) -> bool:
-    """Tells whether windows lie within 10 % of each other, in throughput and in p99."""
+    """Returns whether windows are within 10 % of each other, in throughput and in p99."""
     rates = [window.rate for window in windows]
     tails = [window.latency.quantile(99.0) for window in windows]
     return all(max(values) <= (1 + TOLERANCE) * min(values) for values in (rates, tails))
@@ -57,14 +57,14 @@ def agree(windows: Sequence[Window]) -> bool:
 def take_turns(
     candidates: Sequence[Callable[[], Window]], baseline: int, report: Callable[[int, int], None]
 ) -> list[Measured]:
-    """Measures windows of all candidates, A B A B, until each had three in a row that agree, or ten.
+    """Measures windows of all candidates, A B A B, until each has three in a row that agree, or ten.
 
-    A candidate that is steady is left out of further rounds, but for the baseline, which the others are held against.
+    A steady candidate is left out of further rounds, except the baseline, with which the others are compared.
 
     Args:
         candidates: each measures its next window.
-        baseline: index of the one that ratios refer to.
-        report: told how many candidates are done, of how many.
+        baseline: index of the candidate that ratios refer to.
+        report: called with the number of candidates that are done, and of all.
     """
     taken: list[list[Window]] = [[] for _ in candidates]
     steady: dict[int, tuple[Window, ...]] = {}

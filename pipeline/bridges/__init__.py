@@ -1,1 +1,1 @@
-"""Bridges: verdicts brought to other systems."""
+"""Bridges that deliver verdicts to other systems."""

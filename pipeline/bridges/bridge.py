@@ -1,4 +1,4 @@
-"""A bridge: brings a line's verdicts to another system, each at least once, and remembers how far it got."""
+"""A bridge: delivers a line's verdicts to another system, each at least once, and remembers its position."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 
 
 class Unreachable(TaktlineError):
-    """A destination does not take verdicts now; the bridge tries again.
+    """A destination takes no verdicts now; the bridge will try again.
 
     Attributes:
-        retry_s: the pause that the destination asked for, in seconds; None where it did not say.
+        retry_s: the pause that the destination asked for, in seconds; None if it asked for none.
     """
 
     def __init__(self, why: str, retry_s: float | None = None) -> None:
@@ -39,7 +39,7 @@ class Unreachable(TaktlineError):
 
 
 class Destination(Closing):
-    """Where a bridge brings verdicts to.
+    """Where a bridge delivers verdicts.
 
     Attributes:
         together: the most verdicts that it takes at once.
@@ -52,18 +52,18 @@ class Destination(Closing):
         """Delivers verdicts in order, and returns once all have arrived.
 
         Raises:
-            Unreachable: not all have arrived, or `stop` was set meanwhile; all of them will come again.
+            Unreachable: not all have arrived, or `stop` was set; all of them will be delivered again.
         """
 
     def tick(self, silent_s: float) -> None:
-        """Called about twice a second between deliveries; the line has been silent for `silent_s` seconds."""
+        """Called about twice a second between deliveries, with the seconds since the line's last verdict."""
 
     def mark(self) -> Any:
-        """Returns what `resume` should get if the bridge starts again after this delivery."""
+        """Returns what to pass to `resume` if the bridge restarts after this delivery."""
         return None
 
     def resume(self, mark: Any) -> None:
-        """Called before the first delivery with what `mark` returned, or None at the very first start."""
+        """Called before the first delivery with what `mark` returned last, or None on the very first start."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Stored:
     """How far a bridge got.
 
     Attributes:
-        position: the subscriber's, after the last verdict that arrived.
-        mark: the destination's.
+        position: the subscriber's position after the last delivered verdict.
+        mark: the destination's mark.
     """
 
     position: Any
@@ -80,16 +80,16 @@ class Stored:
 
 
 class PositionFile:
-    """The file in which a bridge remembers how far it got."""
+    """The file that stores how far a bridge got."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> Stored | None:
-        """Returns what was stored last; None where there is no file yet.
+        """Returns what was stored last; None if there is no file yet.
 
         Raises:
-            ConfigError: the file was not written by a bridge, or cannot be read.
+            ConfigError: the file cannot be read, or no bridge wrote it.
         """
         try:
             if self._path.stat().st_size > _MOST_STORED_BYTES:
@@ -104,12 +104,12 @@ class PositionFile:
             raise ConfigError(f"{self._path} cannot be read: {error.strerror or error}") from error
         except (ValueError, KeyError) as error:
             raise ConfigError(
-                f"{self._path} does not say how far a bridge got ({error}); give another file with --position, or "
-                "remove it to start over"
+                f"{self._path} does not hold a bridge's position ({error}); give another file with --position, or "
+                "remove this one to start over"
             ) from error
 
     def write(self, stored: Stored) -> None:
-        """Stores it in one step: after a crash the file holds either this or what was there before.
+        """Stores a position in one step: after a crash the file holds either the new or the old one.
 
         Raises:
             ConfigError: it cannot be written.
@@ -119,10 +119,10 @@ class PositionFile:
 
 
 class Bridge:
-    """Brings what a subscriber receives to a destination, and stores the position only after it has arrived.
+    """Delivers what a subscriber receives to a destination, and stores the position only after that.
 
     If the bridge or the destination dies in between, some verdicts arrive twice, but none is lost, provided that the
-    line has a journal and the subscriber a replay to ask.
+    line has a journal and the subscriber uses its replay.
     """
 
     def __init__(self, subscriber: VerdictSubscriber, destination: Destination, store: PositionFile) -> None:
@@ -134,7 +134,7 @@ class Bridge:
         """Delivers verdicts until `stop` is set.
 
         Raises:
-            VersionError: the line speaks another schema version.
+            VersionError: the line uses another schema version.
             ConfigError: the position cannot be stored.
         """
         while not stop.is_set():
@@ -147,7 +147,7 @@ class Bridge:
             self._destination.tick(time.monotonic() - self._heard)
 
     def _collect(self, stop: threading.Event) -> list[Verdict]:
-        """Waits a moment for a verdict, and takes along those that are there already."""
+        """Waits a moment for a verdict, then takes all that have already arrived."""
         verdicts: list[Verdict] = []
         while len(verdicts) < self._destination.together and not stop.is_set():
             try:
@@ -184,5 +184,5 @@ def verdict_json(verdict: Verdict) -> bytes:
 
 
 def idempotency_key(verdict: Verdict) -> str:
-    """Returns the key by which a receiver recognises a verdict that comes again."""
+    """Returns the key by which a receiver recognises a repeated verdict."""
     return f"{verdict.line}/{verdict.camera}/{verdict.epoch}/{verdict.sequence}"

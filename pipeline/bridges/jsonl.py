@@ -1,4 +1,4 @@
-"""A bridge to files: one JSON object a line."""
+"""A bridge to files: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ log = logging.getLogger(__name__)
 
 
 class JsonLines(Destination):
-    """Appends verdicts to `FILE`. When it is full it becomes `FILE.1`, the one before `FILE.2`, and so on up to `keep`.
+    """Appends verdicts to `FILE`. A full file becomes `FILE.1`, the one before it `FILE.2`, and so on up to `keep`.
 
-    After a crash, whatever lies behind the last stored position is cut off and written again, so that each verdict is
-    in the files once.
+    After a crash, everything after the last stored position is cut off and written again, so that each verdict is in
+    the files once.
 
     Args:
         path: the file.
-        most_bytes: a file that is longer is rotated.
-        keep: how many rotated files are kept.
+        most_bytes: a longer file is rotated.
+        keep: number of rotated files to keep.
 
     Raises:
         ConfigError: the file cannot be opened.
@@ -39,7 +39,7 @@ class JsonLines(Destination):
         """Appends verdicts and waits until they are on the disk."""
         del stop
         try:
-            # Somebody may have moved or removed the file that is open here.
+            # Someone may have moved or removed the open file.
             if not self._path.exists() or os.fstat(self._file.fileno()).st_ino != self._path.stat().st_ino:
                 self._reopen()
             size = os.fstat(self._file.fileno()).st_size
@@ -54,14 +54,14 @@ class JsonLines(Destination):
                     rest = rest[self._file.write(rest) :]
                 os.fsync(self._file.fileno())
             except OSError:
-                # All of them will come again, so none may stay.
+                # All of them will be delivered again, so none may stay.
                 self._file.truncate(size)
                 raise
         except OSError as error:
             raise Unreachable(f"{self._path} cannot be written ({error.strerror or error})") from error
 
     def mark(self) -> Any:
-        """Returns which file was written, and its length."""
+        """Returns which file was written last, and its length."""
         found = os.fstat(self._file.fileno())
         return {"inode": found.st_ino, "size": found.st_size}
 
@@ -74,10 +74,10 @@ class JsonLines(Destination):
         if found.st_ino == inode:
             keep = size
         elif rotated.exists() and rotated.stat().st_ino == inode:
-            # It was rotated just before the crash: nothing in the new file belongs to a stored position.
+            # It was rotated just before the crash: no stored position covers anything in the new file.
             keep = 0
         else:
-            log.warning("%s is not the file that was written last time; its content is kept", self._path)
+            log.warning("%s is not the file that the bridge wrote last; its content is kept", self._path)
             return
         if isinstance(keep, int) and found.st_size > keep:
             log.warning("the last %d bytes of %s will be written again", found.st_size - keep, self._path)

@@ -1,4 +1,4 @@
-"""A bridge to an MQTT broker: verdicts with QoS 1, and a retained status of the line."""
+"""A bridge to an MQTT broker: verdicts with QoS 1, and the line's retained status."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ _GOODBYE_S = 2.0
 _ACK_S = 60.0
 _STATUS_EVERY_S = 5.0
 _MOST_TOPIC_BYTES = 65_535
+_NAMES = ("{line}", "{camera}")
 # paho's MQTT_ERR_NO_CONN
 _NO_CONNECTION = 4
 
@@ -44,16 +45,16 @@ class MqttSettings:
 
     Attributes:
         broker: `HOST` or `HOST:PORT`; the port is 1883 by default, 8883 with TLS.
-        topic: a verdict's topic; `{line}` and `{camera}` stand for their names.
-        status_topic: topic of the retained status; None for none.
+        topic: a verdict's topic; `{line}` and `{camera}` are replaced by their names.
+        status_topic: topic of the retained status; None for no status.
         user: user name to log in with; None for no login.
         password_file: file whose first line is the password.
-        tls: whether to encrypt the connection and check the broker's certificate.
+        tls: whether to encrypt the connection and verify the broker's certificate.
         ca: file with the trusted authorities; None for the system's.
-        certificate: the client's certificate file, where the broker wants one.
+        certificate: the client's certificate file, if the broker asks for one.
         certificate_key: its key file.
         client_id: the client's id at the broker; None for a random one.
-        protocol: the version of MQTT.
+        protocol: MQTT version.
         silent_after_s: seconds without a verdict after which the status says that the line is silent.
     """
 
@@ -74,16 +75,16 @@ class MqttSettings:
 class MqttBroker(Destination):
     """Publishes each verdict as JSON and waits for the broker's acknowledgement.
 
-    A thread of paho's reconnects for as long as it takes, and sends again what was not acknowledged.
+    paho's own thread reconnects for as long as it takes, and resends what was not acknowledged.
 
     Raises:
-        ConfigError: a setting is wrong, the broker refuses the user or shows a wrong certificate, or paho-mqtt is not
+        ConfigError: a setting is wrong, the broker refuses the user or has the wrong certificate, or paho-mqtt is not
             installed.
     """
 
     def __init__(self, settings: MqttSettings) -> None:
         self._settings = settings
-        check_topic(settings.topic)
+        check_topic(settings.topic, _NAMES)
         if settings.status_topic is not None:
             check_topic(settings.status_topic)
         self._acknowledged: dict[int, str | None] = {}
@@ -108,7 +109,7 @@ class MqttBroker(Destination):
         for verdict in verdicts:
             topic = fill_topic(self._settings.topic, verdict)
             info = self._client.publish(topic, verdict_json(verdict), qos=1)
-            # Without a connection paho keeps the message, and sends it once there is one again.
+            # Without a connection, paho keeps the message and sends it after reconnecting.
             if info.rc not in (0, _NO_CONNECTION):
                 raise Unreachable(f"the broker {self._settings.broker} takes no more messages now ({info.rc.name})")
             waiting.add(info.mid)
@@ -165,33 +166,40 @@ class MqttBroker(Destination):
             password = None if settings.password_file is None else read_secret(settings.password_file)
             client.username_pw_set(settings.user, password)
         elif settings.password_file is not None:
-            raise ConfigError("a password needs a user; give one with --user")
+            raise ConfigError("a password needs a user name; give one with --user")
+        if settings.certificate_key is not None and settings.certificate is None:
+            raise ConfigError("the key of a client certificate needs the certificate; give it with --cert")
         if settings.tls:
             self._encrypt(client)
         elif settings.user is not None and not is_local(f"tcp://{self._address()[0]}:0"):
-            log.warning("the password travels to %s unencrypted; encrypt the connection with --tls", settings.broker)
+            log.warning("the password is sent to %s unencrypted; encrypt the connection with --tls", settings.broker)
         if settings.status_topic is not None:
             client.will_set(settings.status_topic, self._status("offline"), qos=1, retain=True)
         return client
 
     def _encrypt(self, client: Client) -> None:
         settings = self._settings
-        files = [None if path is None else str(path) for path in (settings.ca, settings.certificate)]
-        key = None if settings.certificate_key is None else str(settings.certificate_key)
+        given = (settings.ca, settings.certificate, settings.certificate_key)
+        for path in given:
+            if path is not None and not path.is_file():
+                raise ConfigError(f"there is no file {path}; give a certificate or key in PEM format")
+        ca, certificate, key = (None if path is None else str(path) for path in given)
         try:
-            client.tls_set(files[0], files[1], key)
+            client.tls_set(ca, certificate, key)
         except (OSError, ValueError) as error:
             raise ConfigError(f"the certificates for the broker cannot be used ({error})") from error
 
     def _connect(self) -> None:
-        """Connects. The background goes on trying a broker that is not there yet; one that refuses us is an error."""
+        """Connects. If the broker is not there yet, paho keeps trying; if it refuses us, that is an error."""
         host, port = self._address()
         try:
             self._client.connect(host, port, _KEEP_ALIVE_S)
         except ssl.SSLError as error:
-            raise ConfigError(f"no encrypted connection to the broker {self._settings.broker}: {error}") from error
+            raise ConfigError(
+                f"no encrypted connection to the broker {self._settings.broker} ({error}); check --ca"
+            ) from error
         except OSError as error:
-            log.warning("the broker %s is not there (%s); still trying", self._settings.broker, error)
+            log.warning("the broker %s does not answer (%s); still trying", self._settings.broker, error)
             self._client.loop_start()
             return
         self._client.loop_start()
@@ -200,14 +208,17 @@ class MqttBroker(Destination):
             while self._connected is None and self._refusal is None and time.monotonic() < deadline:
                 self._news.wait(0.1)
         if self._refusal is not None:
-            raise ConfigError(f"the broker {self._settings.broker} does not let us in: {self._refusal}")
+            raise ConfigError(
+                f"the broker {self._settings.broker} refuses the login ({self._refusal}); check --user and "
+                "--password-file"
+            )
 
     def _address(self) -> tuple[str, int]:
         host, separator, port = self._settings.broker.rpartition(":")
         if not separator:
             host, port = self._settings.broker, "8883" if self._settings.tls else "1883"
         if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-            raise ConfigError(f"'{self._settings.broker}' is no broker's address; give HOST or HOST:PORT")
+            raise ConfigError(f"'{self._settings.broker}' is not a broker's address; give HOST or HOST:PORT")
         return host, int(port)
 
     def _tell(self, state: str) -> None:
@@ -223,7 +234,7 @@ class MqttBroker(Destination):
         }
         return json.dumps(values).encode()
 
-    # Called by paho's thread.
+    # paho's thread calls the following methods.
 
     def _came(
         self, client: Client, data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
@@ -232,7 +243,7 @@ class MqttBroker(Destination):
         with self._news:
             if reason.is_failure:
                 self._refusal = str(reason)
-                log.error("the broker %s does not let us in: %s", self._settings.broker, reason)
+                log.error("the broker %s refuses the login: %s", self._settings.broker, reason)
             else:
                 self._connected, self._refusal = True, None
                 self._tell(self._state)
@@ -255,18 +266,28 @@ class MqttBroker(Destination):
             self._news.notify_all()
 
 
-def check_topic(topic: str) -> None:
-    """Refuses a topic that no verdict can be published under.
+def check_topic(topic: str, names: Sequence[str] = ()) -> None:
+    """Refuses a topic that cannot be published to.
+
+    Args:
+        topic: the topic.
+        names: the names in braces that will be filled in.
 
     Raises:
-        ConfigError: it is empty, too long, or has a wildcard.
+        ConfigError: it is empty or too long, or has a wildcard or another name in braces.
     """
     if not topic or len(topic.encode()) > _MOST_TOPIC_BYTES // 2 or any(sign in topic for sign in "+#\0"):
-        raise ConfigError(f"'{topic[:80]}' is no topic to publish under; give one without + and #")
+        raise ConfigError(f"'{topic[:80]}' is not a topic to publish to; give one without + and #")
+    rest = topic
+    for name in names:
+        rest = rest.replace(name, "")
+    if "{" in rest or "}" in rest:
+        filled = f"only {' and '.join(names)} are filled in" if names else "nothing is filled in here"
+        raise ConfigError(f"'{topic[:80]}' is not a topic to publish to: {filled}")
 
 
 def fill_topic(topic: str, verdict: Verdict) -> str:
-    """Puts a verdict's names into a topic; characters that have a meaning in topics become '_'."""
-    for name, value in (("{line}", verdict.line), ("{camera}", verdict.camera)):
+    """Puts a verdict's names into a topic; characters with a special meaning become '_'."""
+    for name, value in zip(_NAMES, (verdict.line, verdict.camera), strict=True):
         topic = topic.replace(name, "".join("_" if sign in "/+#\0" else sign for sign in value))
     return topic

@@ -1,4 +1,4 @@
-"""A bridge to a web server: one POST a verdict."""
+"""A bridge to a web server: one POST per verdict."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from engines.errors import ConfigError
 from engines.extras import require
 from pipeline.bridges.bridge import Destination, Unreachable, idempotency_key, verdict_json
+from pipeline.protocol.sockets import MOST_PORT
 from pipeline.protocol.verdict import Verdict
 from pipeline.security.keys import read_secret
 
@@ -19,8 +20,8 @@ _CONFLICT = 409
 class Webhook(Destination):
     """POSTs each verdict as JSON, with the header `Idempotency-Key: LINE/CAMERA/EPOCH/SEQUENCE`.
 
-    Any answer but 2xx, or 409 for a verdict that the server has already, is tried again for as long as it takes: a
-    verdict that the server refuses holds up those after it, and is not lost.
+    2xx means that the server has the verdict, and so does 409, for a repeated one. After any other answer, the bridge
+    tries again for as long as it takes: a verdict that the server refuses delays those after it, and is not lost.
 
     Args:
         url: where to post.
@@ -38,9 +39,9 @@ class Webhook(Destination):
         try:
             self._url = httpx.URL(url)
         except (httpx.InvalidURL, ValueError) as error:
-            raise ConfigError(f"'{url}' is no address to post to ({error}); give one like https://HOST/PATH") from error
-        if self._url.scheme not in ("http", "https") or not self._url.host:
-            raise ConfigError(f"'{url}' is no address to post to; give one like https://HOST/PATH")
+            raise ConfigError(f"'{url}' is not a URL to post to ({error}); give one like https://HOST/PATH") from error
+        if self._url.scheme not in ("http", "https") or not self._url.host or (self._url.port or 0) > MOST_PORT:
+            raise ConfigError(f"'{url}' is not a URL to post to; give one like https://HOST/PATH")
         headers = {"Content-Type": "application/json"}
         if token_file is not None:
             headers["Authorization"] = f"Bearer {read_secret(token_file)}"
@@ -59,11 +60,11 @@ class Webhook(Destination):
 
     def _post(self, verdict: Verdict) -> None:
         headers = {"Idempotency-Key": idempotency_key(verdict)}
-        # A password in the URL must not get into the log.
+        # The log must not show a password in the URL.
         where = f"{self._url.scheme}://{self._url.host}{self._url.path}"
         try:
             with self._client.stream("POST", self._url, content=verdict_json(verdict), headers=headers) as answer:
-                # Reading the answer frees the connection for the next one; but no server makes us read for ever.
+                # Reading the answer frees the connection for the next one, but no server can make us read forever.
                 read = 0
                 for block in answer.iter_raw():
                     read += len(block)

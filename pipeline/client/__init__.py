@@ -1,1 +1,1 @@
-"""Clients of a line: they receive verdicts, give orders and send frames."""
+"""Clients of a line, which receive verdicts, give orders and send frames."""

@@ -18,7 +18,7 @@ from pipeline.protocol.verdict import Heatmap, Verdict
 class AsyncVerdictSubscriber(SubscriberCore):
     """Receives a line's verdicts as `VerdictSubscriber` does. An asynchronous context manager and iterator.
 
-    Args and errors: as of `VerdictSubscriber`.
+    Arguments and errors are those of `VerdictSubscriber`.
     """
 
     @cached_property
@@ -27,7 +27,7 @@ class AsyncVerdictSubscriber(SubscriberCore):
 
     async def receive(self, timeout: float | None = None) -> tuple[Verdict, Heatmap | None]:
         """Waits for the next verdict; arguments and errors are those of `VerdictSubscriber.receive`."""
-        # Where many are ready, other tasks must have their turn as well.
+        # If many are ready, other tasks must still get their turn.
         await asyncio.sleep(0)
         for wait_ms in self._waits(timeout):
             await self._poller.poll(wait_ms)

@@ -1,4 +1,4 @@
-"""What a subscriber has, what it missed, and what to ask for. It has no sockets, no threads and no clock."""
+"""What a subscriber has, what it missed, and what to ask for. No sockets, no threads, no clock."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class CatchUp:
     """Puts each camera's verdicts in order, each once, and finds what is missing.
 
     Args:
-        cameras: only these; all when empty.
-        since: a position to go on from, or the last sequence of each camera; a camera that is not in it begins with
+        cameras: only these; all if empty.
+        since: a position to resume from, or the last sequence of each camera; a camera that is not in it begins with
             the oldest verdict there is. None for all verdicts from now on.
-        asks: whether there is a replay to ask; without one every jump in the sequence is a gap.
+        asks: whether there is a replay to ask; without one, every jump in the sequence is a gap.
 
     Attributes:
         ready: verdicts and gaps to hand over, in order; `hand_over` takes the next.
@@ -44,7 +44,7 @@ class CatchUp:
         try:
             self._cursors = {camera: _cursor(mark) for camera, mark in (since or {}).items()}
         except (AttributeError, KeyError, TypeError) as error:
-            raise ConfigError(f"{since!r} is no subscriber's position; give one as `position` returned it") from error
+            raise ConfigError(f"{since!r} is not a subscriber's position; give one that `position` returned") from error
         self._bookmarks = Bookmarks(since or {})
         self._silent: float | None = None
         self._asked: tuple[ReplayRequest, float] | None = None
@@ -54,7 +54,7 @@ class CatchUp:
 
     @property
     def position(self) -> Position:
-        """Up to where verdicts and gaps were handed over."""
+        """How far verdicts and gaps were handed over."""
         return self._bookmarks.position
 
     def hand_over(self) -> Received | Gap:
@@ -67,9 +67,9 @@ class CatchUp:
         return item
 
     def arrived(self, item: Received, now: float) -> None:
-        """Takes a verdict that was published."""
+        """Takes a published verdict."""
         verdict = item[0]
-        # ZeroMQ matches topics by their beginning: 'cam1' would also bring 'cam10'.
+        # ZeroMQ matches the beginning of a topic: 'cam1' would also match 'cam10'.
         if self._cameras and verdict.camera not in self._cameras:
             return
         cursor = self._cursors.get(verdict.camera)
@@ -99,7 +99,7 @@ class CatchUp:
             camera, cursor = behind
             wanted = cursor.plan[0]
             request = self._number(do="read", camera=camera, epoch=wanted.epoch, first=wanted.first, last=wanted.last)
-            # The next request is about another camera.
+            # The next request is for another camera.
             self._cursors[camera] = self._cursors.pop(camera)
         else:
             return None
@@ -107,7 +107,7 @@ class CatchUp:
         return request
 
     def unsent(self, now: float) -> None:
-        """Notes that the last request could not be sent: nobody is there."""
+        """Notes that the last request could not be sent, because nobody is there."""
         self._asked = None
         self._not_before = now + _PATIENCE_S / 5
 
@@ -129,11 +129,11 @@ class CatchUp:
             self._page(self._cursors[request.camera], request, answer)
 
     def _complain(self, now: float) -> None:
-        """Logs that verdicts wait for answers that do not come."""
+        """Warns when verdicts wait for answers that do not come."""
         if self._silent is None or not any(cursor.behind for cursor in self._cursors.values()):
             self._silent = now
         elif now - self._silent >= _LONGEST_S:
-            log.warning("verdicts wait for missed ones, and the replay does not answer; is its address right?")
+            log.warning("verdicts wait for missed ones, but the replay does not answer; check its address")
             self._silent = now
 
     def _number(self, **values: object) -> ReplayRequest:
@@ -141,14 +141,14 @@ class CatchUp:
         return ReplayRequest.model_validate({"id": self._count, **values})
 
     def _quiet(self, now: float) -> bool:
-        """Whether to ask if anything was missed that no later verdict shows."""
+        """Whether to ask for verdicts that may have been missed without a later one showing it."""
         assert self._surveyed is not None
         since = now - self._surveyed
         quiet = [now - cursor.heard >= _QUIET_S for cursor in self._cursors.values() if not cursor.behind]
         return since >= _LONGEST_S or (since >= _QUIET_S and (not self._cursors or any(quiet)))
 
     def _take(self, cursor: Cursor, item: Received) -> bool:
-        """Delivers a verdict, drops one that was, or plans what must come before it; False where it must wait."""
+        """Delivers a verdict, drops a repeated one, or plans what must come before it; False if it must wait."""
         verdict = item[0]
         due = cursor.due(verdict.epoch)
         if due is not None and verdict.sequence < due:
@@ -168,7 +168,7 @@ class CatchUp:
         return False
 
     def _hold(self, cursor: Cursor, item: Received) -> None:
-        # One that finds no room is found missing later.
+        # A verdict that finds no room is asked for later.
         if len(cursor.held) < _MOST_HELD:
             cursor.held.append((item, self._surveys))
 
@@ -177,13 +177,13 @@ class CatchUp:
         self.ready.append(item)
 
     def _release(self, cursor: Cursor) -> None:
-        """Goes on with what was held, once all that was planned is there."""
+        """Delivers held verdicts once everything planned has arrived."""
         while cursor.held and not cursor.plan and not cursor.unclear:
             item, survey = cursor.held[0]
             due = cursor.due(item[0].epoch)
             begins = item[0].epoch != cursor.epoch and (due is None or item[0].sequence >= due)
             if begins and survey < cursor.settled:
-                # A survey was made since it arrived: nothing is known to lie before it.
+                # A survey since its arrival found nothing before it.
                 self._deliver(cursor, item)
             elif not self._take(cursor, item):
                 return
@@ -199,7 +199,7 @@ class CatchUp:
             cursor = self._cursors.setdefault(camera, Cursor("", 0, 0.0))
             if first and self._from_now:
                 for one in held[-MOST_EARLIER:]:
-                    # What there is by now was not asked for, in whatever epoch.
+                    # Everything published so far was not asked for, in any epoch.
                     if cursor.due(one.epoch) is None:
                         cursor.earlier[one.epoch] = one.last + 1
                         self._bookmarks.skip(camera, one.epoch, one.last)
@@ -234,7 +234,7 @@ class CatchUp:
                 self._deliver(cursor, item)
             wanted.first = last + 1
         if answer.more and wanted.first == before:
-            # Asking for the same page again would never end. Each of its items stands for one sequence at least.
+            # Asking for the same page again would never end. Each item stands for at least one sequence.
             last = min(before + max(answer.unreadable, 1) - 1, wanted.last)
             self._miss(request.camera, Range(wanted.epoch, before, last), between)
             wanted.first = last + 1
@@ -251,7 +251,7 @@ class CatchUp:
             gap = Gap(camera, missing.epoch, missing.first, missing.last, why)
             self.missed += gap.count
             self.ready.append(gap)
-            log.warning("camera %s: verdicts %d to %d cannot be had (%s)", camera, gap.first, gap.last, why)
+            log.warning("camera %s: verdicts %d to %d are lost (%s)", camera, gap.first, gap.last, why)
 
 
 def _cursor(mark: int | Mark) -> Cursor:
@@ -262,9 +262,9 @@ def _cursor(mark: int | Mark) -> Cursor:
 
 
 def _plan(cursor: Cursor, held: Sequence[Series]) -> None:
-    """Plans to read what a journal holds after a cursor, from what is due on: the page shows what is gone of it."""
+    """Plans to read what a journal holds from the due sequence on; the pages show which of it is gone."""
     known = [index for index, one in enumerate(held) if cursor.due(one.epoch) is not None]
-    # What lies before an epoch that is known is older than the position.
+    # Anything before a known epoch is older than the position.
     for one in held[known[-1] if known else 0 :]:
         due = cursor.due(one.epoch)
         first = one.first if due is None else due

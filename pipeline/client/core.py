@@ -1,4 +1,4 @@
-"""What both subscribers do: everything but waiting."""
+"""What both subscribers have in common: everything except waiting."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import zmq
 
+from engines.closing import closed_on_error
 from pipeline.client.catch_up import CatchUp
 from pipeline.client.position import Position, Since
 from pipeline.client.sockets import open_replay, open_verdicts
@@ -26,7 +27,7 @@ Poller = TypeVar("Poller", bound=zmq.Poller)
 class SubscriberCore:
     """Owns a subscriber's sockets and never waits on them: `VerdictSubscriber` and its asyncio twin add that.
 
-    Args and errors: as of `VerdictSubscriber`.
+    Arguments and errors are those of `VerdictSubscriber`.
     """
 
     def __init__(
@@ -42,22 +43,19 @@ class SubscriberCore:
         self._state, self._on_gap = CatchUp(cameras, since, replay is not None), on_gap
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sockets: list[zmq.Socket[bytes]] = []
-        try:
+        with closed_on_error(self):
             self._sockets.append(open_verdicts(self._context, address, cameras, queue, curve))
             if replay is not None:
                 self._sockets.append(open_replay(self._context, replay, curve))
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def position(self) -> Position:
-        """Up to where verdicts were received, as plain values to store and to pass as `since` later."""
+        """How far verdicts were received, as plain values to store and pass as `since` later."""
         return self._state.position
 
     @property
     def missed(self) -> int:
-        """How many verdicts are known to be gone for good."""
+        """Number of verdicts that are known to be lost."""
         return self._state.missed
 
     def close(self) -> None:
@@ -72,11 +70,11 @@ class SubscriberCore:
         return poller
 
     def _waits(self, timeout: float | None) -> Iterator[int]:
-        """Yields how many milliseconds to poll the sockets for, again and again, until a verdict is ready.
+        """Yields how many milliseconds to poll the sockets, repeatedly, until a verdict is ready.
 
         Raises:
             TimeoutError: none came in time.
-            WireError: a message that is not a verdict came.
+            WireError: a message arrived that is not a verdict.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._ready():
@@ -95,7 +93,7 @@ class SubscriberCore:
         return item
 
     def _ready(self) -> bool:
-        """Hands over the gaps that come first, and tells whether a verdict is ready."""
+        """Reports the gaps that come first, and returns whether a verdict is ready."""
         ready = self._state.ready
         while ready and isinstance(ready[0], Gap):
             gap = self._state.hand_over()
@@ -113,7 +111,7 @@ class SubscriberCore:
                 self._state.unsent(time.monotonic())
 
     def _take(self) -> bool:
-        """Takes a message from each socket that has one, and tells whether there was any."""
+        """Takes a message from each socket that has one, and returns whether any had."""
         taken = False
         for socket in self._sockets:
             try:

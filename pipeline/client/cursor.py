@@ -24,13 +24,13 @@ class Cursor:
     """How far a subscriber has got with one camera.
 
     Attributes:
-        epoch: the current epoch; None where only a sequence is known, of whatever epoch is the newest.
+        epoch: the current epoch; None if only a sequence of the newest epoch is known.
         next: the sequence that is due.
         heard: when the camera's last verdict arrived.
         earlier: the sequence that would be due in each earlier epoch.
         plan: what to ask for, in this order, before anything else is handed over.
-        held: verdicts that arrived meanwhile, each with the number of the latest survey at that time.
-        unclear: whether a survey must say what comes next.
+        held: verdicts that arrived too early, each with the number of the latest survey at that time.
+        unclear: whether a survey must tell what comes next.
         settled: the number of the last survey that was used.
     """
 
@@ -45,15 +45,15 @@ class Cursor:
 
     @property
     def behind(self) -> bool:
-        """Whether verdicts must wait for others before them."""
+        """Whether verdicts must wait for earlier ones."""
         return bool(self.plan or self.held or self.unclear)
 
     def due(self, epoch: str) -> int | None:
-        """Returns the sequence that is due in an epoch; None where nothing of it was seen."""
+        """Returns the sequence that is due in an epoch; None if nothing of it was seen."""
         return self.next if epoch == self.epoch else self.earlier.get(epoch)
 
     def move(self, epoch: str, due: int) -> None:
-        """Moves to a sequence, of the same epoch or of another one."""
+        """Moves to a sequence of the same or another epoch."""
         if self.epoch not in (None, "", epoch):
             assert self.epoch is not None
             self.earlier[self.epoch] = self.next

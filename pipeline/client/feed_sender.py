@@ -1,4 +1,4 @@
-"""Frames for a line from another program on the same machine."""
+"""Sends frames to a line from another program on the same machine."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import zmq
 
-from engines.closing import Closing
-from engines.errors import ConfigError, TaktlineError
+from engines.closing import Closing, closed_on_error
+from engines.errors import TaktlineError
 from pipeline.protocol.feed import FEED_HIGH_WATER_MARK, FEED_VERSION
+from pipeline.protocol.sockets import connect
 from pipeline.protocol.topics import safe_text
 
 
@@ -19,7 +20,7 @@ class FeedSender(Closing):
     """Sends frames to a line on the same machine. A context manager.
 
     Args:
-        address: what the line file has after `feed:`.
+        address: the part after `feed:` in the line file.
 
     Raises:
         ConfigError: the address cannot be used.
@@ -30,11 +31,8 @@ class FeedSender(Closing):
         self._socket = self._context.socket(zmq.PUSH)
         self._socket.setsockopt(zmq.SNDHWM, FEED_HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.LINGER, 1000)
-        try:
-            self._socket.connect(address)
-        except zmq.ZMQError as error:
-            self.close()
-            raise ConfigError(f"'{address}' is no address of a feed ({error.strerror}); give ipc://PATH") from error
+        with closed_on_error(self):
+            connect(self._socket, address, "ipc://PATH")
 
     def send(
         self,
@@ -43,13 +41,13 @@ class FeedSender(Closing):
         captured: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Sends a frame, and waits while the line takes none.
+        """Sends a frame, waiting while the line takes none.
 
         Args:
             picture: uint8 `[H, W, 3]` BGR or `[H, W]` gray, or the bytes of a picture file.
-            part: id of the part, for its verdict.
-            captured: `time.monotonic_ns()` at capture; None for the time at which the line receives it.
-            timeout: seconds to wait; None for ever.
+            part: id of the part, which its verdict will carry.
+            captured: `time.monotonic_ns()` at capture; None for the time when the line receives it.
+            timeout: seconds to wait; None to wait forever.
 
         Raises:
             TaktlineError: the line took none within `timeout`.
@@ -67,6 +65,6 @@ class FeedSender(Closing):
             raise TaktlineError(f"the line took no frame for {timeout:g} s; is it running?") from error
 
     def close(self) -> None:
-        """Closes the socket once everything is sent, or after a second."""
+        """Closes the socket once everything is sent, or after one second."""
         self._socket.close()
         self._context.term()

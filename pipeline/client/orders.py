@@ -1,4 +1,4 @@
-"""Orders to a running line."""
+"""Gives orders to a running line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.security.curve import ClientKeys
 
 _PROBE_MS = 500
 _CONNECT_MS = 5_000
-# For a bundle on a GPU, the line may have to build its plan first.
+# For a bundle on a GPU, the line may have to build a plan first.
 _PATIENCE_MS = 1_800_000
 
 
@@ -47,30 +47,32 @@ def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS, curve
         socket.send(msgpack.packb({"v": order.v} | order.model_dump(exclude_defaults=True)))
         if not _await_answer(socket, events, patience_ms):
             raise TaktlineError(
-                f"the line at {address} went away before it answered; see whether it still runs, and with which bundle"
+                f"the line at {address} went away before it answered; check whether it runs, and with which bundle"
             )
         answer = msgpack.unpackb(socket.recv(zmq.NOBLOCK), strict_map_key=True)
         if not isinstance(answer, dict) or socket.getsockopt(zmq.RCVMORE):
             raise ValueError("it is not a map")
     except zmq.ZMQError as error:
-        known = "is it running under that name?" if curve is None else "is it running, and does it allow this key?"
-        raise TaktlineError(f"no line takes orders at {address}; {known}") from error
+        check = "runs under that name" if curve is None else "is running and allows this key"
+        raise TaktlineError(f"no line takes orders at {address}; check that it {check}") from error
     except (ValueError, msgpack.UnpackException) as error:
-        raise TaktlineError(f"what answers at {address} is no line ({error}); use the same Taktline there") from error
+        raise TaktlineError(
+            f"the program at {address} is not a line of this version ({error}); use the same Taktline there"
+        ) from error
     finally:
         socket.disable_monitor()
         events.close()
         socket.close()
         context.term()
     if not answer.pop("ok", False):
-        raise TaktlineError(f"the line refused and goes on as before: {answer.get('error')}")
+        raise TaktlineError(f"the line refused and continues as before: {answer.get('error')}")
     return answer
 
 
 def _await_answer(socket: zmq.Socket[Any], events: zmq.Socket[Any], patience_ms: int) -> bool:
-    """Waits for an answer until patience ends or the line goes away; returns whether the line is still there.
+    """Waits for an answer until time runs out or the line goes away; returns whether the line is still there.
 
-    An answer that came just before the line went counts. When patience ends, receiving will say so.
+    An answer that came just before the line went counts. If time runs out, the caller's receive will fail.
     """
     deadline = time.monotonic() + patience_ms / 1000
     poller = zmq.Poller()
@@ -81,7 +83,7 @@ def _await_answer(socket: zmq.Socket[Any], events: zmq.Socket[Any], patience_ms:
         if socket in ready:
             return True
         gone = False
-        # The last event counts: before the handshake, an attempt to connect may have failed.
+        # Only the last event counts: attempts to connect may have failed before the handshake.
         while events.poll(0):
             gone = recv_monitor_message(events)["event"] == zmq.EVENT_DISCONNECTED
         if gone and not socket.poll(0):

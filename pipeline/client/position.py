@@ -1,4 +1,4 @@
-"""Up to where a subscriber's verdicts were handed over, as plain values that a program can store."""
+"""How far a subscriber's verdicts were handed over, as plain values that a program can store."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pipeline.client.cursor import MOST_EARLIER
 
 
 class Mark(TypedDict):
-    """Up to where one camera's verdicts were handed over.
+    """How far one camera's verdicts were handed over.
 
     Attributes:
         epoch: see `Verdict.epoch`.
-        sequence: the last one; -1 for none.
+        sequence: the last sequence; -1 for none.
         earlier: the last sequence of each earlier epoch.
     """
 
@@ -30,12 +30,12 @@ class Bookmarks:
     """Keeps a mark for each camera.
 
     Args:
-        since: the marks to begin with.
+        since: the initial marks.
     """
 
     def __init__(self, since: Since) -> None:
         self._marks: Position = dict(since)
-        # Epochs that were never asked for; they become part of the camera's next mark.
+        # Epochs that were skipped on purpose; they become part of the camera's next mark.
         self._skipped: dict[str, dict[str, int]] = {}
 
     @property
@@ -44,7 +44,7 @@ class Bookmarks:
         return dict(self._marks)
 
     def skip(self, camera: str, epoch: str, last: int) -> None:
-        """Notes that an epoch up to a sequence will not be asked for."""
+        """Notes that an epoch is skipped up to a sequence."""
         self._skipped.setdefault(camera, {})[epoch] = last
 
     def begin(self, camera: str, epoch: str, sequence: int) -> None:

@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 import zmq
 
-from engines.errors import ConfigError
-from pipeline.protocol.sockets import notice_dead_peers
+from pipeline.protocol.sockets import connect, notice_dead_peers
 from pipeline.protocol.topics import TOPIC
 from pipeline.security.curve import ClientKeys
 
@@ -21,14 +20,14 @@ Socket = TypeVar("Socket", bound="zmq.Socket[Any]")
 def open_verdicts(
     context: zmq.Context[Socket], address: str, cameras: Sequence[str], queue: int, curve: ClientKeys | None = None
 ) -> Socket:
-    """Connects to where a line publishes.
+    """Connects to a line's publisher.
 
     Args:
-        context: the socket's.
-        address: the line's.
-        cameras: only these; all when empty.
+        context: the socket's context.
+        address: the line's address.
+        cameras: only these; all if empty.
         queue: the most verdicts that wait in the socket.
-        curve: for a line with keys.
+        curve: keys, for a line that uses CURVE.
 
     Raises:
         ConfigError: the address cannot be used.
@@ -41,7 +40,7 @@ def open_verdicts(
 
 
 def open_replay(context: zmq.Context[Socket], address: str, curve: ClientKeys | None = None) -> Socket:
-    """Connects to a line's replay; while the line is away, nothing can be sent.
+    """Connects to a line's replay; while the line is down, nothing can be sent.
 
     Raises:
         ConfigError: the address cannot be used.
@@ -59,11 +58,5 @@ def _connect(socket: Socket, address: str, curve: ClientKeys | None) -> Socket:
     notice_dead_peers(socket)
     socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, _MOST_RECONNECT_MS)
-    try:
-        socket.connect(address)
-    except zmq.ZMQError as error:
-        socket.close()
-        raise ConfigError(
-            f"'{address}' is no address to connect to ({error.strerror}); give one like tcp://127.0.0.1:5556"
-        ) from error
+    connect(socket, address, "tcp://127.0.0.1:5556")
     return socket

@@ -15,11 +15,11 @@ from pipeline.protocol.verdict import Heatmap, Verdict
 class VerdictSubscriber(SubscriberCore, Closing):
     """Receives a line's verdicts. A context manager, and an iterator that waits for the next one.
 
-    Each verdict comes once, and those of one camera in order. With a `replay` you get everything that the line has in
-    its journal: the subscriber asks for what was published before it connected, while the connection was broken, or
-    while nobody received, and hands over later verdicts after it. Without a `replay`, those verdicts are lost.
+    Each verdict comes once, and those of one camera in order. With a `replay` you get everything in the line's journal:
+    the subscriber asks for what was published before it connected, while the connection was broken, or while nobody
+    received, and hands it over before later verdicts. Without a `replay`, those verdicts are lost.
 
-    Example: print every verdict, and go on where an earlier run stopped.
+    Example: print every verdict, and resume where an earlier run stopped.
 
         import json
         from pathlib import Path
@@ -35,13 +35,13 @@ class VerdictSubscriber(SubscriberCore, Closing):
 
     Args:
         address: where the line publishes, such as `tcp://127.0.0.1:5556`.
-        cameras: only these cameras; all when empty.
-        replay: where the line answers for what was missed, as `[publish] replay` of its file says.
-        since: a `position` of an earlier run, or the last sequence of each camera that you dealt with; a camera that is
-            not in it begins with the oldest verdict of the journal. None for all verdicts from now on.
-        queue: the most verdicts that wait in this process; with a replay, those after them are asked for later.
-        curve: for a line with keys.
-        on_gap: called from `receive` with each gap, before the verdict after it: verdicts that cannot be had, and why.
+        cameras: only these cameras; all if empty.
+        replay: the line's replay address, `[publish] replay` in its file.
+        since: a `position` of an earlier run, or the last sequence of each camera that you have handled; a camera that
+            is not in it begins with the oldest verdict of the journal. None for all verdicts from now on.
+        queue: the most verdicts that wait in this process; with a replay, any beyond that are fetched later.
+        curve: keys, for a line that uses CURVE.
+        on_gap: called from `receive` with each gap, before the verdict after it: which verdicts are lost, and why.
 
     Raises:
         ConfigError: an address or `since` cannot be used.
@@ -55,11 +55,11 @@ class VerdictSubscriber(SubscriberCore, Closing):
         """Waits for the next verdict.
 
         Args:
-            timeout: seconds to wait; None for ever.
+            timeout: seconds to wait; None to wait forever.
 
         Raises:
             TimeoutError: no verdict came in time.
-            WireError: a message came that is not a verdict, or of another version.
+            WireError: a message arrived that is not a verdict, or has another version.
         """
         for wait_ms in self._waits(timeout):
             self._poller.poll(wait_ms)

@@ -1,4 +1,4 @@
-"""The settings of a camera."""
+"""A camera's settings."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ class CameraConfig(Section):
     """`[[camera]]`: one source of frames.
 
     Attributes:
-        name: what verdicts call it.
+        name: its name in verdicts.
         source: `replay:DIR`, `folder:DIR`, `usb:NUMBER`, `usb:/dev/v4l/by-id/...`, `gige:ID`, `rtsp://...`,
             `http://...`, `file:VIDEO`, or `feed:ipc://PATH` for frames that another program sends.
-        fps: frames a second; None for as fast as the line takes them, or the camera sends them.
+        fps: frames per second; None for as fast as the line takes them or the camera sends them.
         seed: order of a replay.
         follow: whether to wait for new pictures in a folder.
-        width: asked of a USB or GigE camera, in pixels; None to leave it as it is.
+        width: of a USB or GigE camera's picture, in pixels; None to leave it unchanged.
         height: likewise.
-        exposure_us: of a USB or GigE camera, in microseconds; None to leave it as it is.
-        gain: of a GigE camera, in its own unit; None to leave it as it is.
-        pixel_format: of a GigE camera, by its GenICam name; None for the present one, or the first that can be read.
-        trigger: None for a camera that runs free; `software` for pictures that are asked for by message; the name of
-            a GigE camera's line, such as `Line0`, for those that a signal asks for.
+        exposure_us: of a USB or GigE camera, in microseconds; None to leave it unchanged.
+        gain: of a GigE camera, in its own unit; None to leave it unchanged.
+        pixel_format: of a GigE camera, by its GenICam name; None for the current one, or the first that can be read.
+        trigger: None for a camera that runs free; `software` for pictures requested by message; the name of a GigE
+            camera's line, such as `Line0`, for pictures requested by a signal.
         part_from: where the part id of a GigE camera's picture comes from: `frame-id`, or `chunk:NAME` for a chunk.
-        roi: x, y, width and height of what is inspected, in pixels of the camera's picture.
-        rotate: degrees clockwise by which that is turned.
-        silence_ms: how long a live camera may send nothing before it is opened again; 0 for no limit.
+        roi: x, y, width and height of the region to inspect, in pixels of the camera's picture.
+        rotate: degrees by which that region is turned clockwise.
+        silence_ms: how long a live camera may send nothing before it is reopened; 0 for no limit.
         open_timeout_ms: how long opening it may take.
         on_overload: what happens to a frame that the line has no time for: `drop_oldest`, or `block` to make the source
-            wait; None for what suits the source.
+            wait; None for the source's default.
     """
 
     name: Name
     source: str
     fps: float | None = None
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     follow: bool = False
     width: int | None = Field(default=None, ge=16, le=16384)
     height: int | None = Field(default=None, ge=16, le=16384)
@@ -60,7 +60,7 @@ class CameraConfig(Section):
 
     @property
     def overload(self) -> Overload:
-        """What happens to a frame that the line has no time for: files wait, cameras do not."""
+        """What happens to a frame that the line has no time for: by default files wait, cameras do not."""
         if self.on_overload is not None:
             return self.on_overload
         return "block" if self.source.startswith(("replay:", "folder:", "file:")) else "drop_oldest"

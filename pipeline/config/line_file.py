@@ -1,4 +1,4 @@
-"""The line file: what a line is made of, read from TOML and checked before anything starts."""
+"""The line file: a line's settings, read from TOML and checked before anything starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.config.sections import (
 
 log = logging.getLogger(__name__)
 
-# Sources that only one camera can open.
+# Sources that only one camera can use.
 _ONE_TAKER = ("feed:", "usb:", "gige:")
 
 
@@ -67,10 +67,10 @@ class LineConfig(Section):
 
 
 def read_line_file(path: Path) -> LineConfig:
-    """Reads a line file; relative paths in it count from its folder.
+    """Reads a line file; paths in it are relative to its folder.
 
     Raises:
-        ConfigError: it cannot be read, is not TOML, or has a setting that is not valid.
+        ConfigError: it cannot be read, is not TOML, or has an invalid setting.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -93,11 +93,11 @@ def check_config(values: dict[str, Any], where: str) -> LineConfig:
     """Checks a line's settings.
 
     Args:
-        values: as a line file holds them.
+        values: the contents of a line file.
         where: what to call them in an error.
 
     Raises:
-        ConfigError: with the first thing that is wrong, and the nearest known name for an unknown key.
+        ConfigError: names the first error and, for an unknown key, the nearest known name.
     """
     try:
         config = LineConfig.model_validate(_rename_metrics(values, where))
@@ -112,7 +112,7 @@ def check_camera(values: dict[str, Any], where: str) -> CameraConfig:
     """Checks one camera's settings, as `check_config` does.
 
     Raises:
-        ConfigError: with the first thing that is wrong.
+        ConfigError: names the first error.
     """
     try:
         return CameraConfig.model_validate(values)
@@ -121,12 +121,12 @@ def check_camera(values: dict[str, Any], where: str) -> CameraConfig:
 
 
 def _rename_metrics(values: dict[str, Any], where: str) -> dict[str, Any]:
-    """Reads the table of a line file from before `[metrics]` was called `[health]`."""
+    """Accepts `[metrics]`, the old name of `[health]`."""
     if "metrics" not in values:
         return values
     if "health" in values:
         raise ConfigError(f"{where}: [metrics] is the old name of [health]; give [health] only")
-    log.warning("%s: [metrics] is called [health] now; rename it", where)
+    log.warning("%s: [metrics] is now called [health]; rename it", where)
     return {("health" if key == "metrics" else key): value for key, value in values.items()}
 
 
@@ -150,21 +150,21 @@ def _anchor_keys(config: LineConfig, folder: Path) -> LineConfig:
 
 
 def _explain(error: ValidationError) -> str:
-    # An unknown name first: it is usually the reason why another one is missing.
+    # An unknown name first: it is usually the reason why another is missing.
     first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     location = [str(part + 1) if isinstance(part, int) else part for part in first["loc"]]
     where = ".".join(location)
     if first["type"] == "extra_forbidden":
         known = _known_keys(first["loc"][:-1])
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
-        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
+        hint = f"did you mean '{near[0]}'?" if near else f"the settings here are {', '.join(known)}"
         return f"'{where}' is not a setting; {hint}"
     if first["type"] == "missing":
         return f"'{where}' is missing; add it"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     found = first["input"]
     if isinstance(found, dict | list | tuple):
-        # A whole table says nothing more, and may hold a camera's password.
+        # Showing a whole table adds nothing, and could reveal a camera's password.
         return f"'{where}' {message[0].lower()}{message[1:]}"
     shown = redact(found) if isinstance(found, str) else found
     return f"'{where}' {message[0].lower()}{message[1:]} (it is {shown!r})"

@@ -1,4 +1,4 @@
-"""What every table of the line file has in common."""
+"""The base of every table in the line file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A table of the line file; an unknown key is refused."""
+    """A table of the line file; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

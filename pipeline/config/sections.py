@@ -18,9 +18,9 @@ class LineSection(Section):
     """`[line]`: the line itself.
 
     Attributes:
-        name: what verdicts call it.
-        takt_ms: how long after its capture a frame's verdict is of use; a frame that is not inspected by then is
-            answered `uninspected`, reason `late`; up to an hour. None for as long as it takes.
+        name: its name in verdicts.
+        takt_ms: how long after its capture a frame's verdict is useful, up to an hour. A frame that is not inspected by
+            then is answered `uninspected`, reason `late`. None for no limit.
     """
 
     name: Name = "line"
@@ -33,9 +33,9 @@ class ModelSection(Section):
     Attributes:
         bundle: the model bundle.
         engine: an engine's name, or `auto` for the fastest on this machine.
-        precision: `auto` for the fastest that gives float32's verdicts, or one of the engine's.
+        precision: `auto` for the fastest that gives float32's verdicts, or one that the engine offers.
         max_batch: the most frames in one batch.
-        fallback: the engine that takes over when that one fails and cannot be opened again, or None.
+        fallback: the engine that takes over if the first one fails and cannot be reopened, or None.
         device: what the engine runs on; None for its preferred device.
         hint: whether to optimise for one batch (`latency`) or for many together (`throughput`).
     """
@@ -58,12 +58,12 @@ class ModelSection(Section):
 
 
 class DecisionSection(Section):
-    """`[decision]`: when a part counts as defective, and what a verdict says about where.
+    """`[decision]`: when a part counts as defective, and what its verdict carries.
 
     Attributes:
         sigma: threshold in sigma units; None for the bundle's own.
         heatmaps: which verdicts carry their heatmap.
-        min_region_px: regions that cover fewer pixels of the frame are left out.
+        min_region_px: regions that cover fewer pixels of the frame are omitted.
     """
 
     sigma: float | None = Field(default=None, allow_inf_nan=False)
@@ -76,10 +76,10 @@ class PublishSection(Section):
 
     Attributes:
         verdicts: ZeroMQ address to bind.
-        replay: ZeroMQ address to bind where subscribers ask for what they missed; it needs a journal.
-        queue: the most verdicts that wait for one slow subscriber; it has to ask the replay for later ones.
-        curve_secret: the line's secret key file, as `taktline keys new` makes it; None for no CURVE.
-        allowed_clients: the folder with the public keys of those who may subscribe.
+        replay: ZeroMQ address to bind, where subscribers ask for what they missed; it needs a journal.
+        queue: the most verdicts that wait for one slow subscriber; it must fetch any beyond that from the replay.
+        curve_secret: the line's secret key file, made with `taktline keys new`; None for no CURVE.
+        allowed_clients: the folder with the public keys of clients that may subscribe.
         insecure: whether other machines may subscribe without a key.
         await_subscribers: how many subscribers to wait for before the first frame.
         await_s: how long to wait for them, in seconds.
@@ -104,9 +104,9 @@ class JournalSection(Section):
     """`[journal]`: where verdicts are kept.
 
     Attributes:
-        path: the journal's file; pictures lie in a folder beside it.
+        path: the journal's file; pictures are stored in a folder beside it.
         keep_days: older verdicts are removed; None to keep all.
-        max_gib: when verdicts and pictures take more, the oldest are removed; None for no limit.
+        max_gib: if verdicts and pictures take more space, the oldest are removed; None for no limit.
         keep_images: which frames' pictures are kept.
         durability: what a published verdict survives: the death of the `process`, or a loss of `power`.
     """
@@ -122,7 +122,7 @@ class HealthSection(Section):
     """`[health]`: where monitoring can ask for the line's state.
 
     Attributes:
-        bind: `HOST:PORT` that answers `GET /live`, `/ready`, `/status` and `/metrics`; None for none.
+        bind: `HOST:PORT` that answers `GET /live`, `/ready`, `/status` and `/metrics`; None for no server.
         insecure: whether other machines may ask.
     """
 
@@ -141,10 +141,10 @@ class ControlSection(Section):
     """`[control]`: who may give the line orders, such as `taktline deploy`.
 
     Attributes:
-        bind: ZeroMQ address; `auto` for a socket file found by the line's name; None for none, or for `auto` with
-            `taktline run`.
-        allowed_clients: the folder with the public keys of those who may give orders over TCP; the line's own key is
-            `curve_secret` of `[publish]`. None for no CURVE, which needs an address on this machine.
+        bind: ZeroMQ address; `auto` for a socket file named after the line; None for no socket, which `taktline run`
+            takes as `auto`.
+        allowed_clients: the folder with the public keys of clients that may give orders over TCP; the line's own key
+            is `curve_secret` of `[publish]`. None for no CURVE, which requires an address on this machine.
         insecure: whether other machines may give orders without a key.
     """
 

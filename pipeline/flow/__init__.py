@@ -1,1 +1,1 @@
-"""What moves between the rooms of the pipeline, and the threads that move it."""
+"""What passes between the packages of the pipeline, and the threads that pass it on."""

@@ -1,4 +1,4 @@
-"""What is cut out of a camera's picture, and how it is turned, before it is inspected."""
+"""Cuts out and turns a camera's picture before it is inspected."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Arrangement:
             image: uint8, BGR `[H, W, 3]` or gray `[H, W]`.
 
         Raises:
-            DataError: the region does not lie inside the picture. The text names both.
+            DataError: the region does not lie inside the picture; the text names both.
         """
         if self._roi is not None:
             image = self._cut(image, *self._roi)

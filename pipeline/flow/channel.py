@@ -12,19 +12,19 @@ T = TypeVar("T")
 
 
 class ChannelClosed(Exception):
-    """Nothing more comes out of the channel, or nothing more may go in."""
+    """Nothing more comes out of the channel, or nothing more can go in."""
 
 
 class Channel(Generic[T]):
     """First in, first out, of limited length; safe between any number of threads.
 
-    `close` ends it in order, once each of its writers has called it: the items in it are still handed out. `abort`
-    ends it at once: whoever waits at either end is woken with `ChannelClosed`.
+    `close` ends it in an orderly way, once every writer has called it: the items in it are still handed out. `abort`
+    ends it at once: threads that wait at either end get `ChannelClosed`.
 
     Args:
-        capacity: the most items that lie in it.
+        capacity: the most items in it.
         writers: how many times `close` must be called before it is closed.
-        clock: waits.
+        clock: does the waiting.
     """
 
     def __init__(self, capacity: int, writers: int = 1, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -38,11 +38,11 @@ class Channel(Generic[T]):
 
     @property
     def depth(self) -> int:
-        """How many items lie in it."""
+        """Number of items in it."""
         return len(self._items)
 
     def put(self, item: T) -> None:
-        """Puts an item in, waiting for a place.
+        """Puts an item in, waiting for room.
 
         Raises:
             ChannelClosed: the channel was closed or aborted.
@@ -59,7 +59,7 @@ class Channel(Generic[T]):
 
         Raises:
             ChannelClosed: it is closed and empty, or was aborted.
-            TimeoutError: nothing came in time.
+            TimeoutError: no item came in time.
         """
         with self._changed:
             if not self._clock.wait_for(self._changed, lambda: self._items or self._closed, timeout):
@@ -71,7 +71,7 @@ class Channel(Generic[T]):
             return item
 
     def get_many(self, limit: int, timeout: float | None = None) -> list[T]:
-        """Takes out what lies there, up to `limit` items, waiting only for the first; raises as `get`."""
+        """Takes out up to `limit` items, waiting only for the first; raises what `get` raises."""
         items = [self.get(timeout)]
         with self._changed:
             while self._items and len(items) < limit and not self._aborted:
@@ -80,14 +80,14 @@ class Channel(Generic[T]):
         return items
 
     def close(self) -> None:
-        """Says that one of the writers is done; the last one closes the channel."""
+        """Ends one writer; the last one closes the channel."""
         with self._changed:
             self._writers -= 1
             self._closed = self._closed or self._writers <= 0
             self._changed.notify_all()
 
     def abort(self) -> None:
-        """Ends the channel at once and drops what lies in it."""
+        """Ends the channel at once and drops its items."""
         with self._changed:
             self._closed = self._aborted = True
             self._items.clear()

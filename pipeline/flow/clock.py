@@ -1,4 +1,4 @@
-"""Time as the line sees it: one clock that everything is given, so that a test or a simulation can bring its own."""
+"""The line's clock: everything gets it as an argument, so that a test or simulation can supply its own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What tells the time and waits for it to pass.
+    """Tells the time and waits for it to pass.
 
-    Latencies, deadlines and the order of frames come from the monotonic time alone. The wall clock only dates a
-    frame: NTP or daylight saving may set it at any moment.
+    Latencies, deadlines and the order of frames come from the monotonic time alone. The wall clock only dates frames,
+    because NTP or daylight saving may change it at any moment.
     """
 
     def monotonic_ns(self) -> int:
@@ -29,7 +29,7 @@ class Clock(Protocol):
         Args:
             changed: held by the caller, released while waiting, and notified whenever the predicate may have changed.
             predicate: has no side effects; it is called while `changed` is held.
-            timeout_s: seconds after which to return anyway; None to wait without end.
+            timeout_s: seconds after which to return anyway; None to wait forever.
         """
 
 

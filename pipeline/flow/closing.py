@@ -1,4 +1,4 @@
-"""Closes what something is made of: in reverse order, under one deadline, whatever fails or hangs on the way."""
+"""Closes the parts of something in reverse order under one deadline, even if some fail or hang."""
 
 from __future__ import annotations
 
@@ -19,24 +19,22 @@ class Countdown:
     """Counts down to a deadline.
 
     Args:
-        seconds: from now; None for the usual ten.
+        seconds: from now; None for the default of ten.
     """
 
     def __init__(self, seconds: float | None = None) -> None:
         self._until = time.monotonic() + (CLOSE_S if seconds is None else seconds)
 
     def left(self, reserve: float = 0.0) -> float:
-        """Returns the seconds that are left, but for a reserve; never below 0."""
+        """Returns the seconds that are left, minus a reserve; never below 0."""
         return max(0.0, self._until - reserve - time.monotonic())
 
 
 class ClosingStack(Closing):
-    """Remembers how each part is closed, and closes the last one first.
+    """Remembers how to close each part, and closes the last one first.
 
-    A part that raises `TimeoutError` when it is closed has found out itself that it hangs.
-
-    Each part is closed in a daemon thread, so that one that hangs in a foreign library or on a dead disk keeps neither
-    the others nor the process from ending.
+    Each part is closed on a daemon thread, so that one that hangs in a foreign library or on a dead disk stops neither
+    the other parts nor the process from ending. A part whose `close` raises `TimeoutError` counts as hanging too.
     """
 
     def __init__(self) -> None:
@@ -44,11 +42,11 @@ class ClosingStack(Closing):
         self._closing = threading.Lock()
 
     def add(self, name: str, close: Callable[[], object]) -> None:
-        """Adds a part, which is closed before those that were added earlier."""
+        """Adds a part, which is closed before all earlier ones."""
         self._parts.append((name, close))
 
     def release(self) -> None:
-        """Forgets the parts: somebody else closes them from now on."""
+        """Forgets the parts: someone else will close them."""
         self._parts.clear()
 
     def close(self, deadline: float | None = None) -> None:
@@ -59,27 +57,27 @@ class ClosingStack(Closing):
         """Closes every part.
 
         Args:
-            deadline: seconds in which all of them should be closed; None for ten. No part gets more than half of what
-                is left while others wait, and none less than a tenth of a second.
+            deadline: seconds in which to close all of them; None for ten. While others wait, a part gets at most half
+                of what is left; every part gets at least a tenth of a second.
 
         Returns:
-            The names of the parts that hang and were left behind.
+            The names of the hanging parts, which were left behind.
         """
         countdown = Countdown(deadline)
         hung = []
         with self._closing:
             while self._parts:
                 name, close = self._parts.pop()
-                # One that hangs must leave time for those after it.
+                # A hanging part must leave time for the others.
                 share = countdown.left() / (2 if self._parts else 1)
                 if not _closed(name, close, max(_LEAST_S, share)):
-                    log.error("%s hangs while it is closed; it is left behind", name)
+                    log.error("%s hangs while closing; it is left behind", name)
                     hung.append(name)
         return tuple(hung)
 
 
 def _closed(name: str, close: Callable[[], object], seconds: float) -> bool:
-    """Closes a part on a thread of its own and returns whether that ended in time, well or not."""
+    """Closes a part on its own thread and returns whether that ended in time, in success or failure."""
     late = threading.Event()
 
     def run() -> None:
@@ -88,8 +86,8 @@ def _closed(name: str, close: Callable[[], object], seconds: float) -> bool:
         except TimeoutError:
             late.set()
         except Exception:
-            # The other parts must be closed all the same.
-            log.exception("%s failed while it was closed", name)
+            # The other parts must still be closed.
+            log.exception("%s failed while closing", name)
 
     thread = threading.Thread(target=run, name=f"close {name}", daemon=True)
     thread.start()

@@ -19,10 +19,10 @@ class Decided:
 
     Attributes:
         frame: the frame.
-        verdict: what the line says of it; its `latency.publish` is still 0.
-        sigma: heatmap in sigma units, `[h, w]`, or None where the frame was not inspected.
+        verdict: the line's verdict; its `latency.publish` is still 0.
+        sigma: heatmap in sigma units, `[h, w]`, or None if the frame was not inspected.
         heatmap: the heatmap to send, if any.
-        decided: when the verdict stood, monotonic nanoseconds.
+        decided: when the verdict was reached, monotonic nanoseconds.
     """
 
     frame: Frame

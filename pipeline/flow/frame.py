@@ -15,19 +15,19 @@ class Frame:
 
     Attributes:
         camera: name of the camera.
-        sequence: counts the camera's frames from 0, without gaps.
-        image: uint8, BGR `[H, W, 3]` or gray `[H, W]`, or None where there is none to inspect, or none yet.
-        encoded: the bytes of a picture file that is decoded only when its turn comes.
-        arrangement: what `decode` still has to cut out of the picture and turn; None for nothing.
+        sequence: number of the frame, per camera from 0, without gaps.
+        image: uint8, BGR `[H, W, 3]` or gray `[H, W]`; None if there is none to inspect, or none yet.
+        encoded: the bytes of a picture file, which is decoded only when its turn comes.
+        arrangement: cuts out and turns the picture when it is decoded; None for nothing to do.
         captured_at: wall clock, nanoseconds since 1970 (UTC).
         captured: monotonic clock, nanoseconds.
-        part: id of the part, where the source knows one.
+        part: id of the part, if the source knows it.
         label: ground truth of a replayed part, for display only.
         fault: why there is no image.
-        batched: when its batch was closed, monotonic nanoseconds; 0 if it never was in one.
+        batched: when its batch was closed, monotonic nanoseconds; 0 if it was never in one.
         inferred: when its batch came back from the engine, monotonic nanoseconds; 0 if it never did.
-        deadline: by when it must be answered, monotonic nanoseconds; None for no such time.
-        answered: whether its verdict stands; the ledger alone sets it.
+        deadline: when it must be answered at the latest, monotonic nanoseconds; None for no deadline.
+        answered: whether it has its verdict; only the ledger sets this.
     """
 
     camera: str
@@ -46,10 +46,10 @@ class Frame:
     arrangement: Arrangement | None = None
 
     def decode(self) -> None:
-        """Decodes and arranges the picture, which is left until its turn comes: a dropped frame costs neither.
+        """Decodes and arranges the picture. This waits until the frame's turn comes, so a dropped frame costs nothing.
 
         Raises:
-            DataError: it is no picture, or only a part of one, or the camera's region of interest lies outside of it.
+            DataError: it is not a picture, or only part of one, or the camera's region of interest lies outside of it.
                 The frame then has no image.
         """
         encoded, self.encoded = self.encoded, None

@@ -1,4 +1,4 @@
-"""Warnings that a fault on every frame cannot turn into a flood."""
+"""Limits repeated warnings, so that a fault on every frame does not flood the log."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import time
 
 
 class RateLimitedLog:
-    """Logs the first few warnings of an interval and counts the others; the count follows in the next warning.
+    """Logs the first few warnings of an interval and counts the rest; the count follows in the next warning.
 
     Args:
         logger: where the warnings go.
-        first: how many of an interval are logged in full.
+        first: how many per interval are logged in full.
         every_s: length of an interval, in seconds.
     """
 
@@ -45,7 +45,7 @@ class RateLimitedLog:
             self._logger.warning(message, *arguments)
 
     def flush(self) -> None:
-        """Logs the count of what was not logged yet."""
+        """Logs the count of suppressed warnings."""
         with self._lock:
             suppressed, self._suppressed = self._suppressed, 0
         if suppressed:

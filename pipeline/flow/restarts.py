@@ -1,4 +1,4 @@
-"""How often something may be started again: so many times an hour, not in a life."""
+"""Limits restarts per hour rather than per lifetime."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HOUR_S = 3600.0
 
 
 class RestartBudget:
-    """Allows a number of restarts within any window of time; what was spent comes back when the window has passed.
+    """Allows a number of restarts within any window of time; a restart becomes available again after the window.
 
     Args:
         most: restarts allowed within a window.
@@ -23,7 +23,7 @@ class RestartBudget:
         self._spent: deque[int] = deque()
 
     def spend(self) -> bool:
-        """Takes one restart out of the budget and returns whether there was one left."""
+        """Uses one restart and returns whether one was left."""
         now = self._clock.monotonic_ns()
         while self._spent and now - self._spent[0] >= self._window_ns:
             self._spent.popleft()

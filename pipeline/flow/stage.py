@@ -1,4 +1,4 @@
-"""A stage of the line: one thread that takes from its inbox until nothing more comes."""
+"""A stage of the line: one thread that works through its inbox until that ends."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ OnFailure = Callable[[str, BaseException], None]
 class Stage(ABC):
     """One thread of the line.
 
-    `work` runs until its inbox ends; then `ended` closes what this stage feeds. A stage that raises is started again,
-    up to `restarts` times an hour. After that it reports the error through `on_failure` and ends, because a line cannot
-    go on without one of its stages. Before it raises, a stage must have answered for every frame that it held.
+    `work` runs until its inbox ends; then `ended` closes what this stage feeds. A stage that raises is restarted, up
+    to `restarts` times an hour. After that it reports the error through `on_failure` and ends, because a line cannot
+    continue without one of its stages. Before a stage raises, it must have answered every frame that it held.
 
-    The thread is a daemon: one that hangs in a foreign call cannot keep the process alive.
+    The thread is a daemon, so hanging in a foreign call does not keep the process alive.
 
     Args:
-        name: of the stage and its thread.
+        name: name of the stage and its thread.
         clock: tells the time.
 
     Attributes:
-        restarts: how many times an hour it is started again.
+        restarts: how many times an hour it is restarted.
     """
 
     restarts = 0
 
     def __init__(self, name: str, clock: Clock = SYSTEM_CLOCK) -> None:
-        self.name = name
+        self.name, self._clock = name, clock
         self._budget = RestartBudget(self.restarts, clock=clock)
         self._on_failure: OnFailure | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -46,8 +46,8 @@ class Stage(ABC):
         self._on_failure = on_failure
         self._thread.start()
 
-    def drain(self) -> None:  # noqa: B027 - most stages need not be asked
-        """Asks the stage to finish what it has and end. Returns at once; most stages end with their inbox anyway."""
+    def drain(self) -> None:  # noqa: B027 - most stages need not do anything
+        """Asks the stage to finish its work and end. Returns at once; most stages end with their inbox anyway."""
 
     def join(self, timeout: float | None = None) -> bool:
         """Waits for the thread to end and returns whether it has."""
@@ -60,7 +60,7 @@ class Stage(ABC):
         """Does the stage's job until its inbox raises `ChannelClosed`."""
 
     def ended(self) -> None:  # noqa: B027 - the last stages feed nothing
-        """Closes what this stage feeds; called once, from its thread, whatever happened."""
+        """Closes what this stage feeds; called once, from its thread, in any case."""
 
     def _run(self) -> None:
         try:
@@ -73,8 +73,8 @@ class Stage(ABC):
                 except Exception as error:
                     if not self._budget.spend():
                         raise
-                    log.exception("the stage %s failed (%s); it is started again", self.name, type(error).__name__)
-        except BaseException as error:  # noqa: BLE001 - also a library's `sys.exit`: no stage ends without a word
+                    log.exception("the stage %s failed (%s); restarting it", self.name, type(error).__name__)
+        except BaseException as error:  # noqa: BLE001 - includes a library's `sys.exit`: no stage ends silently
             assert self._on_failure is not None
             self._on_failure(self.name, error)
         finally:

@@ -1,4 +1,4 @@
-"""Verdicts that went out before they could be journaled, in memory until the disk takes them."""
+"""Verdicts that were published before they could be journaled, kept in memory until the disk takes them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _MOST_BYTES = 64 << 20
 
 
 class Backlog:
-    """A queue of entries that is full at 64 MiB. Not safe between threads: whoever owns it guards it.
+    """A queue of entries that is full at 64 MiB. Not thread-safe: its owner guards it.
 
     Attributes:
-        overflowed: whether entries found no place since it was last empty.
-        lost: how many entries never found a place.
+        overflowed: whether entries did not fit since it was last empty.
+        lost: number of entries that did not fit.
     """
 
     def __init__(self) -> None:
@@ -30,9 +30,9 @@ class Backlog:
         return len(self._entries)
 
     def add(self, entries: Sequence[Entry]) -> bool:
-        """Keeps entries, or counts them as lost, and returns whether it keeps them.
+        """Keeps entries or counts them as lost, and returns whether it keeps them.
 
-        Once some are lost, all that follow are until it is empty, so that those it keeps have no gap.
+        Once some are lost, all later ones are lost too until it is empty, so that those it keeps have no gap.
         """
         size = sum(entry.size for entry in entries)
         if self.overflowed or self._bytes + size > _MOST_BYTES:
@@ -48,22 +48,22 @@ class Backlog:
         return list(islice(self._entries, count))
 
     def remove(self, count: int) -> None:
-        """Forgets the oldest entries."""
+        """Removes the oldest entries."""
         for _ in range(count):
             self._bytes -= self._entries.popleft().size
 
     def of(self, camera: str) -> list[Entry]:
-        """Returns a camera's entries, the oldest first."""
+        """Returns a camera's entries, oldest first."""
         return [entry for entry in self._entries if entry.camera == camera]
 
     @property
     def cameras(self) -> set[str]:
-        """The cameras that it holds entries of."""
+        """The cameras it holds entries for."""
         return {entry.camera for entry in self._entries}
 
     @property
     def lag_s(self) -> float:
-        """How long ago the oldest entry was captured; 0 where it is empty."""
+        """How long ago the oldest entry was captured, in seconds; 0 if it is empty."""
         if not self._entries:
             return 0.0
         return round(max(0.0, (time.time_ns() - self._entries[0].captured_at) / 1e9), 3)

@@ -23,11 +23,11 @@ class Verification:
     """What checking a journal found.
 
     Attributes:
-        verdicts: how many it holds.
-        pictures: how many pictures it refers to.
-        waited: how many of the verdicts were published before they were journaled.
-        epochs: how many epochs it has.
-        faults: a sentence for each thing that is wrong; the first hundred.
+        verdicts: number of verdicts it holds.
+        pictures: number of pictures it refers to.
+        waited: number of verdicts that were published before they were journaled.
+        epochs: number of its epochs.
+        faults: a sentence for each error; the first hundred.
     """
 
     verdicts: int = 0
@@ -42,12 +42,12 @@ class Verification:
         return not self.faults
 
     def add(self, fault: str) -> None:
-        """Adds a fault, unless there are a hundred already."""
+        """Adds a fault, unless there are already a hundred."""
         if len(self.faults) < _MOST_FAULTS:
             self.faults.append(fault)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns it as plain values."""
+        """Returns all fields as plain values."""
         return {
             "good": self.good,
             "verdicts": self.verdicts,
@@ -59,10 +59,10 @@ class Verification:
 
 
 class JournalCheck(Closing):
-    """Checks a journal as it stood at one moment; a line may write it meanwhile.
+    """Checks a journal as it is at one moment, while a line may be writing to it.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no journal, or it cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -126,7 +126,7 @@ class JournalCheck(Closing):
                     missing.append((number, picture))
         self._connection.execute("COMMIT")
         for number, picture in missing:
-            # The line may have removed it since because it was too old.
+            # The line may have removed it since, because it was too old.
             still = self._connection.execute("SELECT 1 FROM verdicts WHERE id = ? AND picture = ?", (number, picture))
             if still.fetchone() is not None:
                 found.add(f"the picture {picture} is missing")

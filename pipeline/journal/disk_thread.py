@@ -1,4 +1,4 @@
-"""One thread for all that touches the disk, so that a disk that hangs holds nobody else up."""
+"""One thread does everything that touches the disk, so that a hanging disk delays no other thread."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _IDLE_S = 0.5
 
 
 class Errand:
-    """Something to be done on the disk.
+    """Something to do on the disk.
 
     Args:
-        work: does it; is given the errand.
-        too_late: called after work that succeeded when nobody waited for it any more.
+        work: does it; called with the errand.
+        too_late: called if the work succeeds after its caller gave up waiting.
     """
 
     def __init__(self, work: Callable[[Errand], None], too_late: Callable[[], None]) -> None:
@@ -28,14 +28,14 @@ class Errand:
 
     @property
     def abandoned(self) -> bool:
-        """Whether nobody waits for it any more."""
+        """Whether its caller gave up waiting."""
         return self._abandoned
 
     def run(self) -> bool:
-        """Does the work, and returns whether somebody still waited for it."""
+        """Does the work, and returns whether its caller still waited for it."""
         try:
             self._work(self)
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+        except Exception as error:  # noqa: BLE001 - raised again by `wait`
             self._error = error
         with self._changed:
             self._done = True
@@ -47,10 +47,10 @@ class Errand:
         return False
 
     def wait(self, seconds: float) -> None:
-        """Waits until it is done; gives it up after so many seconds.
+        """Waits until it is done, but not longer than some seconds.
 
         Raises:
-            TimeoutError: it was given up. It may still be done later.
+            TimeoutError: it took longer. It may still be done later.
             Exception: what the work raised.
         """
         with self._changed:
@@ -65,7 +65,7 @@ class DiskThread(Closing):
     """Runs errands one after the other.
 
     Args:
-        idle: called every half second while there is no errand, and once more at the end.
+        idle: called every half second while there is no errand, and once at the end.
     """
 
     def __init__(self, idle: Callable[[], None]) -> None:
@@ -77,15 +77,15 @@ class DiskThread(Closing):
         self._thread.start()
 
     def run(self, work: Callable[[Errand], None], seconds: float, too_late: Callable[[], None] = lambda: None) -> None:
-        """Has something done and waits for it, but not for longer than some seconds; see `Errand`.
+        """Runs an errand and waits for it, but not longer than some seconds; see `Errand`.
 
         Raises:
-            TimeoutError: it takes longer; the errand is told that it is abandoned.
+            TimeoutError: it took longer; the errand is marked as abandoned.
             Exception: what the work raised.
         """
         errand, until = Errand(work, too_late), time.monotonic() + seconds
         with self._changed:
-            # The thread takes an errand as soon as it has done the last one, which may hang.
+            # The thread takes the errand once it has done the previous one, which may hang.
             if not self._changed.wait_for(lambda: self._errand is None, seconds):
                 raise TimeoutError(f"the disk has not answered for {seconds:.3g} s")
             self._errand = errand
@@ -93,7 +93,7 @@ class DiskThread(Closing):
         errand.wait(max(0.0, until - time.monotonic()))
 
     def wake(self) -> None:
-        """Has `idle` called at once."""
+        """Makes the thread call `idle` at once."""
         with self._changed:
             self._changed.notify_all()
 

@@ -1,4 +1,4 @@
-"""From decided frames to the entries of a journal: what each says, and how long the disk may take over it."""
+"""Turns decided frames into journal entries, and decides how long the disk may take for them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _MOST_WAIT_S, _LEAST_WAIT_S, _TAKT_SHARE = 1.0, 0.05, 0.1
 
 
 def pack_entries(batch: Sequence[Decided], epoch: str, now: int, *, journaled: bool) -> list[Entry]:
-    """Returns frames' entries, and gives each frame's verdict its epoch and the time since it was decided.
+    """Returns the entries of frames, and sets the epoch and the time since the decision in each frame's verdict.
 
     Args:
         batch: the frames with their verdicts.
-        epoch: that they are published in.
+        epoch: the epoch they are published in.
         now: monotonic nanoseconds.
-        journaled: whether the file has them before they are published.
+        journaled: whether they are written to the file before they are published.
     """
     entries = []
     for decided in batch:
@@ -36,10 +36,10 @@ def pack_entries(batch: Sequence[Decided], epoch: str, now: int, *, journaled: b
 
 
 def patience(batch: Sequence[Decided], now: int) -> float:
-    """Returns how many seconds the disk has for a batch.
+    """Returns how many seconds the disk may take for a batch.
 
-    That is until the first of its answers is due, but at least a tenth of the takt (a frame that is late already must
-    not go out unjournaled because the disk is busy), at least 50 ms, and at most a second.
+    That is the time until the first answer is due, but at least a tenth of the takt, at least 50 ms, and at most a
+    second. Otherwise a late frame would be published unjournaled just because the disk is busy.
     """
     waits = [_MOST_WAIT_S]
     for frame in (decided.frame for decided in batch):

@@ -1,4 +1,4 @@
-"""Exports a journal for other programs: as CSV, JSON Lines or Parquet, or its pictures as a zip."""
+"""Exports a journal for other programs: as CSV, JSON Lines or Parquet, or its pictures as a zip file."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def flat_row(found: Found) -> Row:
 
 
 def export(found: Iterable[Found], path: Path) -> int:
-    """Writes verdicts into a .csv, .jsonl or .parquet file, or pictures into a .zip; it appears whole or not at all.
+    """Writes verdicts to a .csv, .jsonl or .parquet file, or pictures to a .zip; the file appears whole or not at all.
 
     Returns:
-        How many it wrote; of a zip, how many pictures.
+        The number of verdicts written or, for a .zip, of pictures.
 
     Raises:
-        ConfigError: the file's name ends otherwise.
+        ConfigError: the file's name has another ending.
         TaktlineError: it cannot be written, or a package for it is missing.
     """
     kinds: dict[str, Callable[[Iterable[Found], IO[bytes]], int]] = {
@@ -62,7 +62,7 @@ def export(found: Iterable[Found], path: Path) -> int:
     }
     write = kinds.get(path.suffix.lower())
     if write is None:
-        raise ConfigError(f"'{path.name}' is of no known kind; give a name that ends with {', '.join(kinds)}")
+        raise ConfigError(f"'{path.name}' has no known ending; give a name that ends with {', '.join(kinds)}")
     try:
         with replacing(path) as file:
             return write(found, file)
@@ -108,7 +108,7 @@ def _write_parquet(found: Iterable[Found], file: IO[bytes]) -> int:
 
 
 def _write_zip(found: Iterable[Found], file: IO[bytes]) -> int:
-    """Pictures and heatmaps that are there, and a table of their verdicts."""
+    """Writes the pictures and heatmaps that exist, and a table of their verdicts."""
     count = 0
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, COLUMNS)
@@ -124,7 +124,7 @@ def _write_zip(found: Iterable[Found], file: IO[bytes]) -> int:
                 if heatmap_path(one.picture).is_file():
                     archive.write(heatmap_path(one.picture), f"{name}.heatmap.png")
             except FileNotFoundError:
-                # The line has removed it since because it was too old.
+                # The line has removed it since, because it was too old.
                 continue
             writer.writerow(flat_row(one) | {"picture": f"{name}.jpg"})
             count += 1
@@ -138,7 +138,7 @@ def _as_text(file: IO[bytes]) -> Iterator[IO[str]]:
     try:
         yield text
     finally:
-        # Flushes it and leaves the file open.
+        # This flushes the text and leaves the file open.
         text.detach()
 
 

@@ -1,4 +1,4 @@
-"""The journal's file: its tables, and how its one writer and its readers open it."""
+"""The journal's file: its tables, and how its single writer and its readers open it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 _BUSY_S = 2.0
 _WAL_KEPT_BYTES = 32 << 20
 _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
-# A row names its picture only once the picture's file exists, so those columns are filled later.
+# A row names its picture only once the picture's file exists, so those columns are filled in later.
 _SCHEMA = """
 BEGIN IMMEDIATE;
 CREATE TABLE epochs (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, began_at INTEGER NOT NULL);
@@ -43,35 +43,35 @@ Durability = Literal["process", "power"]
 
 
 class Abandoned(Exception):
-    """What was about to be written is not wanted any more."""
+    """What was about to be written is no longer wanted."""
 
 
 def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
-    """Opens the journal for writing, and makes it where there is none.
+    """Opens the journal for writing, and creates it if there is none.
 
     Raises:
         sqlite3.Error: it cannot be written, or is damaged.
-        ConfigError: it is of another version, or the database of another program.
+        ConfigError: it has another version, or belongs to another program.
     """
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         version = schema_version(connection)
         if version == 0:
             if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
-                raise ConfigError(f"{path} is the database of another program; give another path under [journal]")
-            # Before there is a log: the id then stands in the file itself and survives damage elsewhere in it.
+                raise ConfigError(f"{path} is another program's database; give another path under [journal]")
+            # Before there is a log, so that the id is in the file itself and survives damage elsewhere in it.
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
-        # Another thread copies the log into the file, so that no verdict waits for it.
+        # Another thread copies the log into the file, so that no verdict has to wait for that.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
         if version == 0:
             connection.executescript(_SCHEMA.format(version=SCHEMA_VERSION))
         elif version != SCHEMA_VERSION:
             raise ConfigError(
-                f"the journal {path} is of version {version} and this Taktline writes version {SCHEMA_VERSION}; "
-                "give a new path"
+                f"the journal {path} has version {version} and this Taktline writes version {SCHEMA_VERSION}; "
+                "give a new path under [journal]"
             )
     except BaseException:
         with suppress(sqlite3.Error):
@@ -81,7 +81,7 @@ def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """Opens the journal for reading; a line may write it meanwhile.
+    """Opens the journal for reading, while a line may be writing to it.
 
     Raises:
         sqlite3.Error: it cannot be read.
@@ -92,13 +92,13 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
-    """Returns which version of the tables a file has; 0 for none."""
+    """Returns the version of a file's tables; 0 for none."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commits what its block did, or none of it."""
+    """Commits everything the block did, or nothing if it raises."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -121,15 +121,15 @@ def write_entries(
     """Writes entries in one transaction.
 
     Args:
-        connection: of the writer.
-        entries: in the order in which they were published.
-        now: wall clock, nanoseconds since 1970 (UTC): when an epoch that is new begins.
-        again: whether some may be there already.
-        instead_of: entries that are removed, if they are there.
-        wanted: asked before the transaction is committed.
+        connection: the writer's connection.
+        entries: in the order they were published.
+        now: wall clock, nanoseconds since 1970 (UTC): the beginning of a new epoch.
+        again: whether some may already be there.
+        instead_of: entries to remove, if they are there.
+        wanted: called before the transaction is committed.
 
     Raises:
-        Abandoned: they are not wanted any more; nothing was written.
+        Abandoned: they are no longer wanted; nothing was written.
     """
     with transaction(connection):
         if instead_of:

@@ -1,4 +1,4 @@
-"""Pictures of frames beside the journal, so that people can see what a verdict was about."""
+"""Keeps pictures of frames beside the journal, so that people can see what a verdict was about."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def heatmap_path(picture: Path) -> Path:
 
 
 def remove_picture(path: Path) -> None:
-    """Removes a picture and its heatmap, and the folders that this leaves empty."""
+    """Removes a picture and its heatmap, and folders that become empty."""
     for file in (path, heatmap_path(path)):
         file.unlink(missing_ok=True)
     with suppress(OSError):
@@ -63,7 +63,7 @@ def remove_picture(path: Path) -> None:
 
 
 def _sum_pictures(connection: sqlite3.Connection) -> int:
-    """Sums the bytes of all pictures up, a slice at a time."""
+    """Sums up the bytes of all pictures, a slice at a time."""
     total, last = 0, -1
     while True:
         size, end = connection.execute(
@@ -84,14 +84,14 @@ class _Wanted:
 
 
 class PictureKeeper(Stage):
-    """Writes pictures and heatmaps, and then enters their names into the journal.
+    """Writes pictures and heatmaps, then enters their names into the journal.
 
-    Verdicts do not wait for it. It drops and counts what it has no time for, and everything while the disk has less
-    than a twentieth of its room left (1 GiB at most): that room is for verdicts.
+    Verdicts do not wait for it. It drops and counts pictures that it has no time for. While less than a twentieth of
+    the disk is free (1 GiB at most), it drops all of them, because that room is for verdicts.
 
     Args:
-        settings: of the journal.
-        writing: lends the journal's file.
+        settings: the journal's settings.
+        writing: lends the journal's connection.
     """
 
     restarts = 3
@@ -105,7 +105,7 @@ class PictureKeeper(Stage):
         self._over = False
         self._counting = threading.Lock()
         self._kept = self._dropped = 0
-        # Bytes of pictures: in the file when it was summed up, and entered and removed since.
+        # Bytes of pictures: in the file when they were summed up, and entered and removed since.
         self._stored = self._added = self._removed = 0
         self._summed: sqlite3.Connection | None = None
         self._complained = float("-inf")
@@ -119,12 +119,12 @@ class PictureKeeper(Stage):
         if not verdict.journaled:
             self._drop(verdict, "its verdict is not in the journal yet")
         elif self._wanted.qsize() >= _WAITING:
-            self._drop(verdict, "the disk is too slow for so many")
+            self._drop(verdict, "the disk is too slow")
         else:
             self._wanted.put_nowait(_Wanted(verdict, image, heatmap))
 
     def work(self) -> None:
-        """Writes pictures until no more come."""
+        """Writes pictures until there are no more."""
         shutil.rmtree(self._root / _TEMPORARY, ignore_errors=True)
         while True:
             wanted = self._wanted.get()
@@ -136,24 +136,24 @@ class PictureKeeper(Stage):
                 self._drop(wanted.verdict, str(error))
 
     def drain(self) -> None:
-        """Lets it end once what waits is written."""
+        """Lets the stage end once all waiting pictures are written."""
         if not self._over:
             self._over = True
             self._wanted.put(None)
 
     def status(self) -> dict[str, Any]:
-        """Returns how many pictures it kept and dropped."""
+        """Returns the numbers of pictures kept and dropped."""
         with self._counting:
             return {"kept": self._kept, "dropped": self._dropped}
 
     def room(self) -> int:
-        """Returns the bytes that all pictures of the journal take; for the thread that removes them.
+        """Returns the bytes of all pictures in the journal; for the thread that removes them.
 
-        The first time for a file, it sums them up, on a connection of its own: no verdict waits for that.
+        The first call for a file sums them up on a connection of its own, so that no verdict waits for it.
         """
         with self._writing() as connection:
             if connection is not self._summed:
-                # Pictures are entered under this lock, so each is either in the snapshot or in the count.
+                # Pictures are entered under this lock, so each is either in the snapshot or in the counter.
                 snapshot = open_reader(self._path)
                 snapshot.execute("BEGIN")
                 snapshot.execute("SELECT 1 FROM verdicts LIMIT 1").fetchone()
@@ -166,7 +166,7 @@ class PictureKeeper(Stage):
         return self._stored + self._added
 
     def removed(self, size: int) -> None:
-        """Says that pictures of so many bytes are gone; for the thread that removes them."""
+        """Notes that pictures of `size` bytes are gone; for the thread that removes them."""
         self._removed += size
 
     def _write(self, wanted: _Wanted) -> None:
@@ -195,7 +195,7 @@ class PictureKeeper(Stage):
             remove_picture(path)
             raise
         if not found:
-            # Its verdict was too old to be kept.
+            # Its verdict was too old and has been removed.
             remove_picture(path)
             return
         with self._counting:
@@ -203,7 +203,7 @@ class PictureKeeper(Stage):
 
     def _put(self, path: Path, data: bytes) -> int:
         """Writes a file in one step, and returns its size."""
-        # Not `write_atomic`: a flush for each picture is only for those that ask to survive a loss of power.
+        # Not `write_atomic`, which flushes: only `durability = "power"` asks for a flush per picture.
         new = self._root / _TEMPORARY / path.name
         new.parent.mkdir(exist_ok=True)
         try:
@@ -231,5 +231,5 @@ class PictureKeeper(Stage):
             if now - self._complained < _COMPLAIN_S:
                 return
             self._complained = now
-        log.warning("the picture of %s frame %d is not kept (%s); so far %d were not",
+        log.warning("the picture of %s frame %d is not kept (%s); %d pictures were not kept so far",
                     verdict.camera, verdict.sequence, why, self._dropped)  # fmt: skip

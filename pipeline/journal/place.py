@@ -1,4 +1,4 @@
-"""Where a journal lies: what it may take the place of, and that only one line writes it."""
+"""Where a journal lies: what it may replace, and that only one line writes it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class WriterLock(Closing):
     """Keeps a second line from writing the same journal.
 
     Raises:
-        ConfigError: another process writes it.
-        OSError: the disk does not let the lock be made.
+        ConfigError: another process is writing it.
+        OSError: the lock file cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,7 +41,7 @@ class WriterLock(Closing):
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(self._handle)
-            raise ConfigError(f"another line writes the journal {path}; give this one a journal of its own") from error
+            raise ConfigError(f"another line is writing the journal {path}; give this line its own journal") from error
 
     def withdraw(self) -> None:
         """Lets another process write, and leaves no file beside what turned out to be somebody else's database."""
@@ -57,10 +57,10 @@ class WriterLock(Closing):
 
 
 def prepare_place(path: Path) -> None:
-    """Makes the folder of a journal, and refuses a path that holds something else.
+    """Creates the folder of a journal, and refuses a path that holds something else.
 
     Raises:
-        ConfigError: the folder cannot be made, or the path is no file, or a file that Taktline did not write.
+        ConfigError: the folder cannot be created, the path is not a file, or Taktline did not write the file.
         OSError: it cannot be read.
     """
     make_folder(path.parent, "give another path", what="the journal's folder")
@@ -73,18 +73,16 @@ def prepare_place(path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise ConfigError(f"the journal {path} is a device or a socket; give the path of a file")
     if found.st_size and not _may_be_journal(_header(path)):
-        raise ConfigError(
-            f"{path} is not a journal of Taktline and is left as it is; give another path under [journal]"
-        )
+        raise ConfigError(f"{path} is not a Taktline journal and is left unchanged; give another path under [journal]")
 
 
 def put_aside(path: Path, error: Exception, inode: int | None) -> bool:
-    """Renames a journal where the error says that it is damaged.
+    """Renames a journal if the error says that it is damaged.
 
     Args:
         path: the journal.
-        error: what SQLite said.
-        inode: of the journal as this process wrote it; None where it has not opened it yet.
+        error: SQLite's error.
+        inode: inode of the journal that this process has opened; None if it has not opened one yet.
 
     Returns:
         Whether it was renamed.
@@ -92,11 +90,11 @@ def put_aside(path: Path, error: Exception, inode: int | None) -> bool:
     if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
         return False
     try:
-        # A file of somebody else's is not ours to rename.
+        # Another program's file is not ours to rename.
         if not is_same_file(path, inode) and not _is_journal(_header(path)):
             return False
         aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
-        log.error("the journal %s is damaged (%s); it is put aside as %s and a new one begun", path, error, aside)
+        log.error("the journal %s is damaged (%s); it is put aside as %s, and a new one is begun", path, error, aside)
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
@@ -110,16 +108,16 @@ def is_same_file(path: Path, inode: int | None) -> bool:
     """Returns whether a path still leads to the file that was opened.
 
     Raises:
-        OSError: nothing is there.
+        OSError: there is no file.
     """
     return inode is not None and path.stat().st_ino == inode
 
 
 def is_damage(error: sqlite3.DatabaseError) -> bool:
-    """Returns whether SQLite found the file damaged, rather than busy or out of reach."""
+    """Returns whether SQLite found the file damaged, rather than busy or unreachable."""
     if isinstance(error, sqlite3.ProgrammingError):
         return False
-    # Text that is not UTF-8 is found by Python, which gives no code.
+    # Python itself finds text that is not UTF-8, and gives no error code.
     code = getattr(error, "sqlite_errorcode", None)
     return code is None or code & 0xFF in _DAMAGED
 
@@ -130,16 +128,16 @@ def _header(path: Path) -> bytes:
 
 
 def _numbers(header: bytes) -> tuple[int, int]:
-    """The version that the tables have and the program that they belong to, as SQLite's header has them."""
+    """Returns the version of the tables and the id of their program, from SQLite's header."""
     return int.from_bytes(header[60:64]), int.from_bytes(header[68:72])
 
 
 def _is_journal(header: bytes) -> bool:
-    # Journals of the first Taktline have a version and no application id.
+    # Journals of the first Taktline have a version but no application id.
     version, application = _numbers(header)
     return header.startswith(_MAGIC) and (application == APPLICATION_ID or (version == 1 and not application))
 
 
 def _may_be_journal(header: bytes) -> bool:
-    # One whose process died young has its tables in the log beside it, and nothing in its header.
+    # If the process died early, the tables are in the log beside it, and the header is empty.
     return _is_journal(header) or (header.startswith(_MAGIC) and _numbers(header) == (0, 0))

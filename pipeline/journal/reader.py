@@ -1,4 +1,4 @@
-"""Reads a journal; a line may write it meanwhile."""
+"""Reads a journal, while a line may be writing to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.closing import Closing
+from engines.closing import Closing, closed_on_error
 from engines.errors import DataError
 from pipeline.journal.file import SCHEMA_VERSION, open_reader, schema_version
 from pipeline.journal.pictures import picture_folder
@@ -26,13 +26,13 @@ _FROM = "FROM verdicts JOIN epochs ON epochs.number = verdicts.epoch"
 
 @dataclass(frozen=True)
 class Selection:
-    """Which verdicts are wanted.
+    """Which verdicts to select.
 
     Attributes:
-        cameras: of these cameras; of all when empty.
+        cameras: of these cameras; of all if empty.
         since: captured at this time or later, nanoseconds since 1970 (UTC); None for no limit.
         until: captured before this time; None for no limit.
-        verdicts: only these; all when empty.
+        verdicts: only these; all if empty.
     """
 
     cameras: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A verdict as it was published, its heatmap if it had one, and the file of its picture if that was kept."""
+    """A published verdict, its heatmap if it had one, and the file of its picture if that was kept."""
 
     verdict: Verdict
     heatmap: Heatmap | None
@@ -66,12 +66,12 @@ class Found:
 
 
 class JournalReader(Closing):
-    """Reads a journal through a connection of its own that cannot write.
+    """Reads a journal through its own read-only connection.
 
-    Its methods raise `DataError` where the file is damaged or cannot be read at the moment.
+    Its methods raise `DataError` if the file is damaged or cannot be read at the moment.
 
     Attributes:
-        skipped: how many verdicts `find` left out because they are damaged or of another wire version.
+        skipped: number of verdicts that `find` skipped because they are damaged or have another wire version.
 
     Raises:
         DataError: there is no file, or it is not a journal of this version.
@@ -81,27 +81,31 @@ class JournalReader(Closing):
         self.path = path
         self.skipped = 0
         if not path.is_file():
-            raise DataError(f"there is no journal {path}; give the path that stands under [journal] of the line file")
+            raise DataError(f"there is no journal {path}; give the path from [journal] in the line file")
         try:
             self._connection = open_reader(path)
         except sqlite3.Error as error:
             raise DataError(f"{path} cannot be opened ({error})") from error
+        with closed_on_error(self):
+            self._check_version()
+
+    def _check_version(self) -> None:
         try:
             version = schema_version(self._connection)
         except sqlite3.Error as error:
-            self._connection.close()
-            raise DataError(f"{path} cannot be read as a journal ({error})") from error
+            raise DataError(f"{self.path} cannot be read as a journal ({error})") from error
+        if version == 0:
+            raise DataError(f"{self.path} is not a journal; give the path from [journal] in the line file")
         if version != SCHEMA_VERSION:
-            self._connection.close()
             raise DataError(
-                f"{path} is a journal of version {version} and this Taktline reads version {SCHEMA_VERSION}; use the "
-                "Taktline that wrote it"
+                f"{self.path} is a journal of version {version} and this Taktline reads version {SCHEMA_VERSION}; use "
+                "the Taktline that wrote it"
             )
 
     def series(self, cameras: Sequence[str] = ()) -> list[Series]:
-        """Returns what there is of some cameras (of all when empty), in the order in which it was written.
+        """Returns what the journal holds of some cameras (all if empty), in the order it was written.
 
-        Of a camera only the last 64 epochs are told.
+        For each camera, only the last 64 epochs count.
         """
         with self._reading():
             return self._series(cameras)
@@ -116,7 +120,7 @@ class JournalReader(Closing):
             if cameras and camera not in cameras:
                 continue
             for number, epoch in reversed(epochs):
-                # Two queries, because SQLite finds only one end of an index at once.
+                # Two queries, because SQLite uses an index for only one of min and max per query.
                 ends = [
                     self._connection.execute(
                         f"SELECT {end}(sequence) FROM verdicts WHERE camera = ? AND epoch = ?", (camera, number)
@@ -128,9 +132,9 @@ class JournalReader(Closing):
         return found
 
     def read(self, camera: str, epoch: str, first: int, last: int, most: int) -> list[Entry | Gap]:
-        """Returns what there is from `first` to `last` of a camera in an epoch, at most so many, in their order.
+        """Returns at most `most` entries from `first` to `last` of a camera in an epoch, in order.
 
-        A verdict that is damaged, or of another wire version, is a gap.
+        A verdict that is damaged or has another wire version becomes a gap.
         """
         with self._reading():
             try:
@@ -138,7 +142,7 @@ class JournalReader(Closing):
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
-            # A page of the file is damaged; what lies on the other pages can still be read.
+            # A page of the file is damaged; the other pages can still be read.
             found: list[Entry | Gap] = []
             for sequence in range(self._from(camera, epoch, first), last + 1):
                 if len(found) == most:
@@ -152,7 +156,7 @@ class JournalReader(Closing):
             return found
 
     def _from(self, camera: str, epoch: str, first: int) -> int:
-        """Returns the first sequence that the journal holds, as far as the index can still be read."""
+        """Returns the first sequence that the journal holds, if the index can still be read."""
         try:
             found = self._connection.execute(
                 "SELECT min(sequence) FROM verdicts WHERE camera = ? AND epoch = (SELECT number FROM epochs WHERE "
@@ -174,9 +178,9 @@ class JournalReader(Closing):
         return [Entry(*row) for row in rows]
 
     def find(self, selection: Selection, most: int | None = None) -> Iterator[Found]:
-        """Yields what was selected, the oldest first; with `most` the newest so many.
+        """Yields the selected verdicts, oldest first; with `most`, only that many of the newest.
 
-        Verdicts that are damaged or of another wire version are left out and counted in `skipped`.
+        Verdicts that are damaged or have another wire version are skipped and counted in `skipped`.
         """
         where, values = selection.where
         lowest = 0
@@ -187,7 +191,7 @@ class JournalReader(Closing):
             lowest = found or 0
         root = picture_folder(self.path)
         while True:
-            # A new query for each part: a long export must not keep the writer's log from being shortened.
+            # A new query for each part: a long export must not prevent the writer's log from being shortened.
             with self._reading():
                 rows = self._connection.execute(
                     f"SELECT verdicts.id, picture, {_ENTRY} {_FROM} WHERE verdicts.id >= ? AND {where} "
@@ -214,5 +218,5 @@ class JournalReader(Closing):
         try:
             yield
         except sqlite3.DatabaseError as error:
-            hint = "call `taktline journal verify` to see what is wrong" if is_damage(error) else "try again"
+            hint = "`taktline journal verify` shows what is wrong" if is_damage(error) else "try again"
             raise DataError(f"the journal {self.path} cannot be read ({error}); {hint}") from error

@@ -34,13 +34,13 @@ _Row = tuple[int, str, str, int, int, int | None]
 class Retention(Stage):
     """Removes what is too old or too much, and copies SQLite's log into its file, while the line runs.
 
-    Where there is too much, the oldest goes first: pictures as long as they take more than half of the room, else
+    If there is too much, the oldest goes first: pictures while they take more than half of the limit, otherwise
     verdicts. A step removes 64 of them and takes a few milliseconds.
 
     Args:
-        settings: of the journal.
-        writing: lends the journal's file.
-        pictures: counts the bytes that pictures take.
+        settings: the journal's settings.
+        writing: lends the journal's connection.
+        pictures: counts the bytes of pictures.
     """
 
     restarts = 3
@@ -56,7 +56,7 @@ class Retention(Stage):
         self._warnings = RateLimitedLog(log, 1, _WARN_EVERY_S)
 
     def work(self) -> None:
-        """Checks the limits at once, and then four times a second until it is drained."""
+        """Checks the limits at once, then four times a second until it is drained."""
         over = False
         while not over:
             try:
@@ -69,11 +69,11 @@ class Retention(Stage):
             over = self._over.wait(_TICK_S)
 
     def status(self) -> dict[str, Any]:
-        """Returns why it cannot do its work (None where it can), and the bytes left on the disk (None if unknown)."""
+        """Returns why it cannot do its work (None if it can), and the free bytes on the disk (None if unknown)."""
         return {"trouble": self._trouble, "free_bytes": self._free_bytes}
 
     def drain(self) -> None:
-        """Lets it end."""
+        """Lets the stage end."""
         self._over.set()
 
     def _complain(self, error: Exception) -> None:
@@ -92,7 +92,7 @@ class Retention(Stage):
         log_file = Path(f"{self._path}-wal")
         if not log_file.exists() or log_file.stat().st_size < _LOG_BYTES:
             return
-        # On a connection of its own, so that verdicts can be written meanwhile.
+        # On its own connection, so that verdicts can be written at the same time.
         address = f"{self._path.absolute().as_uri()}?mode=rw"
         connection = sqlite3.connect(address, timeout=0.0, isolation_level=None, uri=True)
         try:
@@ -110,18 +110,18 @@ class Retention(Stage):
                 return
 
     def _expire(self) -> bool:
-        """Removes some verdicts that are too old, and returns whether there were any."""
+        """Removes some verdicts that are too old, and returns whether it found any."""
         if self._age_ns is None:
             return False
         oldest = time.time_ns() - self._age_ns
         rows = self._oldest()
         old = [row for row in rows if row[4] < oldest]
-        # Rows are in the order of their verdicts. Nothing after one that stays is removed, so that no gap opens.
+        # Rows are in the order of their verdicts. Nothing after a row that stays is removed, so that no gap appears.
         kept = next((row[0] for row in rows if row[4] >= oldest), None)
         return self._remove([row for row in old if kept is None or row[0] < kept])
 
     def _shrink(self) -> bool:
-        """Removes some of the oldest where everything takes too much room, and returns whether it did."""
+        """Removes some of the oldest if everything together takes too much room, and returns whether it did."""
         if self._most_bytes is None:
             return False
         with self._writing() as connection:
@@ -153,7 +153,7 @@ class Retention(Stage):
         return bool(rows)
 
     def _remove_pictures(self, rows: Sequence[_Row]) -> bool:
-        """Removes pictures. Their rows forget them first, so that no row names a file that is gone."""
+        """Removes pictures. Their rows are updated first, so that no row names a missing file."""
         shown = [(row[0],) for row in rows if row[5] is not None]
         if shown:
             with self._writing() as connection, transaction(connection):

@@ -1,4 +1,4 @@
-"""The journal: it holds every verdict before that is published, and a disk that fails or hangs holds no verdict up."""
+"""The journal: it stores every verdict before it is published, and no failing or hanging disk delays a verdict."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from engines.closing import Closing
+from engines.closing import Closing, closed_on_error
 from engines.errors import ConfigError
 from pipeline.config.sections import JournalSection
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
@@ -34,32 +34,32 @@ _OPEN_S = 5.0
 
 
 def new_epoch() -> str:
-    """Returns an epoch that was never used before."""
+    """Returns a new, unique epoch."""
     return uuid.uuid4().hex[:16]
 
 
 class Journal(Closing):
-    """Enters verdicts, a batch in one transaction, and says what to publish.
+    """Enters verdicts, one transaction per batch, and returns what to publish.
 
-    Where the disk is full, read-only or broken, verdicts go out all the same, marked `journaled: false`, and so they do
-    where it has not answered by the time that their answer is due, or within a second. They belong to an epoch of their
-    own: should the process end before they are written, their numbers are not taken for those of other frames. Until
-    then they wait in memory, up to 64 MiB, and are written once the disk lets them. A damaged file is put aside, and a
+    If the disk is full, read-only or broken, or does not answer in time, verdicts are published anyway, marked
+    `journaled: false`. In time means before an answer is due, and within a second. These verdicts get their own epoch:
+    if the process ends before they are written, their numbers cannot be mistaken for those of other frames. Until then
+    they wait in memory, up to 64 MiB, and are written as soon as the disk allows. A damaged file is put aside, and a
     new one is begun.
 
-    One thread does all of the writing. Two stages come with the journal, which the line runs: one writes pictures, the
+    One thread does all the writing. The journal comes with two stages for the line to run: one writes pictures, the
     other removes what is too old.
 
     Args:
-        settings: of the line file.
+        settings: the journal's settings.
         clock: tells the time.
 
     Attributes:
         path: its file.
-        generation: counts how often its file was opened; a reader of an older one should open it anew.
+        generation: how often its file was opened; a reader of an earlier generation should open it again.
 
     Raises:
-        ConfigError: another line writes it, it is not a journal of this version, or its folder cannot be made.
+        ConfigError: another line is writing it, it is not a journal of this version, or its folder cannot be created.
     """
 
     def __init__(self, settings: JournalSection, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -70,7 +70,7 @@ class Journal(Closing):
         self._file_lock: WriterLock | None = None
         self._writing, self._state = threading.Lock(), threading.Lock()
         self._backlog = Backlog()
-        # In the file, though they were published in another epoch: the disk took them too late.
+        # Already in the file, but published in another epoch because the disk was too late.
         self._late: list[Entry] = []
         self._heads: dict[str, int] = {}
         self._epoch = new_epoch()
@@ -79,26 +79,24 @@ class Journal(Closing):
         self._journaled = self._unjournaled = 0
         self._pictures, self._retention = self._new_stages()
         self._disk = DiskThread(self._catch_up)
-        try:
-            self._disk.run(self._begin, _OPEN_S)
-        except (sqlite3.Error, OSError) as error:
-            with self._state:
-                self._fall(error)
-        except BaseException:
-            self.close()
-            raise
+        with closed_on_error(self):
+            try:
+                self._disk.run(self._begin, _OPEN_S)
+            except (sqlite3.Error, OSError) as error:
+                with self._state:
+                    self._fall(error)
 
     def first(self, camera: str) -> int:
-        """Returns the sequence with which a camera goes on."""
+        """Returns the sequence with which a camera continues."""
         return self._heads.get(camera, -1) + 1
 
     def stages(self) -> list[Stage]:
-        """Returns the threads that a line is to run beside its publisher; they end after `drain`."""
+        """Returns the stages that a line must run beside its publisher; they end after `drain`."""
         self._pictures, self._retention = self._new_stages()
         return [self._pictures, self._retention]
 
     def enter(self, batch: Sequence[Decided]) -> list[list[bytes]]:
-        """Enters a batch of verdicts, and notes in each whether it was journaled in time.
+        """Enters a batch of verdicts, and marks in each whether it was journaled in time.
 
         Returns:
             The message to publish for each.
@@ -126,7 +124,7 @@ class Journal(Closing):
         return entries
 
     def waiting(self, camera: str) -> list[Entry]:
-        """Returns the entries of a camera that are not in the file yet, the oldest first."""
+        """Returns the entries of a camera that are not in the file yet, oldest first."""
         with self._state:
             return self._backlog.of(camera)
 
@@ -137,7 +135,7 @@ class Journal(Closing):
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Lends the file for a moment; verdicts wait meanwhile.
+        """Lends the connection for a moment, during which verdicts wait.
 
         Raises:
             sqlite3.OperationalError: it cannot be written at the moment.
@@ -148,7 +146,7 @@ class Journal(Closing):
             yield self._connection
 
     def status(self) -> dict[str, Any]:
-        """Returns its state in plain values; `trouble` says why verdicts are not journaled, or is None."""
+        """Returns its state as plain values; `trouble` says why verdicts are not journaled, or is None."""
         with self._state:
             return {
                 "path": str(self.path),
@@ -164,14 +162,14 @@ class Journal(Closing):
             }
 
     def drain(self) -> None:
-        """Says that no more verdicts come: writes what waits, and lets the stages end. Returns at once."""
+        """Ends the journal's input: what waits is written, and the stages end. Returns at once."""
         self._retry_at = 0.0
         self._disk.wake()
         self._pictures.drain()
         self._retention.drain()
 
     def close(self, deadline: float | None = None) -> None:
-        """Writes what waits, as far as the disk lets it, and closes the file.
+        """Writes what waits, as far as the disk allows, and closes the file.
 
         Raises:
             TimeoutError: the disk hangs; the thread that waits for it is left behind.
@@ -181,7 +179,7 @@ class Journal(Closing):
             self._disk.close(deadline)
         finally:
             if self._backlog:
-                log.error("%d verdicts went out that are not journaled (%s)", len(self._backlog), self._trouble)
+                log.error("%d verdicts were published that are not journaled (%s)", len(self._backlog), self._trouble)
         with self._writing:
             self._disconnect()
         if self._file_lock is not None:
@@ -191,10 +189,10 @@ class Journal(Closing):
         pictures = PictureKeeper(self._settings, self.writing)
         return pictures, Retention(self._settings, self.writing, pictures)
 
-    # What follows here runs in the thread for the disk.
+    # The disk thread runs the following methods.
 
     def _begin(self, errand: Errand) -> None:
-        """Opens the file for the first time; what it holds decides how epoch and sequences go on."""
+        """Opens the file for the first time; its contents decide how epoch and sequences continue."""
         connection = self._open()
         found = connection.execute("SELECT id FROM epochs ORDER BY number DESC LIMIT 1").fetchone()
         heads = dict(connection.execute("SELECT camera, sequence FROM heads"))
@@ -231,9 +229,9 @@ class Journal(Closing):
             raise
 
     def _insert(self, entries: Sequence[Entry], instead_of: Sequence[Entry] = (), errand: Errand | None = None) -> None:
-        # SQLite would go on with a file that nobody can open any more.
+        # SQLite would keep using a file that no one else can open any more.
         if not is_same_file(self.path, self._inode):
-            raise sqlite3.OperationalError("its file was replaced by another one")
+            raise sqlite3.OperationalError("its file was replaced by another")
         with self.writing() as connection:
             write_entries(
                 connection, entries, self._clock.wall_ns(), again=errand is None, instead_of=instead_of,
@@ -241,7 +239,7 @@ class Journal(Closing):
             )  # fmt: skip
 
     def _catch_up(self) -> None:
-        """Writes what waits in memory, once it is time to try again."""
+        """Writes what waits in memory when it is time to try again."""
         while self._trouble is not None and time.monotonic() >= self._retry_at:
             try:
                 self._open()
@@ -262,13 +260,15 @@ class Journal(Closing):
             if self._backlog:
                 return
             if self._backlog.overflowed:
-                # The numbers of those that were lost must not look like a gap.
+                # The numbers of lost verdicts must not look like a gap.
                 self._epoch, self._backlog.overflowed = new_epoch(), False
             self._trouble = None
-        log.warning("the journal %s is written again; %d verdicts went out before that", self.path, self._unjournaled)
+        log.warning(
+            "the journal %s can be written again; %d verdicts were published before", self.path, self._unjournaled
+        )
 
     def _leave(self, error: Exception) -> None:
-        """Closes the file, to open it anew or another one in its place."""
+        """Closes the file, so that it or a replacement can be opened."""
         with self._writing:
             self._disconnect()
         put_aside(self.path, error, self._inode)
@@ -279,21 +279,21 @@ class Journal(Closing):
                 self._connection.close()
         self._connection = None
 
-    # What follows here is called with `_state` held.
+    # The following methods are called with `_state` held.
 
     def _fall(self, error: Exception) -> None:
-        """Goes on without the disk."""
+        """Continues without the disk."""
         self._trouble = str(error)
         self._epoch = new_epoch()
-        # A disk that was late may be back in a moment; one that failed is given a second.
+        # A disk that was late may be back in a moment; one that failed gets a second.
         self._retry_at = time.monotonic() + (0.0 if isinstance(error, TimeoutError) else _RETRY_S)
-        log.error("the journal %s cannot be written (%s); verdicts go out marked as not journaled", self.path, error)
+        log.error("the journal %s cannot be written (%s); verdicts are published without it", self.path, error)
 
     def _keep(self, batch: Sequence[Decided]) -> list[Entry]:
-        """Keeps a batch in memory until it can be written; what finds no place there never will be."""
+        """Keeps a batch in memory until it can be written; what does not fit is lost to the journal."""
         entries = pack_entries(batch, self._epoch, self._clock.monotonic_ns(), journaled=False)
         overflowed = self._backlog.overflowed
         self._unjournaled += len(entries)
         if not self._backlog.add(entries) and not overflowed:
-            log.error("too many verdicts wait for the journal %s; those that come now are not kept", self.path)
+            log.error("too many verdicts wait for the journal %s; new ones are not kept", self.path)
         return entries

@@ -1,4 +1,4 @@
-"""Which waiting frames make the next batch, when, and which are given up: decisions without threads or clocks."""
+"""Decides which waiting frames form the next batch, when, and which to give up. No threads, no clock."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-# A size is only preferred to a smaller one where it is that much faster: a smaller batch answers sooner.
+# A size is preferred to a smaller one only if it is that much faster: a smaller batch answers sooner.
 _WORTH_WAITING = 1.03
 _MOST_LEAD_NS = 1_000_000
 _LEAD_SHARE = 0.1
 _RATHER = 0.5
-# Above 1, as a late batch also takes the time of frames that could have been in time.
+# Above 1, because a late batch also takes time from frames that could have been in time.
 _CAUTION = 1.25
 _FRESH_SHARE = 0.125
 _BACKLOG = 64
@@ -25,12 +25,12 @@ class Costs:
     """What batches cost, in nanoseconds.
 
     Attributes:
-        typical: the engine's time for a batch, the median, by its size from 0.
-        sure: the same, as 19 of 20 batches keep it.
-        jitter: how long the latest batches took over what is typical of their size, ascending.
-        prepare: for decoding and resizing as many frames as there are decoders.
+        typical: the engine's median time for a batch, by size from 0.
+        sure: the time that 19 of 20 batches do not exceed, by size from 0.
+        jitter: ratios of recent batches' times to the typical time of their size, ascending.
+        prepare: time to decode and resize as many frames as there are decoders.
         decoders: how many frames are decoded at once.
-        tail: from a batch's scores to its verdicts.
+        tail: time from a batch's scores to its verdicts.
     """
 
     typical: tuple[int, ...]
@@ -42,20 +42,20 @@ class Costs:
 
     @property
     def max_batch(self) -> int:
-        """The largest size."""
+        """The largest batch size."""
         return len(self.typical) - 1
 
     def preparing(self, size: int) -> int:
-        """Returns the nanoseconds it takes until a batch of some size is ready for the engine."""
+        """Returns how many nanoseconds it takes to prepare a batch of some size for the engine."""
         return self.prepare * -(-size // self.decoders)
 
     def chance(self, size: int, nanoseconds: int) -> float:
-        """Returns the share of batches of this size that the engine has done within this time."""
+        """Returns the share of batches of this size that the engine finishes within this time."""
         return bisect_right(self.jitter, nanoseconds / max(1, self.typical[size])) / len(self.jitter)
 
     @cached_property
     def preferred(self) -> tuple[int, ...]:
-        """All sizes, the one with the most frames a second first."""
+        """All sizes, the one with the most frames per second first."""
 
         def rank(size: int) -> tuple[int, int]:
             rate = size / max(1, self.typical[size])
@@ -65,7 +65,7 @@ class Costs:
 
     @cached_property
     def backlog(self) -> tuple[int, ...]:
-        """The least time for serving so many frames, from 0 on."""
+        """The least time to serve a number of frames, by number from 0."""
         least = [0]
         for count in range(1, _BACKLOG + 1):
             sizes = range(1, min(count, self.max_batch) + 1)
@@ -73,12 +73,12 @@ class Costs:
         return tuple(least)
 
     def serving(self, count: int) -> int:
-        """Returns the least time for serving so many frames."""
+        """Returns the least time to serve `count` frames."""
         whole, rest = divmod(count, _BACKLOG)
         return whole * self.backlog[-1] + self.backlog[rest]
 
     def served(self, nanoseconds: int) -> int:
-        """Returns how many frames can be served in a time."""
+        """Returns how many frames can be served in some time."""
         if nanoseconds <= 0 or not self.backlog[-1]:
             return 0 if nanoseconds < 0 else _BACKLOG
         whole, rest = divmod(nanoseconds, self.backlog[-1])
@@ -86,13 +86,13 @@ class Costs:
 
 
 class EngineState(NamedTuple):
-    """How the engine is.
+    """The engine's state.
 
     Attributes:
         idle: whether it has no batch.
-        free: when it will probably have done what it has, monotonic nanoseconds.
-        surely_free: by when it will surely have.
-        since: when its last batch was done; 0 for never.
+        free: when it will probably have finished its batches, monotonic nanoseconds.
+        surely_free: when it will almost certainly have finished them.
+        since: when its last batch was finished; 0 for never.
     """
 
     idle: bool
@@ -106,9 +106,9 @@ class Plan(NamedTuple):
 
     Attributes:
         size: frames of the next batch; 0 for no batch yet.
-        hopeless_before: frames whose deadline is earlier are given up.
-        surplus: how many more of the oldest are given up.
-        again: when to look again if nothing changes before, monotonic nanoseconds; None where nothing needs it.
+        hopeless_before: frames with an earlier deadline are given up.
+        surplus: how many of the oldest remaining frames are given up too.
+        again: when to plan again if nothing changes before, monotonic nanoseconds; None if not needed.
     """
 
     size: int
@@ -122,16 +122,16 @@ def plan_batch(
 ) -> Plan:
     """Decides what to do with the waiting frames.
 
-    No batch is closed long before the engine can take it: until then newer frames may come. Where all frames can be
-    answered in time, the oldest come first, in the size with the most frames a second that lets all of them. Where not
-    all can, the line is overloaded: the size with the most frames a second that fits is chosen, and of the others only
-    those are kept that can still be answered.
+    No batch is closed long before the engine can take it, because newer frames may still come. If all frames can be
+    answered in time, the oldest come first, in the size with the most frames per second that still answers all. If not,
+    the line is overloaded: the plan takes the size that promises the most frames per second, and keeps only those of
+    the other frames that can still be answered.
 
     Args:
         now: monotonic nanoseconds.
-        deadlines: of the waiting frames, ascending, monotonic nanoseconds; empty where none waits.
-        newest: of the newest of them, when it was captured and its deadline; None where frames have no deadlines.
-        engine: how the engine is.
+        deadlines: of the waiting frames, ascending, monotonic nanoseconds; empty if none waits.
+        newest: capture time and deadline of the newest one; None if frames have no deadlines.
+        engine: the engine's state.
         costs: what batches cost.
     """
     count = len(deadlines)
@@ -155,13 +155,13 @@ def plan_batch(
 
 
 def _try_anyway(now: int, newest: tuple[int, int] | None, engine: EngineState, costs: Costs, hopeless: int) -> Plan:
-    """Tries a fresh frame where even a batch of one seems to take longer than the takt: it may have become faster."""
+    """Tries a fresh frame if even a batch of one seems slower than the takt: the engine may have become faster."""
     if newest is None:
         return Plan(0, hopeless)
     captured, deadline = newest
     takt = deadline - captured
     never = takt < costs.preparing(1) + costs.typical[1] + costs.tail
-    # Where no fresh one finds the engine idle, an older one at least shows how fast it is now.
+    # If no fresh frame finds the engine idle, an older one at least shows how fast it is now.
     fresh = now - captured <= _FRESH_SHARE * takt or now - engine.since > takt
     if never and engine.idle and fresh:
         return Plan(1, deadline)
@@ -173,22 +173,22 @@ def _largest_wanted(costs: Costs, count: int) -> int:
 
 
 def _lead(size: int, costs: Costs) -> int:
-    """How long before the engine is free a batch is closed."""
+    """Returns how long before the engine is free to close a batch."""
     if size != costs.preferred[0]:
-        # Every moment may bring a newer frame, and with it a larger batch.
+        # A newer frame may come at any moment and make a larger batch.
         return costs.preparing(size)
     return costs.preparing(size) + min(_MOST_LEAD_NS, int(_LEAD_SHARE * costs.typical[size]))
 
 
 def _all_fit(waiting: Sequence[int], size: int, finished: int, costs: Costs) -> bool:
-    """Tells whether all can be answered in time when the oldest go first, in a batch of this size."""
+    """Returns whether all can be answered in time if the oldest go first, in a batch of this size."""
     if waiting[0] < finished:
         return False
     return all(waiting[place] >= finished + costs.serving(place - size + 1) for place in range(size, len(waiting)))
 
 
 def _overloaded(now: int, waiting: Sequence[int], hopeless: int, engine: EngineState, costs: Costs) -> Plan:
-    """Takes as many of the newest as promises the most frames a second, and keeps what can be answered after them."""
+    """Takes the number of newest frames that promises the highest rate, and keeps what can be answered after them."""
     chosen = chosen_start = 0
     best = 0.0
     for size in range(1, min(len(waiting), costs.max_batch) + 1):
@@ -198,7 +198,7 @@ def _overloaded(now: int, waiting: Sequence[int], hopeless: int, engine: EngineS
         if chance >= _RATHER and promise > (_WORTH_WAITING * best if chosen else 0.0):
             chosen, chosen_start, best = size, start, promise
     if not chosen:
-        # An idle engine tries the newest all the same: it may have become steadier.
+        # An idle engine tries the newest anyway: it may have become steadier.
         return Plan(1, waiting[-1]) if engine.idle else Plan(0, hopeless)
     opens = engine.free - _lead(chosen, costs)
     if not engine.idle and now < opens:

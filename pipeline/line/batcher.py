@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from engines.image import resize_frame
+from engines.worker import Worker
 from pipeline.flow.channel import Channel, ChannelClosed
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.frame import Frame
@@ -33,8 +35,8 @@ class Batch:
 
     Attributes:
         frames: in the order of `images`.
-        images: uint8 `[N, H, W, 3]`: a view of the slot's memory, a row for each frame.
-        slot: which of the preallocated buffers it lies in; the buffer must be given back.
+        images: uint8 `[N, H, W, 3]`: a view of the slot's memory, one row per frame.
+        slot: number of its preallocated buffer, which must be given back.
     """
 
     frames: list[Frame]
@@ -44,13 +46,13 @@ class Batch:
 
 @dataclass
 class BatchBuffers:
-    """Preallocated memory for one batch that is being filled and those in the engine.
+    """Preallocated memory for the batch that is being filled and those in the engine.
 
     Args:
-        count: how many.
+        count: number of buffers.
         max_batch: the most frames in one.
         size: height and width of a frame.
-        on_return: called with the slot when one is given back, and with whether its batch failed.
+        on_return: called with a slot that is given back, and with whether its batch failed.
     """
 
     count: int
@@ -77,15 +79,15 @@ class BatchBuffers:
         self.on_return(slot, failed)
 
     def abort(self) -> None:
-        """Wakes whoever waits for a buffer."""
+        """Wakes the thread that waits for a buffer."""
         self._free.abort()
 
 
 class Batcher(Stage):
-    """Decides which frames make the next batch, decodes them into its memory and hands it on.
+    """Takes the frames of the next batch, decodes them into its memory and passes it on.
 
-    `plan_batch` decides; here are the threads. A frame that cannot be answered in time is given up at once, and so is
-    one that cannot be decoded.
+    `plan_batch` makes the decisions; this class has the threads. A frame that cannot be answered in time or decoded is
+    given up at once.
     """
 
     restarts = 3
@@ -102,14 +104,14 @@ class Batcher(Stage):
     ) -> None:
         super().__init__("batcher", clock)
         self._queue, self._outbox, self._buffers = queue, outbox, buffers
-        self._ledger, self._service_time, self._clock = ledger, service_time, clock
+        self._ledger, self._service_time = ledger, service_time
         self._held: list[Frame] = []
         self._warnings = RateLimitedLog(log)
-        # Decoding and resizing do not hold the interpreter's lock.
-        self._decoders = ThreadPoolExecutor(decoders, thread_name_prefix="decoder") if decoders > 1 else None
+        # Decoding and resizing release the interpreter's lock.
+        self._decoders = Worker("decoder", decoders) if decoders > 1 else None
 
     def work(self) -> None:
-        """Makes batches until the cameras end."""
+        """Makes batches until all cameras have ended."""
         while True:
             slot = self._buffers.take()
             try:
@@ -122,14 +124,14 @@ class Batcher(Stage):
             self._outbox.put(batch)
 
     def ended(self) -> None:
-        """Ends the batches."""
+        """Ends the decoders and closes the queue of batches."""
         if self._decoders is not None:
-            self._decoders.shutdown(wait=True)
+            self._decoders.close()
         self._warnings.flush()
         self._outbox.close()
 
     def choose(self, now: int) -> tuple[list[Frame], int, int | None]:
-        """Takes the frames of the next batch from the queue, if one is to be made now, and gives up what is hopeless.
+        """Takes the frames of the next batch from the queue, if it is time for one, and gives up hopeless frames.
 
         Returns:
             The frames, the queue's version for waiting, and when to look again if nothing changes before.
@@ -146,7 +148,7 @@ class Batcher(Stage):
         return self._queue.take(plan.size) if plan.size else [], version, plan.again
 
     def fill(self, frames: Sequence[Frame], slot: int) -> Batch | None:
-        """Decodes frames into a slot's memory and closes the batch; None where none of them is left."""
+        """Decodes frames into a slot's memory and closes the batch; None if no frame is left."""
         memory = self._buffers.memory[slot]
         began = self._clock.monotonic_ns()
         decoded = self._decode_all(frames, memory)
@@ -162,7 +164,7 @@ class Batcher(Stage):
         return Batch(kept, memory[: len(kept)], slot)
 
     def _next(self, slot: int) -> Batch:
-        """Waits for the next batch; raises `ChannelClosed` where no more will come."""
+        """Waits for the next batch; raises `ChannelClosed` if no more will come."""
         while True:
             now = self._clock.monotonic_ns()
             frames, version, again = self.choose(now)
@@ -186,26 +188,28 @@ class Batcher(Stage):
         return self._service_time.costs()
 
     def _decode_all(self, frames: Sequence[Frame], memory: npt.NDArray[np.uint8]) -> list[bool]:
-        """Decodes each frame into its row; returns only when no decoder writes into this memory any more."""
+        """Decodes each frame into its row; returns only when no decoder writes to this memory any more."""
         if len(frames) == 1 or self._decoders is None:
             return [self._decode(frame, memory[row]) for row, frame in enumerate(frames)]
         jobs: list[Future[bool]] = []
         try:
-            jobs += (self._decoders.submit(self._decode, frame, memory[row]) for row, frame in enumerate(frames))
+            jobs += (
+                self._decoders.submit(partial(self._decode, frame, memory[row])) for row, frame in enumerate(frames)
+            )
         finally:
             wait(jobs)
         return [job.result() for job in jobs]
 
     def _decode(self, frame: Frame, row: npt.NDArray[np.uint8]) -> bool:
-        """Decodes and resizes a frame into a row and tells whether it could be; one that cannot is answered."""
+        """Decodes and resizes a frame into a row, and returns whether that worked; if not, the frame is answered."""
         try:
             frame.decode()
-            # The ledger takes the picture away from a frame that it answers meanwhile.
+            # The ledger may answer the frame in the meantime and take its picture away.
             image = frame.image
             if image is not None:
                 resize_frame(image, self._buffers.size, out=row)
                 return True
-        except Exception as error:  # noqa: BLE001 - whatever a picture does to its decoder concerns this frame alone
+        except Exception as error:  # noqa: BLE001 - whatever a picture does to its decoder concerns only this frame
             frame.fault = str(error) or type(error).__name__
         if not frame.answered:
             fault = frame.fault or "there is no picture"
@@ -215,7 +219,7 @@ class Batcher(Stage):
 
     @staticmethod
     def _compact(memory: npt.NDArray[np.uint8], frames: Sequence[Frame], keep: Sequence[bool]) -> list[Frame]:
-        """Returns the frames to keep, and moves their rows up to where the others had been."""
+        """Returns the frames to keep, and closes the gaps between their rows."""
         kept: list[Frame] = []
         for row, frame in enumerate(frames):
             if keep[row]:

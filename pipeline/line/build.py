@@ -1,4 +1,4 @@
-"""Builds a line from its settings, so that cheap mistakes are told before the engine's seconds are spent."""
+"""Builds a line from its settings, checking cheap things before it opens the engine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from engines.bundle import Bundle, open_bundle
+from engines.closing import closed_on_error
 from engines.engine import Engine
 from engines.failover import FailoverEngine
 from engines.registry import open_engine
@@ -35,23 +36,23 @@ def build_line(
 ) -> Line:
     """Builds a line that is ready to start; close it, or use it as a context manager.
 
-    First comes what is checked in no time: names, sources, addresses and the journal. Opening the engine, which takes
-    many seconds, comes last; subscribers may connect meanwhile.
+    Quick checks come first: names, sources, addresses and the journal. Opening the engine takes many seconds and comes
+    last; subscribers can connect in the meantime.
 
     Args:
         config: the line's settings.
-        sources: instead of those that the cameras' addresses name.
+        sources: used instead of those that the cameras' addresses name.
         opener: opens an engine on a bundle, instead of those that `[model]` names.
         watched: whether `Line.decided` will be read; the line then waits for its reader.
         clock: tells the time to every stage.
 
     Raises:
-        TaktlineError: something that it is made of cannot be used; nothing is left open.
+        TaktlineError: one of its parts cannot be used; nothing is left open.
     """
     opener = opener or _configured_opener(config)
     bundle = open_bundle(config.model.bundle)
     made = ClosingStack()
-    try:
+    with closed_on_error(made):
         sources = _open_sources(config, clock, made) if sources is None else sources
         publisher, journal, replay = _bind_outlets(config, made, clock)
         health = _bind_health(config, made)
@@ -62,9 +63,6 @@ def build_line(
             config, bundle, engine, sources, publisher, open_engine=opener, journal=journal, replay=replay,
             health=health, control=control, watched=watched, clock=clock,
         )  # fmt: skip
-    except BaseException:
-        made.close()
-        raise
     # The line closes them from now on.
     made.release()
     return line
@@ -79,7 +77,7 @@ def _open_sources(config: LineConfig, clock: Clock, made: ClosingStack) -> list[
 
 
 def _configured_opener(config: LineConfig) -> EngineOpener:
-    """Returns what opens the engine of `[model]`, with its fallback."""
+    """Returns an opener for the engine of `[model]`, with its fallback."""
     model = config.model
     names = [name for name in (model.engine, model.fallback) if name is not None]
 
@@ -93,7 +91,7 @@ def _configured_opener(config: LineConfig) -> EngineOpener:
             model.device if preferred else None,
             model.hint,
             config.decision.sigma,
-            # The line waits for its fallback: there is no time to measure then.
+            # When the line needs its fallback, there is no time to measure.
             measure=preferred,
         )
 
@@ -122,7 +120,7 @@ def _bind_control(config: LineConfig, made: ClosingStack) -> ControlServer | Non
 def _bind_outlets(
     config: LineConfig, made: ClosingStack, clock: Clock
 ) -> tuple[PublisherSocket, Journal | None, ReplayServer | None]:
-    """Opens what brings the verdicts out: the publisher, the journal, and the replay where it is asked for."""
+    """Opens the publisher, the journal, and the replay if the settings ask for them."""
     publish = config.publish
     access = Access(publish.curve_secret, publish.allowed_clients, publish.insecure)
     publisher = PublisherSocket(publish.verdicts, publish.queue, access)

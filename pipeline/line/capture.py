@@ -1,4 +1,4 @@
-"""The first stage: one thread a source."""
+"""The first stage: one thread per source."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pipeline.sources.source import Source
 
 
 class Capture(Stage):
-    """Enters one source's frames into the ledger and puts them where the batcher finds them.
+    """Enters one source's frames into the ledger and puts them into the fair queue for the batcher.
 
     Args:
-        first: the sequence of the source's first frame, which goes on where an earlier run stopped.
+        first: the sequence of the source's first frame, which continues an earlier run.
     """
 
     def __init__(
         self,
         source: Source,
-        intake: FairQueue,
+        queue: FairQueue,
         ledger: Ledger,
         metrics: LineMetrics,
         stop: threading.Event,
@@ -30,11 +30,11 @@ class Capture(Stage):
         first: int = 0,
     ) -> None:
         super().__init__(f"capture {source.camera}")
-        self._source, self._intake, self._ledger, self._metrics = source, intake, ledger, metrics
+        self._source, self._queue, self._ledger, self._metrics = source, queue, ledger, metrics
         self._stop, self._paused, self._first = stop, paused, first
 
     def work(self) -> None:
-        """Takes frames until the source has no more, or is to stop."""
+        """Takes frames until the source has no more or `stop` is set."""
         for frame in self._source.frames(self._stop):
             self.enter(frame)
 
@@ -46,11 +46,11 @@ class Capture(Stage):
         if self._paused.is_set():
             self._ledger.give_up(frame, "dropped")
             return
-        dropped = self._intake.put(frame)
+        dropped = self._queue.put(frame)
         if dropped is not None:
             self._ledger.give_up(dropped, "dropped")
 
     def ended(self) -> None:
-        """Says that this source is done."""
-        self._intake.close(self._source.camera)
+        """Tells the queue and the ledger that this source has ended."""
+        self._queue.close(self._source.camera)
         self._ledger.close_camera(self._source.camera)

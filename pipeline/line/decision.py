@@ -22,16 +22,11 @@ class Decision(Stage):
     restarts = 3
 
     def __init__(
-        self,
-        inbox: Channel[ScoredBatch],
-        ledger: Ledger,
-        service_time: ServiceTime,
-        metrics: LineMetrics,
+        self, inbox: Channel[ScoredBatch], ledger: Ledger, service_time: ServiceTime, metrics: LineMetrics,
         clock: Clock = SYSTEM_CLOCK,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__("decision", clock)
-        self._inbox, self._ledger, self._service_time = inbox, ledger, service_time
-        self._metrics, self._clock = metrics, clock
+        self._inbox, self._ledger, self._service_time, self._metrics = inbox, ledger, service_time, metrics
 
     def work(self) -> None:
         """Judges batches until there are no more."""
@@ -39,11 +34,11 @@ class Decision(Stage):
             self.decide(self._inbox.get())
 
     def decide(self, scored: ScoredBatch) -> None:
-        """Waits for a batch's scores and answers for each of its frames."""
+        """Waits for a batch's scores and answers each of its frames."""
         try:
             self._decide(scored)
         finally:
-            # Those that have their answer by now keep it.
+            # Frames that have been answered keep their answer.
             for frame in scored.batch.frames:
                 self._ledger.give_up(frame, "engine_error")
 

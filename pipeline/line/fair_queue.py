@@ -1,4 +1,4 @@
-"""Where frames wait for a batch: a short queue for each camera, emptied in turn."""
+"""Where frames wait for a batch: a short queue per camera, emptied in turn."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ NEVER = 2**63 - 1
 class FairQueue:
     """The queues of all cameras.
 
-    A camera that sends faster than the line inspects fills its own queue only: frames are taken from each camera in
-    turn. The camera decides what happens when its queue is full: the oldest frame gives way, or the source waits.
+    A camera that sends faster than the line inspects fills only its own queue, because frames are taken from each
+    camera in turn. Each camera's setting says what happens when its queue is full: the oldest frame is dropped, or the
+    source waits.
 
     Args:
-        cameras: by name: what to do when the queue is full.
+        cameras: for each camera by name, what to do when its queue is full.
         capacity: the most frames of one camera that wait.
     """
 
@@ -39,7 +40,7 @@ class FairQueue:
         """Puts a frame into its camera's queue.
 
         Returns:
-            The frame that had to give way, if one had to.
+            The frame that was dropped, if any.
 
         Raises:
             ChannelClosed: the queue was aborted.
@@ -51,23 +52,21 @@ class FairQueue:
                 self._changed.wait_for(lambda: self._aborted or len(queue) < self._capacity)
             elif len(queue) >= self._capacity:
                 dropped = queue.popleft()
-            if self._aborted:
-                raise ChannelClosed
+            self._check()
             queue.append(frame)
             self._touch()
             return dropped
 
     def look(self) -> tuple[int, list[Frame]]:
-        """Returns the queue's version, for `wait`, and the frames that wait, the nearest deadline first.
+        """Returns the queue's version, for `wait`, and the waiting frames, nearest deadline first.
 
-        Frames that were answered meanwhile leave the queue.
+        Frames that have been answered leave the queue.
 
         Raises:
             ChannelClosed: the queue was aborted.
         """
         with self._changed:
-            if self._aborted:
-                raise ChannelClosed
+            self._check()
             waiting: list[Frame] = []
             left = False
             for queue in self._queues.values():
@@ -81,24 +80,23 @@ class FairQueue:
             return self._version, waiting
 
     def wait(self, version: int, timeout: float | None) -> None:
-        """Waits until the queue has changed since this version, or `touch` was called."""
+        """Waits until the queue has changed since this version or `touch` was called."""
         with self._changed:
             self._changed.wait_for(lambda: self._version != version, timeout)
 
     def touch(self) -> None:
-        """Wakes whoever waits: something has changed that matters for the next batch."""
+        """Wakes the waiting thread, because something has changed that matters for the next batch."""
         with self._changed:
             self._touch()
 
     def take(self, limit: int) -> list[Frame]:
-        """Takes up to `limit` frames, one of each camera in turn; does not wait.
+        """Takes up to `limit` frames, one from each camera in turn; does not wait.
 
         Raises:
             ChannelClosed: the queue was aborted.
         """
         with self._changed:
-            if self._aborted:
-                raise ChannelClosed
+            self._check()
             taken: list[Frame] = []
             idle = 0
             while len(taken) < limit and idle < len(self._turn):
@@ -113,11 +111,11 @@ class FairQueue:
             return taken
 
     def trim(self, deadline: int, surplus: int) -> list[Frame]:
-        """Takes out what is to be given up.
+        """Takes out frames to give up.
 
         Args:
             deadline: all frames with an earlier deadline, monotonic nanoseconds.
-            surplus: how many more: always the oldest of the camera of which the most wait.
+            surplus: how many more: each time the oldest of the camera with the longest queue.
         """
         with self._changed:
             trimmed: list[Frame] = []
@@ -135,7 +133,7 @@ class FairQueue:
 
     @property
     def depth(self) -> int:
-        """How many frames wait."""
+        """Number of waiting frames."""
         return sum(map(len, self._queues.values()))
 
     @property
@@ -144,16 +142,20 @@ class FairQueue:
         return self._aborted or (not self._open and not any(self._queues.values()))
 
     def close(self, camera: str) -> None:
-        """Says that a camera sends no more."""
+        """Notes that a camera sends no more."""
         with self._changed:
             self._open.discard(camera)
             self._touch()
 
     def abort(self) -> None:
-        """Breaks off: whoever waits is woken with `ChannelClosed`."""
+        """Ends the queue at once: waiting threads get `ChannelClosed`."""
         with self._changed:
             self._aborted = True
             self._touch()
+
+    def _check(self) -> None:
+        if self._aborted:
+            raise ChannelClosed
 
     def _touch(self) -> None:
         self._version += 1
@@ -161,5 +163,5 @@ class FairQueue:
 
 
 def nearest(frame: Frame) -> int:
-    """Returns by when a frame must be answered, `NEVER` for no such time."""
+    """Returns a frame's deadline, or `NEVER` if it has none."""
     return NEVER if frame.deadline is None else frame.deadline

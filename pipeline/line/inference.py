@@ -1,4 +1,4 @@
-"""Keeps the engine busy: batches go in as they come, results come back in the same order."""
+"""Keeps the engine busy: submits batches as they come, and passes results on in the same order."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pipeline.line.model import ModelSlot
 
 @dataclass(slots=True)
 class ScoredBatch:
-    """A batch and the promise of its scores.
+    """A batch and the future of its scores.
 
     Attributes:
-        batch: its frames.
-        scores: a row for each frame; fails with what the engine raised.
-        judge: of the bundle that they come from.
+        batch: the batch.
+        scores: one row per frame; fails with the engine's error.
+        judge: the judge of the bundle that gave the scores.
     """
 
     batch: Batch
@@ -42,8 +42,7 @@ class Inference(Stage):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__("inference", clock)
-        self._slot, self._inbox, self._outbox = slot, inbox, outbox
-        self._buffers, self._clock = buffers, clock
+        self._slot, self._inbox, self._outbox, self._buffers = slot, inbox, outbox, buffers
 
     def work(self) -> None:
         """Submits batches until there are no more."""
@@ -51,7 +50,7 @@ class Inference(Stage):
             self._outbox.put(self.submit(self._inbox.get()))
 
     def submit(self, batch: Batch) -> ScoredBatch:
-        """Hands a batch to the engine, which may have to wait for one before it."""
+        """Submits a batch to the engine; waits if the engine is still full."""
         with self._slot.using() as model:
             scores = _submit(model.engine, batch)
         scores.add_done_callback(partial(self._done, batch))
@@ -72,7 +71,7 @@ def _submit(engine: Engine, batch: Batch) -> Future[Scores]:
     try:
         deadlines = [frame.deadline for frame in batch.frames if frame.deadline is not None]
         return engine.submit(batch.images, min(deadlines, default=None))
-    except Exception as error:  # noqa: BLE001 - it is raised again where the batch is answered for
+    except Exception as error:  # noqa: BLE001 - it is raised again where the batch is answered
         answer: Future[Scores] = Future()
         answer.set_exception(error)
         return answer

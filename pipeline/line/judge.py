@@ -1,4 +1,4 @@
-"""Turns scores into verdicts: applies the threshold and marks the regions of a defect. It has no threads."""
+"""Turns scores into verdicts: applies the threshold and finds the regions of a defect. No threads."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Judge:
         self.scale = manifest.heatmap
 
     def inspected(self, frame: Frame, scores: Scores, row: int) -> Decided:
-        """Judges a frame that has a score: a row of a batch's.
+        """Judges a scored frame, which is one row of its batch.
 
-        Where the threshold was moved after the batch was scored, the verdict is judged by the new one. It claims to be
-        exact only if the score itself is: a second look near the old threshold says nothing about the new one.
+        If the threshold was moved after the batch was scored, the new one applies. The verdict is then exact only if
+        the score itself is: a second look near the old threshold says nothing about the new one.
         """
         threshold = self.threshold
         score, sigma = float(scores.score[row]), scores.heatmap[row]

@@ -1,4 +1,4 @@
-"""The books of the line: every frame that came in is answered once, in its camera's order, within its takt."""
+"""The ledger of the line: every frame that came in is answered once, in its camera's order, within its takt."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _DRAIN_S = 5.0
 class Ledger(Stage):
     """Holds every frame from its capture until its answer has gone out.
 
-    The first answer to a frame counts; later ones are ignored. A frame whose deadline passes without an answer is
-    answered `uninspected`, reason `late`, whatever holds it up: a gate can still act. Answers of one camera leave in
-    the order of its frames.
+    The first answer to a frame counts; later ones are ignored. If a frame's deadline passes without an answer, it is
+    answered `uninspected`, reason `late`, whatever delays it, so that a gate can still act. Answers of one camera leave
+    in the order of its frames.
 
     Args:
-        slot: its judge words the answers of frames that were not inspected.
-        cameras: their names.
+        slot: holds the model whose judge answers frames that were not inspected.
+        cameras: names of the cameras.
         outbox: where answers go.
-        takt_ns: how long after its capture a frame's answer is of use, or None for as long as it takes.
-        drain_s: how long the line may take to drain, in seconds. What has no answer by then is answered
-            `engine_error`, whatever hangs.
+        takt_ns: how long after its capture a frame's answer is useful; None for no limit.
+        drain_s: how long the line may take to drain, in seconds. Frames without an answer by then are answered
+            `engine_error`, even if something hangs.
         clock: tells the time.
     """
 
@@ -46,12 +46,12 @@ class Ledger(Stage):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__("ledger", clock)
-        self._slot, self._outbox, self._clock = slot, outbox, clock
+        self._slot, self._outbox = slot, outbox
         self._frames: dict[str, deque[Frame]] = {name: deque() for name in cameras}
         self._answers: dict[tuple[str, int], Decided] = {}
         self._open = set(cameras)
         self._changed = threading.Condition()
-        # The answer must have left by the deadline, so it is given a little earlier.
+        # The answer must have left by the deadline, so it is given slightly earlier.
         margin = 0 if takt_ns is None else min(_MOST_MARGIN_NS, int(_MARGIN_SHARE * takt_ns))
         self._patience = None if takt_ns is None else takt_ns - margin
         self._drain_ns = int(drain_s * 1e9)
@@ -62,7 +62,7 @@ class Ledger(Stage):
         """Enters a frame that was captured.
 
         Raises:
-            ChannelClosed: the ledger has ended; the frame came too late to be one of the line's.
+            ChannelClosed: the ledger has ended, so the frame came too late.
         """
         if self._patience is not None:
             frame.deadline = frame.captured + self._patience
@@ -75,32 +75,32 @@ class Ledger(Stage):
             self._changed.notify_all()
 
     def answer(self, decided: Decided) -> None:
-        """Enters the answer to a frame; one that has an answer keeps it."""
+        """Enters the answer to a frame, unless it already has one."""
         with self._changed:
             self._enter(decided)
             self._changed.notify_all()
 
     def give_up(self, frame: Frame, reason: Reason) -> None:
-        """Answers for a frame that is not inspected."""
+        """Answers a frame that is not inspected."""
         with self._changed:
             self._give_up(frame, reason)
             self._changed.notify_all()
 
     def close_camera(self, camera: str) -> None:
-        """Says that a camera sends no more."""
+        """Notes that a camera sends no more."""
         with self._changed:
             self._open.discard(camera)
             self._changed.notify_all()
 
     def drain(self) -> None:
-        """Lets the frames in the line be inspected, for so long and no longer."""
+        """Lets the frames in the line be inspected, but only for `drain_s` seconds."""
         with self._changed:
             if self._drained_by is None:
                 self._drained_by = self._clock.monotonic_ns() + self._drain_ns
             self._changed.notify_all()
 
     def abort(self) -> None:
-        """Answers everything that is open, and all that still comes, with `engine_error`."""
+        """Answers all open frames, and all that still come, with `engine_error`."""
         with self._changed:
             self._abort()
             self._changed.notify_all()
@@ -122,7 +122,7 @@ class Ledger(Stage):
                 return
 
     def step(self, now: int) -> list[Decided]:
-        """Answers for the frames whose deadline has passed, and returns the answers that may leave, in order."""
+        """Answers frames whose deadline has passed, and returns the answers that may leave, in order."""
         with self._changed:
             self._expire(now)
             answers = self._take()
@@ -130,7 +130,7 @@ class Ledger(Stage):
             return answers
 
     def next_moment(self) -> int | None:
-        """Returns when a deadline passes next, monotonic nanoseconds; None where none does."""
+        """Returns the next deadline, monotonic nanoseconds; None if there is none."""
         with self._changed:
             return self._next_moment()
 
@@ -151,7 +151,7 @@ class Ledger(Stage):
     def _give_up(self, frame: Frame, reason: Reason) -> None:
         if not frame.answered:
             self._enter(self._slot.current.judge.uninspected(frame, reason))
-            # It may have to wait for the answers before it, but its picture need not: overload must not fill memory.
+            # Its answer may have to wait for earlier ones, but its picture need not: overload must not fill memory.
             frame.image = frame.encoded = None
 
     def _abort(self) -> None:
@@ -167,8 +167,8 @@ class Ledger(Stage):
         return (self._aborted or not self._open) and not any(self._frames.values())
 
     def _next_moment(self) -> int | None:
-        """Returns when something is due next, monotonic nanoseconds; None where nothing is."""
-        # Deadlines of one camera come in the order of its frames, so the first that is open is the next.
+        """Returns when something is due next, monotonic nanoseconds; None if nothing is."""
+        # Deadlines of one camera come in the order of its frames, so the first open one is the next.
         moments = [queue[0].deadline for queue in self._frames.values() if queue and queue[0].deadline is not None]
         if self._drained_by is not None:
             moments.append(self._drained_by)

@@ -1,4 +1,4 @@
-"""The line: wires the stages, starts them, drains them, and closes everything that it is made of."""
+"""The line: connects the stages, starts, drains and closes them."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from pipeline.sources.source import Source
 
 log = logging.getLogger(__name__)
 
-# From `drain` on. A supervisor that waits ten seconds before it kills must see the process end by itself.
+# Counted from `drain`. Supervisors kill after ten seconds, and the process must end by itself before that.
 _CLOSE_S = 8.5
-# What is left of that when the stages have had theirs.
+# Part of that time, reserved for closing after the stages have ended.
 _RESERVE_S = 3.0
 _LEAST_S = 1.0
 _ABORT_S = 0.5
@@ -51,27 +51,27 @@ _TICK_S = 0.2
 class Line(Closing):
     """A line from its cameras to its socket. A context manager: leaving it closes everything that it was given.
 
-    `start` lets the frames in, `drain` asks it to finish those that are in it, `close` ends it within ten seconds of
-    that, whatever hangs. `pipeline.line.build.build_line` makes one from a line file.
+    `start` lets frames in, `drain` asks the line to finish the frames in it, and `close` ends it within ten seconds of
+    that, even if something hangs. `pipeline.line.build.build_line` makes a line from its settings.
 
     Args:
         config: its settings.
         bundle: the opened bundle that it starts with.
         engine: runs that bundle.
         sources: one for each camera of `config`, in any order.
-        publisher: the socket that verdicts go out on.
-        open_engine: opens an engine on a bundle that is deployed.
-        journal: keeps the verdicts; None for a line that forgets them.
+        publisher: the socket for publishing verdicts.
+        open_engine: opens an engine on a deployed bundle.
+        journal: stores the verdicts; None for a line that forgets them.
         replay: answers subscribers from the journal.
-        health: says over HTTP how the line is.
+        health: reports the line's state over HTTP.
         control: takes orders.
         watched: whether `decided` will be read; the line then waits for its reader.
         clock: tells the time to every stage.
 
     Attributes:
-        orders: carries out what the line is told.
+        orders: carries out orders.
         metrics: counts and measures.
-        hung: names of what did not end and was left behind when the line was closed.
+        hung: names of parts that did not end and were left behind when the line was closed.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class Line(Closing):
                     0 if journal is None else journal.first(source.camera))
             for source in self._sources
         ]  # fmt: skip
-        # What brings answers out once they stand; a line has ended when these have.
+        # These bring answers out; a line has ended when they have.
         self._answering: list[Stage] = [
             self._ledger,
             Publisher(self.publisher, self._decided, self._watched, self.metrics, journal, clock),
@@ -168,14 +168,14 @@ class Line(Closing):
 
     @property
     def model(self) -> Model:
-        """The bundle that inspects the next batch, with its engine and judge."""
+        """The bundle that will inspect the next batch, with its engine and judge."""
         return self._slot.current
 
     def start(self) -> None:
-        """Starts the servers, waits for the subscribers that were asked for, then lets the frames in.
+        """Starts the servers, waits for the required subscribers, then lets frames in.
 
         Raises:
-            TaktlineError: fewer subscribers came than were asked for.
+            TaktlineError: too few subscribers came.
         """
         publish = self.config.publish
         if self.health is not None:
@@ -191,7 +191,7 @@ class Line(Closing):
         self._started = True
 
     def status(self) -> Status:
-        """Returns the state of the line, in plain values; see `describe_line`."""
+        """Returns the state of the line as plain values; see `describe_line`."""
         return describe_line(
             self.config.line.name, self.model, self._sources, self.metrics, self._journal, self._service_time,
             live=self._failure is None, started=self._started, paused=self._paused.is_set(),
@@ -204,9 +204,9 @@ class Line(Closing):
         self._ledger.drain()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until every frame is answered and published, and returns whether that is so.
+        """Waits until every frame is answered and published, and returns whether that is the case.
 
-        A line that was drained is not waited for longer than it may take to close.
+        If the line was drained, it waits no longer than closing may take.
 
         Raises:
             LineDown: a stage failed and took the line down.
@@ -220,7 +220,7 @@ class Line(Closing):
         return True
 
     def decided(self) -> Iterator[Decided]:
-        """Yields every frame with its verdict after it was published, until the line ends.
+        """Yields every frame with its verdict, after publishing, until the line ends.
 
         Raises:
             LineDown: a stage failed and took the line down.
@@ -239,8 +239,8 @@ class Line(Closing):
         """Drains the line, ends its threads and closes what it was given, in reverse order.
 
         Args:
-            deadline: seconds it may take, counted from `drain` where that came first; None for 8.5. What hangs longer
-                is logged, left behind on a daemon thread, and named in `hung`.
+            deadline: seconds it may take, counted from `drain` if that came first; None for 8.5. Parts that hang longer
+                are logged, left behind on a daemon thread, and named in `hung`.
         """
         self.drain()
         spent = time.monotonic() - self._drained_at
@@ -275,7 +275,7 @@ class Line(Closing):
             self._decided.abort()
 
     def _abort(self) -> None:
-        """Stops everything before the ledger, which answers for the frames that are in the line."""
+        """Stops everything before the ledger, which answers the frames in the line."""
         self._stop.set()
         self._queue.abort()
         self._buffers.abort()

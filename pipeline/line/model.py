@@ -1,4 +1,4 @@
-"""What inspects the frames at the moment: a bundle, the engine that runs it, and the judge of its scores."""
+"""The current model: a bundle, the engine that runs it, and the judge of its scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EngineOpener = Callable[[Bundle], Engine]
 
 @dataclass(frozen=True)
 class Model:
-    """A bundle that runs; a deploy replaces all three parts together.
+    """A running bundle; a deploy replaces all three parts together.
 
     Attributes:
         bundle: the opened bundle.
@@ -32,10 +32,10 @@ class Model:
 
 
 class ModelSlot(Closing):
-    """Holds the model that inspects the next batch. Closing it closes that model's engine.
+    """Holds the model that will inspect the next batch. Closing it closes that model's engine.
 
     Attributes:
-        max_batch: the largest batch that the line makes; each later model must take such batches too.
+        max_batch: the largest batch that the line makes; later models must take such batches too.
     """
 
     def __init__(self, model: Model) -> None:
@@ -46,20 +46,20 @@ class ModelSlot(Closing):
 
     @property
     def current(self) -> Model:
-        """The model that inspects the next batch."""
+        """The model that will inspect the next batch."""
         return self._model
 
     @contextmanager
     def using(self) -> Iterator[Model]:
-        """Lends the model: it is not replaced meanwhile."""
+        """Lends the model, which is not replaced during the block."""
         with self._using:
             yield self._model
 
     def swap(self, model: Model) -> Model:
-        """Puts another model in its place and returns the one before, which no batch goes to any more.
+        """Replaces the model and returns the old one, which gets no more batches.
 
         Raises:
-            LineDown: the line was closed meanwhile.
+            LineDown: the line has been closed.
         """
         with self._using, self._swapping:
             if self._closed:
@@ -69,7 +69,7 @@ class ModelSlot(Closing):
 
     def close(self) -> None:
         """Closes the engine."""
-        # Not `_using`: a submit that hangs holds it.
+        # Not `_using`: a hanging submit holds it.
         with self._swapping:
             self._closed = True
         self._model.engine.close()

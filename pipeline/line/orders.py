@@ -1,4 +1,4 @@
-"""Carries out what a running line is told: another bundle or threshold, a pause, a picture."""
+"""Carries out orders on a running line: another bundle or threshold, a pause, a picture."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engines.bundle import Bundle, open_bundle
+from engines.closing import closed_on_error
 from engines.errors import ConfigError
 from pipeline.line.model import Model, ModelSlot
 from pipeline.protocol.orders import Answer, Order
@@ -18,13 +19,13 @@ log = logging.getLogger(__name__)
 
 
 class Orders:
-    """Carries orders out on a running line; safe to use from any thread.
+    """Carries out orders on a running line; safe to use from any thread.
 
     Args:
-        slot: holds the model that inspects.
-        open_model: opens an engine on the bundle of a deploy.
+        slot: holds the current model.
+        open_model: makes a model of a deployed bundle.
         sources: take the triggers.
-        paused: set while frames are answered without being inspected.
+        paused: set while frames are answered without inspection.
         status: describes the line.
     """
 
@@ -41,10 +42,10 @@ class Orders:
         self._deploying = threading.Lock()
 
     def obey(self, order: Order) -> Answer:
-        """Carries an order out and returns what to answer.
+        """Carries out an order and returns the answer.
 
         Raises:
-            TaktlineError: it cannot be carried out; the line goes on as before.
+            TaktlineError: it cannot be carried out; the line continues as before.
         """
         if order.do == "deploy" and order.bundle is not None:
             self.deploy(Path(order.bundle), order.other_part)
@@ -56,21 +57,21 @@ class Orders:
             self.resume()
         elif order.do == "trigger" and order.camera is not None:
             self.trigger(order.camera, order.part)
-            # Short, as the next part is on its way.
+            # A short answer, because the next part is on its way.
             return {}
         elif order.do != "status":
             raise ConfigError(f"the order {order.do} is incomplete; use `taktline {order.do} --help`")
         return {"status": self._status()}
 
     def deploy(self, path: Path, other_part: bool = False) -> None:
-        """Replaces the bundle that runs.
+        """Replaces the running bundle.
 
-        The new one is loaded, checked and warmed beside it; then the line switches between two batches. No frame is
-        lost, and if anything is wrong with the new bundle nothing changes.
+        The new one is loaded, checked and warmed up beside it; then the line switches between two batches. No frame is
+        lost, and if anything is wrong with the new bundle, nothing changes.
 
         Args:
             path: the new bundle.
-            other_part: whether it may be of another category than the one that runs.
+            other_part: whether it may be made for another part than the running one.
 
         Raises:
             TaktlineError: it cannot be used.
@@ -80,8 +81,8 @@ class Orders:
             running = self._slot.current.bundle
             if bundle.size != running.size:
                 raise ConfigError(
-                    f"{path} takes pictures of {bundle.size[1]} x {bundle.size[0]} and the line makes "
-                    f"{running.size[1]} x {running.size[0]}; restart the line with it"
+                    f"{path} takes pictures of {bundle.size[1]} x {bundle.size[0]} pixels and the line makes "
+                    f"{running.size[1]} x {running.size[0]}; restart the line with the new bundle"
                 )
             old, new = running.manifest.category, bundle.manifest.category
             if new != old and not other_part:
@@ -90,17 +91,14 @@ class Orders:
                     "add --other-part"
                 )
             model = self._open_model(bundle)
-            try:
+            with closed_on_error(model.engine):
                 if model.engine.max_batch < self._slot.max_batch:
                     raise ConfigError(
-                        f"{path} runs in batches of {model.engine.max_batch} only here; restart the line with it"
+                        f"{path} only runs in batches of {model.engine.max_batch} here; restart the line with it"
                     )
                 retired = self._slot.swap(model)
-            except BaseException:
-                model.engine.close()
-                raise
             retired.engine.close()
-        log.warning("the line goes on with the bundle %s (%s)", path, bundle.short_id)
+        log.warning("the line continues with the bundle %s (%s)", path, bundle.short_id)
 
     def set_threshold(self, threshold: float) -> None:
         """Changes the threshold, in sigma, until another bundle is deployed."""
@@ -114,14 +112,14 @@ class Orders:
         self._paused.set()
 
     def resume(self) -> None:
-        """Inspects again."""
+        """Resumes inspection."""
         self._paused.clear()
 
     def trigger(self, camera: str, part: str | None = None) -> None:
         """Asks a camera for a picture, whose verdict will carry the part's id.
 
         Raises:
-            TaktlineError: the line has no such camera, or it takes no triggers.
+            TaktlineError: the line has no such camera, or the camera takes no triggers.
         """
         for source in self._sources:
             if source.camera == camera:

@@ -1,4 +1,4 @@
-"""Finds the regions of a heatmap where the defect seems to be."""
+"""Finds the regions of a heatmap that seem to show a defect."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def find_regions(
         sigma: heatmap in sigma units, `[h, w]`.
         threshold: in sigma.
         frame: height and width of the frame in pixels.
-        min_region_px: areas that cover fewer pixels of the frame are left out.
+        min_region_px: areas that cover fewer pixels of the frame are omitted.
 
     Returns:
-        The regions in pixels of the frame, the highest peak first.
+        The regions in pixels of the frame, highest peak first.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats((sigma > threshold).astype(np.uint8), connectivity=8)
     down, across = frame[0] / sigma.shape[0], frame[1] / sigma.shape[1]

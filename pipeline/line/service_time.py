@@ -1,4 +1,4 @@
-"""What a batch of each size costs: measured while the engine warms up, and kept up while the line runs."""
+"""Estimates what a batch of each size costs, from warm-up on and while the line runs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _REMEMBERED = 32
 _FEW = 8
 _FORGOTTEN_AFTER = 512
 _SURE = 0.95
-# Larger sizes that were never tried are taken for slightly better than proportional, so that they are tried.
+# Larger sizes that were never tried are assumed to be slightly better than proportional, so that they get tried.
 _UNTRIED_EXPONENT = 0.9
 _NEGLIGIBLE = 0.02
-# How much longer than while warming a batch may take until something is known of it.
+# How much longer than during warm-up a batch may take until more is known.
 _UNKNOWN_JITTER = 1.1
 _NOTHING: Mapping[int, int] = {}
 
 
 def quantile(values: Iterable[N], share: float) -> N:
-    """Returns the value that `share` of these do not exceed."""
+    """Returns the value that a share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
@@ -44,7 +44,7 @@ def _nothing() -> Mapping[int, int]:
 
 
 class ServiceTime:
-    """Estimates of service time by batch size, and of when the engine will be free.
+    """Estimates service times by batch size, and when the engine will be free.
 
     A batch occupies the engine from when it was sent, or from the end of the batch before it, until it is done. Each
     size has two estimates: the median, and one that 19 of 20 batches keep. A size that was not seen lately is judged
@@ -78,12 +78,12 @@ class ServiceTime:
         return not self._in_flight
 
     def sent(self, slot: int, size: int, now: int) -> None:
-        """Notes that a batch goes to the engine."""
+        """Notes that a batch was sent to the engine."""
         with self._lock:
             self._in_flight[slot] = _Sent(size, now, self._source)
 
     def done(self, slot: int, now: int, failed: bool = False) -> bool:
-        """Notes that a batch came back, and returns whether one was in that slot; a failed one teaches nothing."""
+        """Notes that a batch came back, and returns whether that slot had one; a failed batch is not counted."""
         with self._lock:
             found = self._in_flight.pop(slot, None)
             if found is None:
@@ -111,7 +111,7 @@ class ServiceTime:
             self._tail = self._moved(self._tail, round(quantile(self._tails, _SURE)))
 
     def costs(self) -> Costs:
-        """Returns the estimates as they are now."""
+        """Returns the current estimates."""
         with self._lock:
             self._look_for_another()
             if self._costs is None:
@@ -123,12 +123,12 @@ class ServiceTime:
             return self._costs
 
     def measured(self, size: int) -> int | None:
-        """Returns the usual nanoseconds of a batch of a size; None until enough batches of any size were seen."""
+        """Returns the median nanoseconds for a batch of some size; None until enough batches were seen."""
         with self._lock:
             return round(self._estimate(size, 0.5)) if self._batches >= _FEW else None
 
     def free_at(self, now: int, sure: bool = False) -> int:
-        """Returns when the engine will have done what it has: `now` where it has nothing."""
+        """Returns when the engine will have finished its batches: `now` if it has none."""
         costs = self.costs()
         with self._lock:
             free = self.last_done
@@ -190,11 +190,11 @@ class ServiceTime:
 
     @staticmethod
     def _padded(ratios: deque[float]) -> list[float]:
-        # One batch that stalled must not speak for the machine.
+        # One stalled batch does not represent the machine.
         return [*ratios, *[1.0] * (_FEW - len(ratios))]
 
     def _reference(self, size: int) -> float:
-        """What a size took while warming, or what is to be expected from the sizes that were seen; 0 for no idea."""
+        """Returns a size's time during warm-up, or an estimate from the sizes seen; 0 if nothing is known."""
         known: Mapping[int, float] = self._warm or {
             seen: quantile(times, 0.5) for seen, times in sorted(self._times.items())
         }

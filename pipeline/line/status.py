@@ -1,4 +1,4 @@
-"""Describes a line in plain values: what it runs, what it counted, and why it is not ready."""
+"""Describes a line as plain values: what it runs, what it counted, and why it is not ready."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def describe_line(
     started: bool,
     paused: bool,
 ) -> Status:
-    """Returns the state of a line, in plain values.
+    """Returns the state of a line as plain values.
 
-    `live` is true until the line has gone down. `ready` is true while it inspects: it was started, its engine runs,
-    and every camera gives frames. `why_not` has a sentence for each of these that is missing. `engine.choice` is what
-    `auto` measured, with a sentence in `trouble` if the engine runs much slower than that; None if it chose nothing.
+    `live` is true until the line has gone down. `ready` is true while it inspects: it has started, its engine runs, and
+    every camera gives frames. `why_not` has a sentence for each condition that is not met. `engine.choice` is what
+    `auto` measured, with a sentence in `trouble` if the engine runs much slower now; None if `auto` did not choose.
     """
     counts = metrics.status()
     cameras = {

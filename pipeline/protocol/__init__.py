@@ -1,1 +1,1 @@
-"""What goes over the wire."""
+"""The messages on the wire."""

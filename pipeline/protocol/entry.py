@@ -1,4 +1,4 @@
-"""A verdict as it was published: what the journal keeps and the replay sends again."""
+"""A published verdict, as the journal stores it and the replay resends it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.protocol.topics import TOPIC
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One verdict as the journal holds it.
+    """One verdict as the journal stores it.
 
     Attributes:
         epoch: see `Verdict.epoch`.
@@ -17,8 +17,8 @@ class Entry:
         sequence: see `Verdict.sequence`.
         captured_at: see `Verdict.captured_at`.
         verdict: `ok`, `ng` or `uninspected`.
-        body: the message's body as it was published.
-        heatmap: the message's third part; None where it has none.
+        body: the published message's body.
+        heatmap: the message's third part; None if it has none.
     """
 
     epoch: str
@@ -31,11 +31,11 @@ class Entry:
 
     @property
     def parts(self) -> list[bytes]:
-        """The message as it was published."""
+        """The published message."""
         parts = [f"{TOPIC}{self.camera}".encode(), self.body]
         return parts if self.heatmap is None else [*parts, self.heatmap]
 
     @property
     def size(self) -> int:
-        """Length of body and heatmap in bytes."""
+        """Total length of body and heatmap in bytes."""
         return len(self.body) + len(self.heatmap or b"")

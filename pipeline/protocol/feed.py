@@ -1,4 +1,4 @@
-"""The messages of a feed: frames from another program on this machine."""
+"""Messages of a feed: frames from another program on this machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read_header(message: list[zmq.Frame]) -> FeedHeader:
     """Reads the header of a message.
 
     Raises:
-        DataError: the message is not a frame; the text goes on after the name of its sender.
+        DataError: the message is not a frame; the text lacks its subject.
     """
     if len(message) != 2:
         raise DataError(f"has {len(message)} parts; a frame has a header and a picture")
@@ -44,6 +44,6 @@ def read_header(message: list[zmq.Frame]) -> FeedHeader:
         values = msgpack.unpackb(message[0].bytes, strict_map_key=True, max_map_len=8, max_array_len=3)
         return FeedHeader.model_validate(values)
     except ValidationError as error:
-        raise DataError(f"has a header that is wrong ({explain(error)})") from error
+        raise DataError(f"has an invalid header ({explain(error)})") from error
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise DataError("has a header that is not msgpack") from error

@@ -17,15 +17,15 @@ Why = Literal["damaged", "version", "gone"]
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A run of verdicts of one camera and epoch that cannot be had.
+    """A run of lost verdicts of one camera and epoch.
 
     Attributes:
         camera: see `Verdict.camera`.
         epoch: see `Verdict.epoch`.
         first: sequence of the first one; `from` on the wire.
         last: sequence of the last one; `to` on the wire.
-        why: `damaged` where the journal cannot read them, `version` where they have another wire version, `gone` where
-            the journal does not hold them (any more), or where there is no replay to ask.
+        why: `damaged` if the journal cannot read them, `version` if they have another wire version, `gone` if the
+            journal does not hold them (any more) or there is no replay to ask.
     """
 
     camera: Name
@@ -38,7 +38,7 @@ class Gap:
 
     @property
     def count(self) -> int:
-        """How many verdicts are missing."""
+        """Number of missing verdicts."""
         return self.last - self.first + 1
 
 
@@ -46,9 +46,9 @@ _GAP = TypeAdapter(Gap)
 
 
 def checked(entry: Entry) -> Entry | Gap:
-    """Returns an entry of a journal, or the gap it is where no subscriber of this version could read it."""
+    """Returns a journal's entry, or a gap in its place if no subscriber of this version could read it."""
     why: Why = "damaged"
-    # SQLite does not hold its columns to their types: a damaged row has anything in them.
+    # SQLite does not enforce column types: a damaged row may contain anything.
     if isinstance(entry.body, bytes) and isinstance(entry.heatmap, bytes | None):
         try:
             verdict, _ = unpack(entry.parts)
@@ -62,13 +62,13 @@ def checked(entry: Entry) -> Entry | Gap:
 
 
 def join(gap: Gap, other: Gap) -> Gap | None:
-    """Returns one gap for two where the second follows the first for the same reason; None otherwise."""
+    """Joins two gaps if the second follows the first for the same reason; returns None otherwise."""
     follows = (gap.camera, gap.epoch, gap.last + 1, gap.why) == (other.camera, other.epoch, other.first, other.why)
     return Gap(gap.camera, gap.epoch, gap.first, other.last, gap.why) if follows else None
 
 
 def pack_gap(gap: Gap) -> bytes:
-    """Returns a gap as it stands in a page of the replay, in the place of a verdict's body."""
+    """Returns a gap's bytes, which take the place of a verdict's body in a page of the replay."""
     values: dict[str, Any] = {"gap": True, "camera": gap.camera, "epoch": gap.epoch}
     return bytes(msgpack.packb(values | {"from": gap.first, "to": gap.last, "why": gap.why}))
 

@@ -15,7 +15,7 @@ from engines.validation import explain
 
 CONTROL_VERSION = 1
 MOST_ORDER_BYTES = 64 << 10
-# Far beyond any score: what lies further out is a slip of the keyboard.
+# Far beyond any score: a larger threshold is a typing mistake.
 MOST_SIGMA = 1000.0
 
 
@@ -26,10 +26,10 @@ class Order(BaseModel):
         v: version of the order.
         do: what to do.
         bundle: for `deploy`: the folder of the new bundle.
-        other_part: for `deploy`: whether the bundle may be one of another part.
+        other_part: for `deploy`: whether the bundle may be made for another part.
         threshold: for `threshold`: in sigma, from -1000 to 1000.
         camera: for `trigger`: the camera that takes a picture.
-        part: for `trigger`: id of the part, for its verdict.
+        part: for `trigger`: id of the part, which its verdict will carry.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,14 +47,14 @@ Answer = dict[str, Any]
 
 
 def control_address(line: str) -> str:
-    """Returns where a line of this name takes orders: a socket file that only its owner can open."""
+    """Returns the address where a line of this name takes orders: a socket file that only its owner can open."""
     own = os.environ.get("XDG_RUNTIME_DIR")
     folder = Path(own) / "taktline" if own else Path(tempfile.gettempdir()) / f"taktline-{os.getuid()}"
     return f"ipc://{folder / line}.control"
 
 
 def read_order(message: bytes | None) -> Order:
-    """Reads an order that came from outside.
+    """Reads an order from outside.
 
     Raises:
         TaktlineError: it is not an order.
@@ -69,4 +69,4 @@ def read_order(message: bytes | None) -> Order:
         return Order.model_validate(values)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         why = explain(error) if isinstance(error, ValidationError) else str(error)
-        raise TaktlineError(f"this is no order ({why}); use the Taktline that runs the line") from error
+        raise TaktlineError(f"this is not an order ({why}); use the Taktline that runs the line") from error

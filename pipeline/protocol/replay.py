@@ -1,4 +1,4 @@
-"""What a subscriber asks for when it missed something, and what the line answers."""
+"""Requests for missed verdicts, and the line's answers."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Received = tuple[Verdict, Heatmap | None]
 
 
 class ReplayRequest(BaseModel):
-    """A request to a line's replay: `series`, what it holds of some cameras; or `read`, a part of it.
+    """A request to a line's replay: `series` for what it holds of some cameras, `read` for a part of that.
 
     Attributes:
         v: version of the request.
-        id: comes back with the answer.
-        do: what is asked for.
-        cameras: for `series`: of these cameras; of all when empty.
+        id: returned with the answer.
+        do: the kind of request.
+        cameras: for `series`: of these cameras; of all if empty.
         camera: for `read`: the camera's name.
         epoch: for `read`: see `Verdict.epoch`.
         first: for `read`: the first sequence wanted; `from` on the wire.
@@ -50,7 +50,7 @@ class ReplayRequest(BaseModel):
     last: _Count = Field(default=0, alias="to")
 
     def pack(self) -> bytes:
-        """Returns the request as it is sent."""
+        """Returns the request as bytes."""
         wanted = {"cameras"} if self.do == "series" else {"camera", "epoch", "first", "last"}
         return bytes(msgpack.packb(self.model_dump(by_alias=True, include={"v", "id", "do"} | wanted)))
 
@@ -70,12 +70,12 @@ class Answer:
     """The answer to a request.
 
     Attributes:
-        id: the request's.
-        series: what the journal holds, each camera's epochs in the order in which they were published.
-        items: the verdicts that were asked for, as they were published, and the gaps between them.
-        unreadable: how many items were left out because they are neither a verdict nor a gap.
+        id: the request's id.
+        series: what the journal holds, each camera's epochs in the order they were published.
+        items: the requested verdicts, as published, and the gaps between them.
+        unreadable: number of omitted items that are neither a verdict nor a gap.
         more: whether there is more: ask again from the sequence after the last item.
-        retry_s: the line has no time now; ask again after so many seconds.
+        retry_s: seconds after which to ask again, if the line has no time now; otherwise None.
     """
 
     id: int
@@ -90,7 +90,7 @@ def unpack_request(message: bytes) -> ReplayRequest:
     """Reads a request.
 
     Raises:
-        WireError: the replay cannot answer it; refuse it with the id that `request_id` finds.
+        WireError: the replay cannot answer it; refuse it with the id from `request_id`.
     """
     try:
         return ReplayRequest.model_validate(_values(message))
@@ -101,7 +101,7 @@ def unpack_request(message: bytes) -> ReplayRequest:
 
 
 def request_id(message: bytes) -> int:
-    """Returns the id of a request, even of one that cannot be answered; 0 where it has none."""
+    """Returns the id of a request, even of one that cannot be answered; 0 if it has none."""
     try:
         values = _values(message)
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
@@ -119,8 +119,8 @@ def pack_series(request: ReplayRequest, series: Sequence[Series]) -> list[bytes]
 def pack_page(request: ReplayRequest, items: Sequence[Entry | Gap], more: bool) -> list[bytes]:
     """Returns the answer to `read` as message parts: a header, then two parts for each item.
 
-    The two parts are the body and the heatmap (empty where there is none) of a verdict, or a gap and an empty part.
-    Gaps that follow each other for the same reason become one.
+    The two parts are the body and the heatmap (empty if there is none) of a verdict, or a gap and an empty part.
+    Consecutive gaps with the same reason become one.
     """
     joined: list[Entry | Gap] = []
     for item in items:
@@ -140,9 +140,9 @@ def pack_refusal(number: int, why: str, retry_s: float | None = None) -> list[by
     """Returns the refusal of a request as message parts.
 
     Args:
-        number: the request's id, as `request_id` finds it.
-        why: one sentence.
-        retry_s: the seconds after which asking again may help; None where it will not.
+        number: the request's id, from `request_id`.
+        why: the reason, in one sentence.
+        retry_s: the seconds after which asking again may help; None if it will not.
     """
     return [msgpack.packb({"v": REPLAY_VERSION, "id": number, "ok": False, "error": why, "retry_s": retry_s})]
 
@@ -157,7 +157,7 @@ def unpack_answer(parts: Sequence[bytes]) -> Answer:
         header = msgpack.unpackb(parts[0], strict_map_key=True, max_map_len=16, max_array_len=8192, max_str_len=1024)
         if header["v"] != REPLAY_VERSION:
             raise WireError(
-                f"the replay speaks version {header['v']!r} and this Taktline version {REPLAY_VERSION}; use the same "
+                f"the replay uses version {header['v']!r} and this Taktline version {REPLAY_VERSION}; use the same "
                 "version on both sides"
             )
         if not header["ok"]:
@@ -169,7 +169,9 @@ def unpack_answer(parts: Sequence[bytes]) -> Answer:
         items = tuple(item for item in found if item is not None)
         return Answer(int(header["id"]), series, items, len(found) - len(items), bool(header.get("more", False)))
     except (KeyError, IndexError, TypeError, ValueError, OverflowError, msgpack.UnpackException) as error:
-        raise WireError(f"this is no answer of a replay ({error}); is this the address of [publish] replay?") from error
+        raise WireError(
+            f"this answer is not from a replay ({error}); check that the address is that of [publish] replay"
+        ) from error
 
 
 def _values(message: bytes) -> Any:
@@ -187,7 +189,7 @@ def _item(parts: Sequence[bytes]) -> Received | Gap | None:
     try:
         return unpack([TOPIC.encode(), body, heatmap] if heatmap else [TOPIC.encode(), body])
     except WireError:
-        # Gaps are few: reading them second costs verdicts nothing.
+        # Gaps are rare: trying them second costs verdicts nothing.
         try:
             return unpack_gap(body)
         except WireError:

@@ -1,7 +1,7 @@
-"""The JSON Schema of a verdict's body, made from the verdict itself.
+"""The JSON Schema of a verdict's body, generated from the verdict class.
 
-`python -m pipeline.protocol.schema` writes it to `verdict.schema.json` beside this file, for those who write a client
-in another language.
+`python -m pipeline.protocol.schema` writes it to `verdict.schema.json` beside this file, for clients in other
+languages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SCHEMA_FILE = Path(__file__).with_name("verdict.schema.json")
 
 
 def verdict_schema() -> dict[str, Any]:
-    """Returns the schema. It describes the body on the wire, and the JSON that bridges write."""
+    """Returns the schema. It describes the body on the wire and the JSON that bridges write."""
     body, scale = TypeAdapter(Verdict).json_schema(), TypeAdapter(HeatmapScale).json_schema()
     parts = {Region: body["$defs"]["Region"], Latency: body["$defs"]["Latency"], HeatmapScale: scale}
     version = {"const": WIRE_VERSION, "description": "version of this schema"}
@@ -32,7 +32,7 @@ def verdict_schema() -> dict[str, Any]:
         "description": body["description"],
         "type": "object",
         "properties": {"v": version, **body["properties"], "heatmap": {"$ref": "#/$defs/HeatmapScale"}},
-        # Everything but the heatmap is always there, even what a reader could do without.
+        # Everything except the heatmap is always there, even fields that a reader could do without.
         "required": ["v", *body["properties"]],
         "additionalProperties": False,
         "$defs": {**body["$defs"], "HeatmapScale": scale},
@@ -40,7 +40,7 @@ def verdict_schema() -> dict[str, Any]:
 
 
 def _describe(schema: dict[str, Any], kind: type) -> None:
-    """Puts a docstring where a schema has its descriptions: the summary, and a line for each property."""
+    """Copies a docstring into a schema's descriptions: the summary, and a line for each property."""
     text = inspect.getdoc(kind) or ""
     schema["description"] = text.partition("\n")[0]
     schema.pop("title", None)

@@ -1,4 +1,4 @@
-"""The verdict: what the line says about one frame, and its form on the wire."""
+"""The verdict: what the line says about one frame, and its format on the wire."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Outcome = Literal["ok", "ng", "uninspected"]
 Reason = Literal["dropped", "late", "corrupt", "engine_error"]
 HeatmapGrid = npt.NDArray[np.uint8]
 
-# A reader checks these on a body from outside; making a verdict here costs nothing extra.
+# Readers check these on bodies from outside; creating a verdict here costs nothing extra.
 Number = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Sigma = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -36,7 +36,7 @@ class WireError(TaktlineError):
 
 
 class VersionError(WireError):
-    """A message has another schema version: its sender is another Taktline."""
+    """A message has another schema version, because its sender is another version of Taktline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Latency:
         queue: from capture (before the picture is decoded) until its batch was closed.
         infer: until the engine returned its score.
         decide: until there was a verdict.
-        publish: until the verdict was handed to the journal, or to the socket where there is no journal.
+        publish: until the verdict was passed to the journal, or to the socket if there is no journal.
     """
 
     queue: Number
@@ -80,13 +80,13 @@ class Latency:
 
     @property
     def total(self) -> int:
-        """From capture to the socket."""
+        """Time from capture to the socket."""
         return self.queue + self.infer + self.decide + self.publish
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the line says about one frame. Fields as in the wire's body; scores and thresholds in sigma units.
+    """What the line says about one frame. Fields are those of the body; scores and thresholds are in sigma.
 
     Attributes:
         line: name of the line.
@@ -94,18 +94,19 @@ class Verdict:
         sequence: number of the frame, per camera, without gaps.
         verdict: `ok`, `ng` or `uninspected`.
         reason: why a frame is uninspected, else None.
-        score: None where the frame was not inspected.
-        threshold: a part is `ng` where its score lies above it.
-        regions: where the defect seems to be, the strongest first.
-        part: id of the part, where the source knows one.
+        score: None if the frame was not inspected.
+        threshold: a part is `ng` if its score is above it.
+        regions: where the defect seems to be, strongest first.
+        part: id of the part, if the source knows it.
         captured_at: wall clock, nanoseconds since 1970 (UTC).
         latency: where the time went.
         engine: name of the engine.
         precision: precision it computed in.
-        exact: whether float32 is sure to give this verdict: it was computed in float32, or lies far from the threshold.
+        exact: whether float32 is certain to give this verdict, because it was computed in float32 or the score is far
+            from the threshold.
         bundle: first 12 digits of the bundle's sha256.
-        epoch: within one epoch each sequence of a camera names one frame; a new epoch begins where the line cannot
-            promise that, as with a new journal.
+        epoch: within one epoch, each sequence of a camera identifies one frame; a new epoch begins when the line cannot
+            guarantee that, as with a new journal.
         journaled: whether the verdict was in the journal before it was published.
     """
 
@@ -130,9 +131,9 @@ class Verdict:
     __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the verdict as plain values, as on the wire, without the heatmap."""
+        """Returns the verdict as plain values, as in the body, without the heatmap."""
         values: dict[str, Any] = {"v": WIRE_VERSION}
-        # `asdict` copies everything again and takes four times as long.
+        # `asdict` copies everything and takes four times as long.
         for name in _FIELDS:
             values[name] = getattr(self, name)
         values["regions"] = [
@@ -156,7 +157,7 @@ class Heatmap:
     """A heatmap as it is sent: bytes on a fixed scale.
 
     Attributes:
-        grid: uint8 `[h, w]`; 0 stands for `low` sigma or less, 255 for `high` or more.
+        grid: uint8 `[h, w]`; 0 means `low` sigma or less, 255 means `high` sigma or more.
         low: see `grid`.
         high: see `grid`.
     """
@@ -174,13 +175,13 @@ class Heatmap:
 
 @dataclass(frozen=True, slots=True)
 class HeatmapScale:
-    """What a body says about the heatmap that follows it.
+    """Size and scale of the heatmap that follows a body.
 
     Attributes:
         h: rows of the grid.
         w: columns of the grid.
-        low: what byte 0 stands for, in sigma.
-        high: what byte 255 stands for, in sigma.
+        low: the value of byte 0, in sigma.
+        high: the value of byte 255, in sigma.
     """
 
     h: Annotated[int, Field(strict=True, ge=1, le=4096)]
@@ -227,7 +228,7 @@ def unpack(parts: list[bytes]) -> tuple[Verdict, Heatmap | None]:
         WireError: the message is not a verdict, or has another version.
     """
     if len(parts) not in (2, 3):
-        raise WireError(f"a message of {len(parts)} parts is no verdict; is this the address of a Taktline line?")
+        raise WireError(f"a message of {len(parts)} parts is not a verdict; is this the address of a Taktline line?")
     try:
         body = msgpack.unpackb(
             parts[1],
@@ -242,7 +243,7 @@ def unpack(parts: list[bytes]) -> tuple[Verdict, Heatmap | None]:
         raise WireError("a message's body is not msgpack; is this the address of a Taktline line?") from error
     version = body.get("v") if isinstance(body, dict) else None
     if not isinstance(body, dict) or type(version) is not int:
-        raise WireError("a message's body is no verdict; is this the address of a Taktline line?")
+        raise WireError("a message's body is not a verdict; is this the address of a Taktline line?")
     if version != WIRE_VERSION:
         raise VersionError(
             f"a message has schema version {version} and this Taktline reads version {WIRE_VERSION}; use "
@@ -253,7 +254,7 @@ def unpack(parts: list[bytes]) -> tuple[Verdict, Heatmap | None]:
     try:
         verdict = _VERDICT.validate_python(body)
         if (scale is None) != (len(parts) == 2):
-            raise WireError("a message has a heatmap without its scale, or the scale without the heatmap")
+            raise WireError("a message has a heatmap without a scale, or a scale without a heatmap")
         if scale is None:
             return verdict, None
         checked = _SCALE.validate_python({"heatmap": scale})["heatmap"]
@@ -261,4 +262,4 @@ def unpack(parts: list[bytes]) -> tuple[Verdict, Heatmap | None]:
         return verdict, Heatmap(grid, checked.low, checked.high)
     except ValueError as error:
         why = explain(error) if isinstance(error, ValidationError) else str(error)
-        raise WireError(f"a message is not a whole verdict ({why}); use the same Taktline on both sides") from error
+        raise WireError(f"a message is not a complete verdict ({why}); use the same Taktline on both sides") from error

@@ -1,1 +1,1 @@
-"""What a line offers on its sockets: verdicts, replay, orders, health."""
+"""A line's servers: verdicts, replay, orders and health."""

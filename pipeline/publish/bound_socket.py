@@ -1,4 +1,4 @@
-"""A socket that a line binds: with its own ZeroMQ context, and behind a gate."""
+"""A socket that a line binds, with its own ZeroMQ context and behind a gate."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pipeline.security.gate import Gate
 
 
 class BoundSocket(Closing):
-    """Makes a socket, sets its options, and binds it through a gate. Nothing stays open if that fails.
+    """Creates a socket, sets its options, and binds it through a gate. If that fails, nothing stays open.
 
     Args:
         kind: ZeroMQ's kind of socket.
-        options: ZeroMQ's socket options, set before the socket is bound. LINGER must be one of them.
+        options: ZeroMQ socket options, set before the socket is bound. They must include LINGER.
         address: where to bind it.
         access: who may reach it.
-        what: what the socket is, for errors.
+        what: what to call the socket in errors.
         setting: the section of the line file that names the allowed clients.
 
     Attributes:
         socket: the bound socket.
-        gate: what admits clients to it; call `gate.mind` as it asks.
+        gate: admits clients to it; call `gate.mind` as its documentation says.
 
     Raises:
-        ConfigError: the address cannot be bound, or would be open to everybody.
+        ConfigError: the address cannot be bound, or would be open to everyone.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class BoundSocket(Closing):
 
     @property
     def address(self) -> str:
-        """The bound address, with the port that was chosen where 0 was asked for."""
+        """The bound address, with the actual port if 0 was given."""
         return self.gate.address
 
     def close(self) -> None:
-        """Closes the gate and the socket; waits as long as its LINGER for what is not sent yet."""
+        """Closes the gate and the socket; waits up to LINGER for unsent messages."""
         self.gate.close()
         self.socket.close()
         self._context.term()

@@ -1,4 +1,4 @@
-"""What a scrape reads from a running line at that moment: its state, queues, cameras, engine and journal."""
+"""Metrics that a scrape reads from a running line: its state, queues, cameras, engine and journal."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Depths = Mapping[str, Callable[[], int]]
 
 
 class LineGauges(Collector):
-    """Turns a line's status into metrics, each time somebody asks.
+    """Turns a line's status into metrics at each scrape.
 
     Args:
-        status: returns what `Line.status` does.
-        depths: return how many items lie in each queue of the line.
+        status: returns what `Line.status` returns.
+        depths: for each queue of the line, returns its number of items.
         takt_s: the line's takt; None for a line without one.
     """
 
@@ -27,7 +27,7 @@ class LineGauges(Collector):
         self._status, self._depths, self._takt_s = status, depths, takt_s
 
     def describe(self) -> list[Metric]:
-        """Names nothing in advance: registering must not ask a line that is still being built for its status."""
+        """Names no metric in advance: registering must not ask a line for its status while it is being built."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -57,13 +57,13 @@ def _cameras(cameras: Mapping[str, Status]) -> Iterator[Metric]:
     age = GaugeMetricFamily(
         "taktline_camera_last_frame_seconds", "Time since a camera's last frame.", labels=["camera"]
     )
-    reconnects = CounterMetricFamily("taktline_camera_reconnects", "Times a camera was opened anew.", labels=["camera"])
+    reconnects = CounterMetricFamily("taktline_camera_reconnects", "Times a camera was reopened.", labels=["camera"])
     lost = CounterMetricFamily("taktline_camera_lost_frames", "Frames lost before they came in.", labels=["camera"])
     for name, camera in cameras.items():
         up.add_metric([name], camera["trouble"] is None)
         if camera["last_frame_s"] is not None:
             age.add_metric([name], camera["last_frame_s"])
-        # Only a live camera is opened anew, and only some number their frames.
+        # Only live cameras are reopened, and only some number their frames.
         for family, key in ((reconnects, "reconnects"), (lost, "lost_frames")):
             if camera[key] is not None:
                 family.add_metric([name], camera[key])
@@ -73,25 +73,25 @@ def _cameras(cameras: Mapping[str, Status]) -> Iterator[Metric]:
 def _engine(engine: Status) -> Iterator[Metric]:
     yield _info("taktline_engine", "The engine that runs.",
                 engine=engine["name"], precision=engine["precision"], device=engine["device"])  # fmt: skip
-    yield _gauge("taktline_engine_up", "1 while the engine runs; 0 while it is being opened again.", engine["up"])
-    yield _counter("taktline_engine_failovers", "Times an engine was opened again or replaced.", engine["failovers"])
+    yield _gauge("taktline_engine_up", "1 while the engine runs; 0 while it is being reopened.", engine["up"])
+    yield _counter("taktline_engine_failovers", "Times an engine was reopened or replaced.", engine["failovers"])
 
 
 def _journal(journal: Status) -> Iterator[Metric]:
     yield _gauge(
-        "taktline_journal_up", "1 while verdicts are journaled before they go out.", journal["trouble"] is None
+        "taktline_journal_up", "1 while verdicts are journaled before they are published.", journal["trouble"] is None
     )
-    yield _counter("taktline_journal_verdicts", "Verdicts journaled before they went out.", journal["journaled"])
+    yield _counter("taktline_journal_verdicts", "Verdicts journaled before they were published.", journal["journaled"])
     yield _counter("taktline_journal_late_verdicts", "Verdicts published before they were journaled.",
                    journal["unjournaled"])  # fmt: skip
     yield _counter("taktline_journal_lost_verdicts", "Published verdicts the journal will never hold.", journal["lost"])
     yield _gauge("taktline_journal_waiting_verdicts", "Verdicts in memory that wait for the disk.", journal["waiting"])
-    yield _gauge("taktline_journal_lag_seconds", "Age of the oldest verdict that waits.", journal["lag_s"])
+    yield _gauge("taktline_journal_lag_seconds", "Age of the oldest waiting verdict.", journal["lag_s"])
     retention = journal["retention"]
-    yield _gauge("taktline_journal_retention_up", "1 while retention does its work.", retention["trouble"] is None)
+    yield _gauge("taktline_journal_retention_up", "1 while retention works.", retention["trouble"] is None)
     if retention["free_bytes"] is not None:
-        yield _gauge("taktline_journal_disk_free_bytes", "Room left on the journal's disk.", retention["free_bytes"])
-    pictures = CounterMetricFamily("taktline_pictures", "Pictures of the journal.", labels=["outcome"])
+        yield _gauge("taktline_journal_disk_free_bytes", "Free space on the journal's disk.", retention["free_bytes"])
+    pictures = CounterMetricFamily("taktline_pictures", "Pictures for the journal.", labels=["outcome"])
     for outcome in ("kept", "dropped"):
         pictures.add_metric([outcome], journal["pictures"][outcome])
     yield pictures

@@ -1,33 +1,25 @@
-"""Reports over HTTP how a line does: to a supervisor, to Prometheus, and to `taktline status`."""
+"""Reports a line's state over HTTP: to a supervisor, to Prometheus, and to `taktline status`."""
 
 from __future__ import annotations
 
 import json
 import logging
-import socket
-import socketserver
-import sys
 import threading
-import time
-from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from engines.closing import Closing
 from engines.errors import ConfigError, TaktlineError
 from pipeline.flow.closing import CLOSE_S
+from pipeline.publish.http_server import BoundedHttpServer
 from pipeline.publish.metrics import LineMetrics, Status
 from pipeline.security.curve import is_local
 
 log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 5.0
-_CONNECTION_S = 10.0
-_MOST_CONNECTIONS = 64
 _POLL_S = 0.1
 
 
@@ -37,7 +29,7 @@ class HealthServer(Closing):
     The constructor binds the address; requests are answered from `start` on.
 
     Args:
-        address: `HOST:PORT` to bind; port 0 for one that is free.
+        address: `HOST:PORT` to bind; port 0 for a free one.
         insecure: whether other machines may ask.
 
     Raises:
@@ -48,13 +40,13 @@ class HealthServer(Closing):
         if not is_local(f"tcp://{address}"):
             if not insecure:
                 raise ConfigError(
-                    f"the health server on {address} would answer everybody who reaches this machine; bind 127.0.0.1, "
-                    "or accept it with insecure = true under [health]"
+                    f"the health server on {address} would answer everyone who reaches this machine; bind 127.0.0.1, "
+                    "or accept that with insecure = true under [health]"
                 )
-            log.warning("the health server on %s answers everybody: insecure = true", address)
+            log.warning("the health server on %s answers everyone: insecure = true", address)
         host, _, port = address.rpartition(":")
         try:
-            self._server = _Server((host, int(port)), BaseHTTPRequestHandler)
+            self._server = BoundedHttpServer((host, int(port)), BaseHTTPRequestHandler)
         except (OSError, OverflowError) as error:
             raise ConfigError(f"the address {address} of [health] cannot be bound ({error}); give another") from error
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="health", daemon=True)
@@ -63,15 +55,15 @@ class HealthServer(Closing):
         """Starts to answer.
 
         Args:
-            status: returns what `Line.status` does.
-            metrics: of the line.
+            status: returns what `Line.status` returns.
+            metrics: the line's metrics.
         """
         self._server.RequestHandlerClass = _handler(status, metrics)
         self._thread.start()
 
     @property
     def address(self) -> str:
-        """The bound address, with the port that was chosen where 0 was asked for."""
+        """The bound address, with the actual port if 0 was given."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}"
 
@@ -81,71 +73,6 @@ class HealthServer(Closing):
             self._server.shutdown()
             self._thread.join(CLOSE_S if deadline is None else deadline)
         self._server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    """One thread a connection, but never more than 64, and none for longer than 10 seconds.
-
-    A client that asks for nothing, or reads nothing, holds its thread only until then. Where there are too many, the
-    oldest makes room: an honest client is answered within milliseconds.
-    """
-
-    daemon_threads = True
-    block_on_close = False
-    # Several supervisors may ask in the same moment; the default of 5 lets the others wait for a second.
-    request_queue_size = 128
-
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self._connections: OrderedDict[socket.socket, float] = OrderedDict()
-        self._lock = threading.Lock()
-        super().__init__(address, handler)
-
-    def server_bind(self) -> None:
-        """Binds without asking the name service who this machine is, which can take seconds."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Starts a connection's thread, and ends the oldest connection where there are too many."""
-        with self._lock:
-            if len(self._connections) >= _MOST_CONNECTIONS:
-                _hang_up(self._connections.popitem(last=False)[0])
-            self._connections[request] = time.monotonic()
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Closes a connection that was answered."""
-        with self._lock:
-            self._connections.pop(request, None)
-        super().shutdown_request(request)
-
-    def service_actions(self) -> None:
-        """Ends connections that take too long; called ten times a second."""
-        oldest = time.monotonic() - _CONNECTION_S
-        with self._lock:
-            for connection in [found for found, since in self._connections.items() if since < oldest]:
-                del self._connections[connection]
-                _hang_up(connection)
-
-    def server_close(self) -> None:
-        """Ends what is open."""
-        super().server_close()
-        with self._lock:
-            while self._connections:
-                _hang_up(self._connections.popitem()[0])
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keeps clients that hang up out of the log: it is no fault of the line's."""
-        del request
-        error = sys.exception()
-        if not isinstance(error, OSError):
-            log.error("the health server could not answer %s: %s", client_address, error, exc_info=error)
-
-
-def _hang_up(connection: socket.socket) -> None:
-    """Wakes the thread that reads or writes it, which then closes it."""
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _handler(status: Callable[[], Status], metrics: LineMetrics) -> type[BaseHTTPRequestHandler]:
@@ -174,13 +101,13 @@ def _handler(status: Callable[[], Status], metrics: LineMetrics) -> type[BaseHTT
             self.wfile.write(data)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Requests are not worth a line of the log."""
+            """Requests are not worth a line in the log."""
 
     return Handler
 
 
 def fetch_status(url: str) -> Status:
-    """Asks a running line how it is.
+    """Asks a running line for its status.
 
     Args:
         url: such as `http://127.0.0.1:9108`.
@@ -189,10 +116,14 @@ def fetch_status(url: str) -> Status:
         TaktlineError: no line answers there.
     """
     if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"'{url}' is not the address of a line's health; give http://HOST:PORT as [health] binds it")
+        raise ConfigError(f"'{url}' is not a health server's address; give http://HOST:PORT, as under [health]")
     try:
         with urlopen(f"{url.rstrip('/')}/status", timeout=_TIMEOUT_S) as answer:
             status: Status = json.loads(answer.read())
-    except (URLError, OSError, ValueError) as error:
-        raise TaktlineError(f"no line answers at {url} ({error}); is it running, with [health] bound there?") from error
+    except (OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        why = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
+        raise TaktlineError(
+            f"no line answers at {url} ({why}); check that it is running, with that address under [health]"
+        ) from error
     return status

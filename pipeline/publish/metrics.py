@@ -1,4 +1,4 @@
-"""What a line counts and measures while it runs, for Prometheus and for its status."""
+"""Counts and measurements of a running line, for Prometheus and for its status."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 class LineMetrics:
     """Counts frames and verdicts and measures latencies, in a registry of the line's own.
 
-    What is known at any moment, such as a queue's depth, is not kept here: `watch` registers a collector that reads it
-    when somebody asks.
+    Values that can be read at any moment, such as a queue's depth, are not kept here: `watch` registers a collector
+    that reads them at each scrape.
 
     Args:
-        cameras: their names.
+        cameras: names of the cameras.
         takt_s: becomes a bound of the latency histograms, so that the share of verdicts within it is exact; None for
             a line without a takt.
 
@@ -59,8 +59,8 @@ class LineMetrics:
             "taktline_rescored_frames", "Frames scored again in float32, near the threshold.", registry=self.registry
         )
         ProcessCollector(registry=self.registry)
-        # A series that exists from the start counts from 0: a rate over it sees the first event as well. Looking a
-        # child up takes longer than counting, so it is done once.
+        # A series that exists from the start counts from 0, so a rate over it sees even the first event. Looking up a
+        # child takes longer than counting, so it is done once.
         self._frames = {camera: self._all_frames.labels(camera) for camera in cameras}
         self._verdicts = {
             camera: {outcome: self._all_verdicts.labels(camera, *outcome) for outcome in _OUTCOMES}
@@ -85,17 +85,17 @@ class LineMetrics:
             self._score.observe(verdict.score)
 
     def scored(self, frames: int, rescored: int) -> None:
-        """Counts a batch that came back from the engine, and how many of its frames had a second look."""
+        """Counts a batch that came back from the engine, and its frames that had a second look."""
         self._batch.observe(frames)
         if rescored:
             self._rescored.inc(rescored)
 
     def watch(self, collector: Collector) -> None:
-        """Registers what is read only when somebody asks."""
+        """Registers a collector that is read at each scrape."""
         self.registry.register(collector)
 
     def status(self) -> dict[str, Status]:
-        """Returns each camera's counts, and how many seconds ago its last frame came (None before the first)."""
+        """Returns each camera's counts, and the seconds since its last frame (None before the first)."""
         now = time.monotonic()
         found: dict[str, Status] = {
             camera: {"frames": 0, "verdicts": {}, "last_frame_s": None if last is None else round(now - last, 3)}
@@ -109,7 +109,7 @@ class LineMetrics:
         return found
 
     def expose(self, accept: str) -> tuple[bytes, str]:
-        """Returns all metrics as a scraper wants them, and their content type.
+        """Returns all metrics in the scraper's format, and their content type.
 
         Args:
             accept: the scraper's `Accept` header.

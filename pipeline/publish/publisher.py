@@ -1,4 +1,4 @@
-"""The last stage: verdicts go out over ZeroMQ PUB/SUB."""
+"""The last stage: publishes verdicts over ZeroMQ PUB/SUB."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _TOGETHER = 256
 
 
 class PublisherSocket(BoundSocket):
-    """A bound socket that verdicts are published on.
+    """A bound socket for publishing verdicts.
 
-    It is an XPUB, a PUB that also sees who subscribes, so that a line can wait for its subscribers. PUB/SUB alone loses
+    It is an XPUB: a PUB that also sees subscriptions, so that a line can wait for its subscribers. PUB/SUB alone loses
     what is published while a subscriber is away or too slow.
 
     Args:
@@ -42,18 +42,18 @@ class PublisherSocket(BoundSocket):
         access: who may subscribe.
 
     Raises:
-        ConfigError: the address cannot be bound, or would be open to everybody.
+        ConfigError: the address cannot be bound, or would be open to everyone.
     """
 
     def __init__(self, address: str, queue: int = HIGH_WATER_MARK, access: Access = THIS_MACHINE) -> None:
-        # Only subscriptions come in: short, and few enough to be read between two verdicts.
+        # Only subscriptions come in: they are short, and few enough to be read between two verdicts.
         incoming = {zmq.MAXMSGSIZE: _MOST_BYTES, zmq.RCVHWM: _MOST_WAITING}
         options = {zmq.SNDHWM: queue, zmq.LINGER: LINGER_MS, zmq.XPUB_VERBOSER: 1, **incoming}
         self._subscriptions = 0
         super().__init__(zmq.XPUB, options, address, access, "the publisher of verdicts")
 
     def await_subscribers(self, count: int, timeout: float, stop: threading.Event) -> None:
-        """Waits until there are `count` subscribers, or `stop` is set.
+        """Waits until there are `count` subscribers or `stop` is set.
 
         Raises:
             TaktlineError: they did not come in time.
@@ -71,7 +71,7 @@ class PublisherSocket(BoundSocket):
                 self._note_subscriptions()
 
     def send(self, parts: list[bytes]) -> None:
-        """Sends a message, without waiting for any subscriber."""
+        """Sends a message without waiting for any subscriber."""
         self.gate.mind()
         self.socket.send_multipart(parts)
         self._note_subscriptions()
@@ -86,15 +86,15 @@ class PublisherSocket(BoundSocket):
             elif message[:1] == b"\x00":
                 self._subscriptions = max(0, self._subscriptions - 1)
         if self._subscriptions > _MOST_SUBSCRIPTIONS:
-            log.warning("more than %d subscriptions: all connections are closed", _MOST_SUBSCRIPTIONS)
+            log.warning("more than %d subscriptions; closing all connections", _MOST_SUBSCRIPTIONS)
             self._subscriptions = 0
             self.gate.close_connections()
 
 
 class Publisher(Stage):
-    """Publishes verdicts, and hands them on to whoever watches them within the process.
+    """Publishes verdicts, and passes them on to a watcher in this process.
 
-    Where the line has a journal, it enters a verdict there first; verdicts that wait together are entered together.
+    If the line has a journal, verdicts are entered there first; all waiting verdicts are entered together.
     """
 
     def __init__(
@@ -107,12 +107,11 @@ class Publisher(Stage):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__("publisher", clock)
-        self._clock = clock
         self._socket, self._inbox, self._outbox, self._metrics = socket, inbox, outbox, metrics
         self._journal, self._epoch = journal, new_epoch()
 
     def work(self) -> None:
-        """Publishes verdicts until no more come."""
+        """Publishes verdicts until there are no more."""
         while True:
             batch = self._inbox.get_many(_TOGETHER)
             messages = self._pack(batch) if self._journal is None else self._journal.enter(batch)
@@ -123,7 +122,7 @@ class Publisher(Stage):
                 self._hand_on(decided)
 
     def ended(self) -> None:
-        """Ends what is handed on, and drains the journal."""
+        """Drains the journal and closes the watcher's queue."""
         if self._journal is not None:
             self._journal.drain()
         if self._outbox is not None:
@@ -143,5 +142,5 @@ class Publisher(Stage):
         try:
             self._outbox.put(decided)
         except ChannelClosed:
-            # Nobody watches any more; the verdicts still go out.
+            # Nobody watches any more; verdicts are still published.
             self._outbox = None

@@ -1,4 +1,4 @@
-"""Answers subscribers that missed something, from the journal. No verdict waits for it."""
+"""Answers subscribers that missed verdicts, from the journal. No verdict waits for it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ReplaySocket(BoundSocket):
         access: who may ask.
 
     Raises:
-        ConfigError: the address cannot be bound, or would be open to everybody.
+        ConfigError: the address cannot be bound, or would be open to everyone.
     """
 
     def __init__(self, address: str, access: Access = THIS_MACHINE) -> None:
@@ -59,7 +59,7 @@ class ReplaySocket(BoundSocket):
         super().__init__(zmq.ROUTER, options, address, access, "the replay")
 
     def receive(self) -> list[bytes] | None:
-        """Waits a moment for a message and returns its parts; of one with too many, the first few."""
+        """Waits a moment for a message and returns its parts, or the first few if it has too many."""
         self.gate.mind()
         if not self.socket.poll(_POLL_MS):
             return None
@@ -71,16 +71,16 @@ class ReplaySocket(BoundSocket):
         return parts
 
     def send(self, parts: list[bytes]) -> None:
-        """Sends an answer, or drops it where the client does not take it."""
+        """Sends an answer, or drops it if the client does not take it."""
         with suppress(zmq.Again):
             self.socket.send_multipart(parts, zmq.NOBLOCK)
 
 
 class ReplayServer(Stage, Closing):
-    """Answers requests one by one, 50 a second for each client. A page has at most 200 verdicts, or about 1 MiB.
+    """Answers requests one by one, 50 per second for each client. A page has at most 200 verdicts, or about 1 MiB.
 
-    It reads the journal through a connection of its own, and takes from memory what waits for the disk. A verdict that
-    is damaged or of another wire version stands in a page as a gap.
+    It reads the journal through its own connection, and takes verdicts that wait for the disk from memory. A verdict
+    that is damaged or has another wire version becomes a gap in the page.
     """
 
     restarts = 3
@@ -95,7 +95,7 @@ class ReplayServer(Stage, Closing):
 
     @property
     def address(self) -> str:
-        """The bound address, with the port that was chosen where 0 was asked for."""
+        """The bound address, with the actual port if 0 was given."""
         return self._socket.address
 
     def work(self) -> None:
@@ -111,11 +111,11 @@ class ReplayServer(Stage, Closing):
             self._forget_reader()
 
     def drain(self) -> None:
-        """Lets it end after the request that it is answering."""
+        """Lets the server end after the current request."""
         self._over = True
 
     def close(self, deadline: float | None = None) -> None:
-        """Ends it and closes its socket.
+        """Ends the server and closes its socket.
 
         Raises:
             TimeoutError: the journal's disk hangs; the thread is left behind.
@@ -144,7 +144,7 @@ class ReplayServer(Stage, Closing):
             return pack_refusal(request.id, f"the journal cannot be read now ({error})", 10 * _RETRY_S)
 
     def _series(self, request: ReplayRequest) -> list[Series]:
-        # Memory first: what waits there may be in the file a moment later, but never the other way about.
+        # Memory first: what waits there may be in the file a moment later, but never the other way round.
         cameras = self._journal.waiting_cameras()
         waiting = {
             camera: self._journal.waiting(camera)
@@ -178,7 +178,7 @@ class ReplayServer(Stage, Closing):
         return pack_page(request, entries[:count], more)
 
     def _open_reader(self, may_lack: bool) -> JournalReader | None:
-        """Opens the journal; returns None where it cannot be read but memory may have the answer."""
+        """Opens the journal; returns None if it cannot be read but memory may hold the answer."""
         generation = self._journal.generation
         if self._reader is not None and self._reader[0] != generation:
             self._forget_reader()
@@ -207,7 +207,7 @@ class ReplayServer(Stage, Closing):
 
 
 class _Allowance:
-    """A rate of requests, of which half a second's worth may come at once."""
+    """A limit on the rate of requests, which allows bursts of half a second's worth."""
 
     def __init__(self, rate: float) -> None:
         self._rate, self._left, self._at = rate, _BURST_S * rate, 0.0

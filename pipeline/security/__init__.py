@@ -1,1 +1,1 @@
-"""CURVE and keys."""
+"""CURVE encryption and keys."""

@@ -27,10 +27,10 @@ _LOG_EVERY_S = 30.0
 
 
 class Authenticator(Closing):
-    """Answers ZeroMQ about each client that connects (ZAP, RFC 27), in a thread of its own.
+    """Decides for ZeroMQ about each client that connects (ZAP, RFC 27), in its own thread.
 
-    A second thread reads the folder of clients. If the disk under it hangs, the list stays as it was last read: clients
-    on it are still admitted, and the line still ends.
+    A second thread reads the folder of clients. If its disk hangs, the list stays as it was last read: clients on it
+    are still admitted, and the line can still end.
 
     Attributes:
         allowed: the public keys of the allowed clients, at most half a second old unless the disk hangs.
@@ -41,19 +41,19 @@ class Authenticator(Closing):
         self.allowed = clients.keys()
         self._inside: set[bytes] = set()
         self._revoked, self._over = threading.Event(), threading.Event()
-        # Each is set once the folder was read after it came.
+        # Each event is set once the folder has been read after it was queued.
         self._requests: SimpleQueue[threading.Event] = SimpleQueue()
         self._refused, self._log_at = 0, 0.0
         self._socket = context.socket(zmq.REP)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.bind(_ZAP_ADDRESS)
-        self._answering = threading.Thread(target=self._serve, name="authenticator")
+        self._answering = threading.Thread(target=self._serve, name="authenticator", daemon=True)
         self._reading = threading.Thread(target=self._keep_reading, name="allowed clients", daemon=True)
         for thread in (self._answering, self._reading):
             thread.start()
 
     def anybody_revoked(self) -> bool:
-        """Tells, once, whether a client that was admitted has been revoked.
+        """Returns, once, whether an admitted client has been revoked.
 
         Raises:
             TaktlineError: a thread has died.
@@ -62,11 +62,11 @@ class Authenticator(Closing):
             self._revoked.clear()
             return True
         if not (self._answering.is_alive() and self._reading.is_alive()) and not self._over.is_set():
-            raise TaktlineError("the thread that lets clients in has died; restart the line")
+            raise TaktlineError("the thread that admits clients has died; restart the line")
         return False
 
     def close(self) -> None:
-        """Stops the threads; one that waits for a disk that hangs is left behind."""
+        """Stops the threads; one that waits for a hanging disk is left behind."""
         self._over.set()
         self._requests.put(threading.Event())
         self._answering.join()
@@ -85,7 +85,7 @@ class Authenticator(Closing):
         with self._socket:
             while not self._over.is_set():
                 if self._socket.poll(_POLL_MS):
-                    # Somebody may have been allowed only just now.
+                    # The client may have been allowed only just now.
                     request = threading.Event()
                     self._requests.put(request)
                     request.wait(_DISK_S)
@@ -102,11 +102,11 @@ class Authenticator(Closing):
             self._inside.add(key)
             return [version, request, b"200", b"OK", key, b""]
         self._log_refusal(address.decode(errors="replace"), key.decode())
-        # 300 and not 400: libzmq's clients give up for good at 400, and could not come back once they are allowed.
+        # 300 and not 400: at 400, libzmq's clients give up for good, and could not come back once they are allowed.
         return [version, request, b"300", b"not allowed", b"", b""]
 
     def _log_refusal(self, address: str, key: str) -> None:
-        """Logs a refusal, but not each: a refused client tries again at once, and must not fill the log."""
+        """Logs some of the refusals: a refused client tries again at once, and must not fill the log."""
         self._refused += 1
         if time.monotonic() >= self._log_at:
             self._log_at = time.monotonic() + _LOG_EVERY_S

@@ -1,4 +1,4 @@
-"""CURVE on ZeroMQ sockets: who may reach a socket that a line binds, and the keys with which a client connects."""
+"""CURVE on ZeroMQ sockets: who may reach a line's sockets, and the keys with which a client connects."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Socket = zmq.Socket[Any]
 
 @dataclass(frozen=True)
 class Access:
-    """Who may reach a socket that a line binds.
+    """Who may reach a line's socket.
 
     Attributes:
         secret: the line's secret key file; None for no CURVE.
-        allowed: the folder with the public keys of the clients that are admitted.
-        insecure: whether a socket without CURVE may be bound where other machines reach it.
+        allowed: the folder with the public keys of admitted clients.
+        insecure: whether other machines may reach a socket without CURVE.
     """
 
     secret: Path | None = None
@@ -34,14 +34,14 @@ THIS_MACHINE = Access()
 
 @dataclass(frozen=True)
 class ClientKeys:
-    """What a client needs to be admitted: its own key pair, and the public key of the line."""
+    """What a client needs to be admitted: its own key pair and the line's public key."""
 
     pair: KeyPair
     server: bytes
 
     @classmethod
     def read(cls, secret: Path, server: str) -> ClientKeys:
-        """Reads the client's secret key file, and the line's public key from its file or its 40 characters.
+        """Reads the client's secret key file and the line's public key, given as a file or as its 40 characters.
 
         Raises:
             ConfigError: one of them cannot be used.
@@ -49,13 +49,13 @@ class ClientKeys:
         return cls(read_pair(secret), read_public(server))
 
     def apply(self, socket: Socket) -> None:
-        """Sets the keys on a socket, before it is connected."""
+        """Sets the keys on a socket; call it before connecting."""
         socket.curve_publickey, socket.curve_secretkey = self.pair.public, self.pair.secret
         socket.curve_serverkey = self.server
 
 
 def is_local(address: str) -> bool:
-    """Tells whether only this machine can reach a ZeroMQ address."""
+    """Returns whether only this machine can reach a ZeroMQ address."""
     if address.startswith(("ipc://", "inproc://")):
         return True
     host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")

@@ -1,4 +1,4 @@
-"""Binds a line's sockets: admits the clients that are allowed, and opens no socket to a network by mistake."""
+"""Binds a line's sockets: admits only allowed clients, and never opens a socket to the network by mistake."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _REBIND_S = 1.0
 
 
 class Gate(Closing):
-    """Binds a socket and admits clients to it. Everything but `close` is for the thread that uses the socket.
+    """Binds a socket and admits clients to it. Only the thread that uses the socket may call methods except `close`.
 
     With CURVE, ZeroMQ asks a thread of the gate about each client that connects. A client whose key is revoked is
     refused from then on, and its open connection ends: `mind` closes all of the socket's connections and binds it
-    again, and the clients that are still allowed reconnect by themselves. Call `mind` twice a second or more often, and
-    before anything is sent.
+    again, and clients that are still allowed reconnect by themselves. Call `mind` at least twice a second, and before
+    every send.
 
     Args:
         socket: not bound yet, and the only one of its context that is bound through a gate.
         address: where to bind it.
         access: who may reach it.
-        what: what the socket is, for errors.
+        what: what to call the socket in errors.
         setting: the section of the line file that names the allowed clients.
 
     Raises:
-        ConfigError: the socket would be open to everybody, a key cannot be used, or the address cannot be bound.
+        ConfigError: the socket would be open to everyone, a key cannot be used, or the address cannot be bound.
     """
 
     def __init__(self, socket: Socket, address: str, access: Access, what: str, setting: str = "[publish]") -> None:
@@ -49,27 +49,27 @@ class Gate(Closing):
         if access.secret is not None or access.allowed is not None:
             if access.allowed is None:
                 raise ConfigError(
-                    f"'allowed_clients' is missing under {setting}: the folder with the public keys of allowed clients"
+                    f"'allowed_clients' is missing under {setting}; give the folder with the clients' public keys"
                 )
             if access.secret is None:
-                raise ConfigError(f"'curve_secret' is missing under [publish]: the line's secret key, for {what}")
+                raise ConfigError(f"'curve_secret' is missing under [publish]; give the secret key file for {what}")
             pair, clients = read_pair(access.secret), AllowList(access.allowed)
             socket.curve_server = True
             socket.curve_publickey, socket.curve_secretkey = pair.public, pair.secret
             socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
-            # Without it a client that connects while nobody answers ZeroMQ would be admitted.
+            # Otherwise a client that connects while nobody answers ZeroMQ would be admitted.
             socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-            # A refused client hears nothing, and tries again after that time.
+            # A refused client gets no answer, and tries again after this time.
             socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
             self._authenticator = Authenticator(socket.context, clients)
         elif not is_local(address):
             if not access.insecure:
                 raise ConfigError(
-                    f"{what} on {address} would be open to everybody who reaches this machine; bind 127.0.0.1 or "
+                    f"{what} on {address} would be open to everyone who reaches this machine; bind 127.0.0.1 or "
                     f"ipc://, or set curve_secret under [publish] and allowed_clients under {setting} (make keys with: "
-                    f"taktline keys new NAME), or accept it with insecure = true under {setting}"
+                    f"taktline keys new NAME), or accept that with insecure = true under {setting}"
                 )
-            log.warning("%s on %s is open to everybody who reaches this machine: insecure = true", what, address)
+            log.warning("%s on %s is open to everyone who reaches this machine: insecure = true", what, address)
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
@@ -79,14 +79,14 @@ class Gate(Closing):
         self.address = bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
 
     def mind(self) -> None:
-        """Ends the connections of clients whose keys were revoked; costs next to nothing where none was.
+        """Ends the connections of clients whose keys were revoked; costs next to nothing if there are none.
 
         Raises:
             TaktlineError: the gate's thread has died.
         """
         if self._authenticator is not None and self._authenticator.anybody_revoked():
             log.warning(
-                "a client of %s was revoked: all its connections are closed, and the other clients reconnect",
+                "a client of %s was revoked; all connections are closed, and the other clients will reconnect",
                 self._what,
             )
             self.close_connections()
@@ -94,26 +94,26 @@ class Gate(Closing):
             self._bind_again()
 
     def admits(self, frame: zmq.Frame) -> bool:
-        """Tells whether the sender of a message is still allowed. Read the message with `copy=False`."""
+        """Returns whether the sender of a message is still allowed. Read the message with `copy=False`."""
         return self._authenticator is None or str(frame.get("User-Id")).encode() in self._authenticator.allowed
 
     def close_connections(self) -> None:
         """Closes all connections and binds the socket again."""
         if self._bound:
-            # ZeroMQ closes the connections that it accepted through an address together with it.
+            # Unbinding an address also closes the connections that ZeroMQ accepted through it.
             self._socket.unbind(self.address)
             self._bound = False
         self._bind_again()
 
     def close(self) -> None:
-        """Admits nobody any more; call it before the context ends."""
+        """Stops admitting clients; call it before the context is terminated."""
         if self._authenticator is not None:
             self._authenticator.close()
 
     def _bind_again(self) -> None:
         deadline = time.monotonic() + _REBIND_S
         if self.address.startswith("ipc://"):
-            # The old listener removes its socket file as it closes; it must not remove the new one.
+            # The old listener removes its socket file when it closes; it must not remove the new one.
             file = Path(self.address.removeprefix("ipc://"))
             while file.exists() and time.monotonic() < deadline:
                 time.sleep(0.002)
@@ -122,7 +122,7 @@ class Gate(Closing):
                 self._socket.bind(self.address)
                 self._bound, self._told = True, False
             except zmq.ZMQError as error:
-                # The old listener closes in a thread of ZeroMQ's.
+                # The old listener closes in one of ZeroMQ's threads.
                 if time.monotonic() < deadline and not self._told:
                     time.sleep(0.002)
                     continue

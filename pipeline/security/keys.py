@@ -1,4 +1,4 @@
-"""Keys on disk: a line's own, its clients', and the folder of those it admits."""
+"""Keys on disk: a line's own, its clients', and the folder of allowed clients."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PUBLIC, SECRET = ".key", ".key_secret"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _KEY = re.compile(rb"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 _MOST_BYTES = 64 << 10
-_FIX = "give a folder that you may write, with room"
+_FIX = "give a folder that you can write to, on a disk with room"
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class KeyPair:
 
 
 def new_pair(name: str, folder: Path) -> KeyPair:
-    """Makes a key pair: `NAME.key`, to hand out, and `NAME.key_secret`, which only its owner may read.
+    """Makes a key pair: `NAME.key` to hand out, and `NAME.key_secret`, which only its owner may read.
 
     Raises:
-        ConfigError: the name cannot be used, is taken, or the files cannot be written.
+        ConfigError: the name is invalid or taken, or the files cannot be written.
     """
     check_name(name)
     secret_file, public_file = folder / f"{name}{SECRET}", folder / f"{name}{PUBLIC}"
     for path in (secret_file, public_file):
         if path.exists():
-            raise ConfigError(f"{path} exists already; give another name, or remove it if nobody uses it")
+            raise ConfigError(f"{path} already exists; give another name, or remove it if nobody uses it")
     public, secret = zmq.curve_keypair()
     make_folder(folder, _FIX)
     save(secret_file, _certificate(public, secret), _FIX, error=ConfigError, mode=0o600)
@@ -68,7 +68,7 @@ def read_pair(path: Path) -> KeyPair:
     except (zmq.ZMQError, ValueError):
         belongs = False
     if not belongs:
-        raise ConfigError(f"the two keys in {path} are no pair; make new ones with: taktline keys new NAME")
+        raise ConfigError(f"the two keys in {path} are not a pair; make new ones with: taktline keys new NAME")
     return KeyPair(public, secret)
 
 
@@ -83,10 +83,10 @@ def read_public(key: str) -> bytes:
 
 
 def check_private(path: Path) -> None:
-    """Refuses a file with a secret that anybody but its owner may read.
+    """Refuses a secret file that others may read.
 
     Raises:
-        ConfigError: they may, or it cannot be read.
+        ConfigError: others may read it, or it cannot be read at all.
     """
     try:
         mode = path.stat().st_mode
@@ -100,7 +100,7 @@ def read_secret(path: Path) -> str:
     """Reads a password or token from the first line of a file that only its owner may read.
 
     Raises:
-        ConfigError: others may read it, or there is nothing in it.
+        ConfigError: others may read it, or its first line is empty.
     """
     check_private(path)
     try:
@@ -109,22 +109,24 @@ def read_secret(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     if not secret:
-        raise ConfigError(f"there is no secret in the first line of {path}")
+        raise ConfigError(f"the first line of {path} is empty; write the secret there")
     return secret
 
 
 def check_name(name: str) -> None:
-    """Refuses a name that no key can have.
+    """Refuses an invalid name for a key.
 
     Raises:
         ConfigError: it has other characters, or is too long.
     """
     if not _NAME.fullmatch(name) or name.startswith("."):
-        raise ConfigError(f"'{name}' is no name for a key; use up to 64 letters, digits, '-', '_' and (inside) dots")
+        raise ConfigError(
+            f"'{name}' is not a valid name for a key; use up to 64 letters, digits, '-', '_' and dots (not first)"
+        )
 
 
 def allow(name: str, public: bytes, allowed: Path) -> Path:
-    """Admits a client from now on: its public key goes into the folder of allowed clients.
+    """Admits a client by putting its public key into the folder of allowed clients.
 
     Raises:
         ConfigError: another key is allowed under this name, or the folder cannot be written.
@@ -132,14 +134,14 @@ def allow(name: str, public: bytes, allowed: Path) -> Path:
     check_name(name)
     path = allowed / f"{name}{PUBLIC}"
     if path.exists() and _load(path)[0] != public:
-        raise ConfigError(f"another key is allowed as '{name}'; revoke it first, or give another name")
+        raise ConfigError(f"another key is already allowed as '{name}'; revoke it first, or give another name")
     make_folder(allowed, _FIX)
     save(path, _certificate(public), _FIX, error=ConfigError)
     return path
 
 
 def revoke(name: str, allowed: Path) -> None:
-    """Takes a client off the list; running lines notice within a second.
+    """Removes a client from the list; running lines notice within a second.
 
     Raises:
         ConfigError: no client of that name is on the list, or the folder cannot be written.
@@ -157,7 +159,7 @@ def revoke(name: str, allowed: Path) -> None:
 
 
 def read_allowed(allowed: Path) -> dict[str, bytes]:
-    """Returns the public keys in a folder by name; logs a warning for each file that holds none."""
+    """Returns the public keys in a folder by name; logs a warning for each file without a key."""
     found = {}
     for path in sorted(allowed.glob(f"*{PUBLIC}")):
         try:
@@ -173,7 +175,7 @@ class AllowList:
     A folder that cannot be read admits nobody.
 
     Attributes:
-        folder: where it is.
+        folder: the folder.
 
     Raises:
         ConfigError: the folder does not exist at the start.
@@ -182,7 +184,7 @@ class AllowList:
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise ConfigError(
-                f"the folder of allowed clients {folder} is not there; make it, or allow a first client with: "
+                f"the folder of allowed clients {folder} does not exist; create it, or allow a first client with: "
                 f"taktline keys allow KEY --allowed {folder}"
             )
         self.folder = folder
@@ -195,7 +197,9 @@ class AllowList:
             seen = tuple(self._look())
         except OSError as error:
             if self._seen is not None:
-                log.error("the folder of allowed clients %s is unreadable (%s): nobody is admitted", self.folder, error)
+                log.error(
+                    "the folder of allowed clients %s cannot be read (%s): nobody is admitted", self.folder, error
+                )
             self._seen, self._keys = None, frozenset()
             return self._keys
         if seen != self._seen:
@@ -205,7 +209,7 @@ class AllowList:
     def _look(self) -> Iterator[tuple[str, int, int, int]]:
         with os.scandir(self.folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
-                # A file may vanish meanwhile: its client has just been revoked.
+                # A file may vanish at any time, when its client is revoked.
                 with suppress(FileNotFoundError):
                     if entry.name.endswith(PUBLIC):
                         found = entry.stat()
@@ -218,7 +222,7 @@ def _load(path: Path) -> tuple[bytes, bytes | None]:
             raise ValueError("it is too long")
         public, secret = load_certificate(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is no file with a key; make a key with: taktline keys new NAME") from error
+        raise ConfigError(f"{path} is not a key file; make one with: taktline keys new NAME") from error
     if not all(_is_key(key) for key in (public, secret) if key is not None):
         raise ConfigError(f"the key in {path} is damaged; make a new one with: taktline keys new NAME")
     return public, secret
@@ -229,7 +233,7 @@ def _is_key(text: bytes) -> bool:
 
 
 def _certificate(public: bytes, secret: bytes | None = None) -> bytes:
-    """Returns the text that ZeroMQ's own tools read and write."""
+    """Returns a key file's text, in the format of ZeroMQ's own tools."""
     kind = "SECRET: keep it to yourself" if secret else "public: hand it out"
     lines = [f"#   CURVE key, {kind}. Made by Taktline on {datetime.date.today().isoformat()}.", "metadata", "curve"]
     lines.append(f'    public-key = "{public.decode()}"')

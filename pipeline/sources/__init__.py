@@ -1,4 +1,4 @@
-"""Where frames come from, and how a source is opened by its address."""
+"""Sources of frames, opened by their addresses."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def open_source(camera: CameraConfig, clock: Clock = SYSTEM_CLOCK) -> Source:
     """Opens the source that a camera's address names; close it, or let its `frames` run.
 
     Raises:
-        ConfigError: no kind of source has this address.
+        ConfigError: no kind of source has such an address.
         DataError: its folder or video cannot be used.
-        TaktlineError: what it needs is not installed.
+        TaktlineError: a package that it needs is not installed.
     """
     source = _open_kind(camera, clock)
     if camera.roi is not None or camera.rotate:
@@ -49,14 +49,14 @@ def _open_kind(camera: CameraConfig, clock: Clock) -> Source:
             _check_video(camera, Path(rest))
         return CameraSource(camera, clock)
     raise ConfigError(
-        f"camera '{camera.name}': the kind of the source '{redact(camera.source)}' is not known; give replay:DIR, "
+        f"camera '{camera.name}': the source '{redact(camera.source)}' is of an unknown kind; give replay:DIR, "
         "folder:DIR, usb:NUMBER, gige:ID, rtsp://..., http://..., file:VIDEO or feed:ipc://PATH"
     )
 
 
 def _check_video(camera: CameraConfig, path: Path) -> None:
     if not path.is_file():
-        raise DataError(f"camera '{camera.name}': there is no video file {path}")
+        raise DataError(f"camera '{camera.name}': there is no video file {path}; correct its path")
     try:
         StreamDevice(camera).close()
     except CameraError as error:

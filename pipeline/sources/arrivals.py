@@ -1,4 +1,4 @@
-"""Files that may still be being written, and when each of them is whole."""
+"""Holds back files that are still being written until they are whole."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SETTLED_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A file that is taken as written.
+    """A file that counts as finished.
 
     Attributes:
         name: without its folder.
-        state: in which it was read.
-        data: its bytes; None where it cannot be read.
-        fault: why it cannot.
+        state: its state when it was read.
+        data: its bytes; None if it cannot be read.
+        fault: why it cannot be read.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Arrival:
 
 @dataclass(slots=True)
 class _Growing:
-    """A file as it was last seen: in this state since then, to be looked at again at that moment."""
+    """A file's last known state, since when it has been in it, and when to look again."""
 
     state: FileState
     since: float
@@ -44,12 +44,12 @@ class _Growing:
 class Arrivals:
     """Holds files back until they are whole.
 
-    A file is whole when its size and time have stood still for half a second and the end of its picture is there. One
-    that stays cut short, or cannot be read, is handed on all the same after a while: it is a part that passed.
+    A file is whole when its size and time have not changed for half a second and the end of its picture is there. A
+    file that stays cut short or cannot be read is passed on anyway after a while, because a part has passed.
 
     Args:
-        root: their folder.
-        give_up_s: how long that while is, in seconds.
+        root: the files' folder.
+        give_up_s: that while, in seconds.
     """
 
     def __init__(self, root: Path, give_up_s: float = 10.0) -> None:
@@ -57,16 +57,16 @@ class Arrivals:
         self._growing: dict[str, _Growing] = {}
 
     def add(self, names: Iterable[str]) -> None:
-        """Takes in files that are new; those that are here already stay as they are."""
+        """Adds new files; files that are already here are not touched."""
         for name in names:
             self._growing.setdefault(name, _Growing((-1, -1), time.monotonic()))
 
     def clear(self) -> None:
-        """Forgets all of them."""
+        """Forgets all files."""
         self._growing.clear()
 
     def whole(self) -> Iterator[Arrival]:
-        """Yields those that are whole by now, by name. A disk or share that fails ends it early."""
+        """Yields the files that are whole by now, by name. A failing disk or share ends it early."""
         now = time.monotonic()
         for name in sorted(name for name, growing in self._growing.items() if growing.look_at <= now):
             growing = self._growing[name]

@@ -1,4 +1,4 @@
-"""Live cameras and video files. A camera that fails is opened again, without end."""
+"""Live cameras and video files. A failing camera is reopened again and again."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _BLACK = "its picture is black; is the lens covered, or the light off?"
 
 
 class _Dark(CameraError):
-    """A camera has sent black pictures for long."""
+    """A camera has sent black pictures for a long time."""
 
 
 class CameraSource(Source):
     """Yields the pictures of a live camera.
 
-    The device is opened and read in a thread of its own, so that a read that never returns holds nothing up. A camera
-    that fails, or is silent for `silence_ms`, is given up and opened again after a pause that doubles up to 30 seconds;
-    its settings are applied each time. One whose pictures are black is opened again at the same growing intervals, but
-    its pictures are inspected meanwhile. A video file ends the source where it ends.
+    The device is opened and read in its own thread, so that a read that never returns blocks nothing else. A camera
+    that fails, or is silent for `silence_ms`, is closed and reopened after a pause that doubles up to 30 seconds; its
+    settings are applied each time. A camera with black pictures is reopened at the same growing intervals, and its
+    pictures are still inspected. At the end of a video file the source ends.
 
-    Where pictures are asked for by message (`trigger`), each trigger gives one frame that carries its part id and whose
-    time counts from the trigger. Where no picture comes, also because the line stops, the frame has none and is
-    answered `corrupt`.
+    If pictures are requested by message (`trigger`), each trigger gives one frame that carries its part id and whose
+    time counts from the trigger. If no picture comes, or the line stops first, the frame has none and is answered
+    `corrupt`.
     """
 
     def __init__(self, config: CameraConfig, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -70,11 +70,11 @@ class CameraSource(Source):
         try:
             self._triggers.ask(part)
         except CameraError as error:
-            # Its frame is answered all the same, once it is clear that no picture comes.
+            # Its frame is answered anyway, once it is clear that no picture will come.
             log.warning("camera %s (%s): %s", self.camera, self._address, error)
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
-        """Yields frames until `stop` is set or a video ends; every trigger that was accepted has its frame by then."""
+        """Yields frames until `stop` is set or a video ends; by then every accepted trigger has its frame."""
 
         while not stop.is_set():
             reader = Reader(self._config, self._triggers)
@@ -90,7 +90,7 @@ class CameraSource(Source):
             if error is None:
                 break
             if self._video:
-                log.error("the video %s of camera %s ends early: %s", self._address, self.camera, error)
+                log.error("the video %s of camera %s ended early: %s", self._address, self.camera, error)
                 break
             yield from self._wait(error, self._sequence - first, stop)
         if self._triggers is not None:
@@ -105,7 +105,7 @@ class CameraSource(Source):
                 return
             if shot is None:
                 if self._config.trigger is not None and reader.opened:
-                    # It may rightly be silent from now on.
+                    # From now on it may legitimately be silent.
                     self._trouble = None
                 self._check_silence(time.monotonic() - reader.last, reader.grace_s)
             yield from self._unanswered()
@@ -114,13 +114,13 @@ class CameraSource(Source):
                 self._check_black(shot.picture.image)
 
     def _wait(self, error: CameraError, came: int, stop: threading.Event) -> Iterator[Frame]:
-        """Waits before the camera is opened again; triggers that come meanwhile are answered."""
+        """Waits before the camera is reopened, and answers triggers that come in the meantime."""
         self._trouble = str(error)
         self.reconnects = (self.reconnects or 0) + 1
         pause_s = 0.0 if isinstance(error, _Dark) else self._backoff.pause_s
-        log.warning("camera %s (%s): %s; %d frames came; opening it again in %.1f s",
+        log.warning("camera %s (%s): %s; %d frames came; reopening it in %.1f s",
                     self.camera, self._address, error, came, pause_s)  # fmt: skip
-        # Cameras that went down together do not come back in one moment.
+        # Cameras that went down together should not all be reopened at the same moment.
         until = time.monotonic() + pause_s * random.uniform(0.8, 1.2)
         while True:
             if self._triggers is not None:
@@ -135,14 +135,14 @@ class CameraSource(Source):
         if self._triggers is not None:
             limit_s = limit_s or _TRIGGER_PATIENCE_S
             if self._triggers.waiting_s() > max(limit_s, grace_s):
-                raise CameraError(f"it gave no picture for a trigger of {self._triggers.waiting_s():.1f} s ago")
+                raise CameraError(f"it gave no picture for a trigger {self._triggers.waiting_s():.1f} s ago")
             if self._config.source.startswith("gige:"):
                 return
         if self._config.trigger in {None, "software"} and limit_s and silent_s > max(limit_s, grace_s):
             raise CameraError(f"it sent no picture for {silent_s:.1f} s")
 
     def _unanswered(self) -> Iterator[Frame]:
-        """Yields the frames of triggers that get no picture."""
+        """Yields the frames of triggers that will get no picture."""
         for trigger, why in [] if self._triggers is None else self._triggers.unanswered():
             yield self._frame(trigger.asked_at, trigger.asked, part=trigger.part, fault=why)
 

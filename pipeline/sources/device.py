@@ -1,4 +1,4 @@
-"""What every kind of live camera does once it is open."""
+"""The interface of an opened camera, of any kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engines.image import Image
 
 
 class CameraError(TaktlineError):
-    """A camera cannot be opened, or sends no more; the source opens it again."""
+    """A camera cannot be opened, or sends no more; the source will reopen it."""
 
 
 class VideoEnded(Exception):
@@ -21,15 +21,15 @@ class VideoEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a camera took.
+    """A picture from a camera.
 
     Attributes:
-        image: uint8, BGR `[H, W, 3]` or gray `[H, W]`, or None where there is none to inspect.
+        image: uint8, BGR `[H, W, 3]` or gray `[H, W]`; None if there is none to inspect.
         captured_at: wall clock, nanoseconds since 1970 (UTC).
         captured: monotonic clock, nanoseconds.
-        part: id of the part, where the camera knows one.
+        part: id of the part, if the camera knows it.
         fault: why there is no image.
-        lost: whether the camera numbered it and it never came.
+        lost: whether the camera numbered it but it never arrived.
     """
 
     image: Image | None
@@ -50,15 +50,15 @@ class Device(Closing):
 
     @abstractmethod
     def read(self) -> Picture | None:
-        """Waits for the next picture; None where none came for a moment.
+        """Waits a moment for the next picture; None if none came.
 
         Raises:
-            CameraError: none will come.
-            VideoEnded: it was a video file.
+            CameraError: no more will come.
+            VideoEnded: the video file has ended.
         """
 
     def trigger(self) -> None:
-        """Makes a camera that waits for software triggers take a picture; the others take pictures all the time.
+        """Makes a camera that waits for software triggers take a picture; all others ignore it.
 
         Raises:
             CameraError: it did not take the trigger.

@@ -1,4 +1,4 @@
-"""Frames that another program of this machine hands over."""
+"""Frames from another program on this machine."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _POLL_MS = 100
 
 
 class FeedSource(Source):
-    """Yields the frames that other programs of this machine send: every message is one frame.
+    """Yields the frames that other programs on this machine send: every message is one frame.
 
-    The socket is bound from the start, so that a mistake is told before the engine loads, and senders that wait for the
-    line lose nothing. A message that cannot be read is a part that passed all the same: its frame is answered as
-    corrupt.
+    The socket is bound from the start, so that mistakes are reported before the engine loads, and senders that wait for
+    the line lose nothing. A message that cannot be read still stands for a part that passed: its frame is answered
+    `corrupt`.
 
     Args:
         camera: its name.
         address: `ipc://PATH`, or a TCP address of this machine.
 
     Raises:
-        ConfigError: the address is taken, cannot be bound, or can be reached from outside.
+        ConfigError: the address is in use, cannot be bound, or can be reached from outside.
     """
 
     def __init__(self, camera: str, address: str, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -53,7 +53,7 @@ class FeedSource(Source):
         self._inbox = _Inbox(address)
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
-        """Yields frames until `stop` is set, and then those that had come by then; closes the socket."""
+        """Yields frames until `stop` is set, then those that have already arrived; closes the socket."""
         with self._inbox as inbox:
             while not stop.is_set():
                 message = inbox.receive(_POLL_MS)
@@ -66,7 +66,7 @@ class FeedSource(Source):
                 yield self._read(message)
 
     def close(self) -> None:
-        """Closes the socket, where `frames` never ran."""
+        """Closes the socket, in case `frames` never ran."""
         self._inbox.close()
 
     def _read(self, message: list[zmq.Frame]) -> Frame:
@@ -80,7 +80,7 @@ class FeedSource(Source):
                 image = _read_pixels(message[1], header.shape)
         except DataError as error:
             fault = f"a message {error}"
-        # Deadlines must come in the order of the frames, and nothing is captured in the future.
+        # Deadlines must be in the order of the frames, and no frame is captured in the future.
         self._last = max(self._last, now if header.captured is None else min(header.captured, now))
         captured_at = now_at - (now - self._last)
         return self._frame(captured_at, self._last, image=image, encoded=encoded, part=header.part, fault=fault)
@@ -106,7 +106,7 @@ class _Inbox(Closing):
             raise ConfigError(f"the feed {address} cannot be bound ({error.strerror}); give another address") from error
 
     def receive(self, timeout_ms: int) -> list[zmq.Frame] | None:
-        """Waits for a message; None where none comes in time."""
+        """Waits for a message; None if none comes in time."""
         return self._socket.recv_multipart(copy=False) if self._socket.poll(timeout_ms) else None
 
     def close(self) -> None:
@@ -116,6 +116,6 @@ class _Inbox(Closing):
 
 def _read_pixels(data: zmq.Frame, shape: tuple[int, ...]) -> Image:
     if len(data) != math.prod(shape):
-        raise DataError(f"has {len(data)} bytes of pixels, and its shape {list(shape)} wants {math.prod(shape)}")
+        raise DataError(f"has {len(data)} bytes of pixels, but its shape {list(shape)} needs {math.prod(shape)}")
     pixels = np.frombuffer(data.buffer, np.uint8).reshape(shape)
     return pixels if pixels.shape[2:] == (3,) else to_8_bits(pixels)

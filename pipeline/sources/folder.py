@@ -1,4 +1,4 @@
-"""A folder of pictures, and new ones as another program writes them."""
+"""Pictures in a folder, including new ones as another program writes them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _POLL_S = 0.1
 
 
 class FolderSource(Source):
-    """Yields every picture of a folder by name and, when it follows, new ones once they are completely written.
+    """Yields every picture in a folder by name and, with `follow`, new ones once they are completely written.
 
-    A file written anew under a known name is a new picture. A followed folder that cannot be read, such as a network
-    share that is gone, is reported and tried again without end; pictures that were there before are not given twice.
+    A file rewritten under a known name is a new picture. If a followed folder cannot be read, such as a network share
+    that is gone, that is reported and tried again endlessly; pictures that were there before are not yielded twice.
 
     Raises:
         DataError: the folder cannot be read, or is empty and not followed.
@@ -40,7 +40,7 @@ class FolderSource(Source):
         self._root, self._follows, self._pacer = root, follow, Pacer(fps)
         paths = list_images(root)
         if not paths and not follow:
-            raise DataError(f"the folder {root} holds no pictures; give another one, or wait for them with --follow")
+            raise DataError(f"the folder {root} holds no pictures; give another, or wait for some with follow = true")
         self._paths = [] if follow else paths
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
@@ -61,7 +61,7 @@ class FolderSource(Source):
             except OSError as error:
                 arrivals.clear()
                 self._report(error, backoff.pause_s)
-                # Lines that lost the same share do not all come back in one moment.
+                # Lines that lost the same share should not all come back at the same moment.
                 stop.wait(backoff.pause_s * random.uniform(0.8, 1.2))
                 backoff.failed()
                 continue

@@ -1,4 +1,4 @@
-"""Which files of a folder are new: found at a bounded cost, whatever lies there."""
+"""Finds the new files in a folder at a bounded cost, whatever lies there."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ from pathlib import Path
 
 from engines.image import is_picture_name
 
-# Listing a folder takes at most this share of a core, and of the time on a share that is slow to answer.
+# Listing a folder takes at most this share of a core, or of the time if a network share is slow to answer.
 _LISTING_SHARE = 0.05
 _WAITING_SHARE = 0.5
-# Looking at known files takes at most this long on each call.
+# Revisiting known files takes at most this long per call.
 _REVISIT_S = 0.002
-# A folder's own time may be as coarse as 2 s (FAT): two changes within that look like one.
+# A folder's modification time may be as coarse as 2 s (FAT), so that two changes look like one.
 _COARSEST_TIME_S = 2.0
-# Some network shares hold a folder's time back, or have none.
+# Some network shares delay a folder's modification time, or have none.
 _LIST_ANYWAY_S = 5.0
 
 FileState = tuple[int, int]
 
 
 def state_of(status: os.stat_result) -> FileState:
-    """Returns what changes when a file is written: its size in bytes, and its time in nanoseconds."""
+    """Returns what changes when a file is written: its size in bytes and its modification time in nanoseconds."""
     return status.st_size, status.st_mtime_ns
 
 
 class FolderScan:
-    """Finds the pictures of a folder that are new, or were written anew under a known name.
+    """Finds the pictures in a folder that are new or were rewritten under a known name.
 
-    The folder is listed when its own time says that a name came or went, and every few seconds in any case; a large
-    folder less often, so that listing takes no more than a twentieth of a core. Known files are revisited in turn, as
-    many on each call as two milliseconds allow. Memory grows with what lies in the folder, not with what ever did.
+    The folder is listed when its modification time shows that a name came or went, and every few seconds in any case.
+    A large folder is listed less often, so that listing takes no more than a twentieth of a core. Known files are
+    revisited in turn, as many per call as two milliseconds allow. Memory grows with what is in the folder, not with
+    what ever was.
 
-    An unmounted share leaves an empty folder in its place. So where the folder itself is another one than before, the
-    names that are missing are kept until it changes again: they may come back with the share.
+    An unmounted share leaves an empty folder in its place. So if the path suddenly leads to another folder, missing
+    names are kept until it changes again: they may come back with the share.
 
     Args:
         root: the folder.
@@ -51,11 +52,11 @@ class FolderScan:
         self._unclear_until = 0.0
 
     def remember(self, name: str, state: FileState) -> None:
-        """Takes a file as known in this state."""
+        """Marks a file as known in this state."""
         self._known[name] = state
 
     def look(self) -> set[str]:
-        """Returns the names of pictures that are not known, or not in their present state.
+        """Returns the names of pictures that are unknown or have changed.
 
         Raises:
             OSError: the folder cannot be read.
@@ -75,11 +76,11 @@ class FolderScan:
         return found
 
     def _list(self) -> set[str]:
-        # By its handle, so that no other folder can come between a look at which it is and the names.
+        # By its handle, so that identity and names come from the same folder.
         handle = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         try:
             status = os.fstat(handle)
-            names = set(os.listdir(handle))  # noqa: PTH208 - a path would be looked up anew
+            names = set(os.listdir(handle))  # noqa: PTH208 - a path would be looked up again
         finally:
             os.close(handle)
         place = status.st_dev, status.st_ino
@@ -105,6 +106,6 @@ class FolderScan:
                 if known is not None and state_of((self._root / name).stat()) != known:
                     found.add(name)
             except FileNotFoundError:
-                # The next listing forgets it.
+                # The next listing will forget it.
                 continue
         return found

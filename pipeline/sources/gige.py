@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 _DEBIAN = Path("/usr/lib/python3/dist-packages/gi")
 _BUFFERS = 8
 _POLL_US = 100_000
-# GigE Vision 1 counts frames in 16 bits and leaves 0 out.
+# GigE Vision 1 counts frames in 16 bits and skips 0.
 _LEGACY_IDS = 65_535
 _MOST_LOST = 1_000
 
-# GenICam names a Bayer pattern by its first row. Those above 8 bits lie in the lower bits of 16.
+# GenICam names a Bayer pattern by its first row. Formats above 8 bits use the lower bits of 16.
 _COLOURS = {
     "Mono": None,
     "RGB": cv2.COLOR_RGB2BGR,
@@ -45,8 +45,8 @@ _BITS = {"8": 8, "10": 10, "12": 12, "14": 14, "16": 16}
 class GigeDevice(Device):
     """A camera that Aravis finds by its id, serial number or IP address.
 
-    It runs free, or takes a picture at each trigger: a signal on one of its lines (hardware) or `trigger` (software).
-    A frame that came incomplete or was lost on its way, by the camera's own count, is a picture without an image, so
+    It runs free, or takes a picture at each trigger: a signal on one of its lines (hardware) or `trigger` (software). A
+    frame that arrived incomplete, or that the camera's own count shows as lost, becomes a picture without an image, so
     that its part still gets an answer.
 
     Raises:
@@ -68,7 +68,7 @@ class GigeDevice(Device):
             self._set_up()
             self._stream = self._camera.create_stream(None, None)
             if self._stream is None:
-                raise CameraError("it gives no stream; is it used by another program?")
+                raise CameraError("it gives no stream; check that no other program uses it")
             payload = self._camera.get_payload()
             for _ in range(_BUFFERS):
                 self._stream.push_buffer(self._aravis.Buffer.new_allocate(payload))
@@ -92,7 +92,7 @@ class GigeDevice(Device):
         return self._ready.popleft()
 
     def trigger(self) -> None:
-        """Makes the camera take a picture, where it waits for software triggers."""
+        """Makes the camera take a picture, if it waits for software triggers."""
         if self._config.trigger == "software":
             try:
                 self._camera.software_trigger()
@@ -105,7 +105,7 @@ class GigeDevice(Device):
             self._camera.stop_acquisition()
         except self._glib.Error as error:
             log.debug("a camera that is closed did not answer: %s", error.message)
-        # Aravis gives control of the camera up when the last reference goes.
+        # Aravis gives up control of the camera when the last reference is dropped.
         del self._stream, self._camera
 
     def _set_up(self) -> None:
@@ -122,7 +122,7 @@ class GigeDevice(Device):
             if camera.is_gain_auto_available():
                 camera.set_gain_auto(self._aravis.Auto.OFF)
             camera.set_gain(config.gain)
-        # What a camera was told before outlives the program that told it.
+        # A camera's settings outlive the program that made them.
         camera.set_acquisition_mode(self._aravis.AcquisitionMode.CONTINUOUS)
         camera.clear_triggers()
         if config.trigger is not None:
@@ -142,7 +142,7 @@ class GigeDevice(Device):
         wanted = [self._config.pixel_format] if self._config.pixel_format is not None else usable[:1]
         if not wanted or wanted[0] not in usable:
             raise CameraError(
-                f"its pixel format {wanted[0] if wanted else now} cannot be read; give one of those that can: "
+                f"its pixel format {wanted[0] if wanted else now} cannot be read; give one that can: "
                 f"{', '.join(usable) or 'it has none'}"
             )
         self._camera.set_pixel_format_from_string(wanted[0])
@@ -152,7 +152,7 @@ class GigeDevice(Device):
         last, self._last_id = self._last_id, number
         lost = 0 if last is None else frames_lost(last, number)
         if lost:
-            log.warning("camera %s lost %d frames on their way; is its network too slow?", self._config.name, lost)
+            log.warning("camera %s lost %d frames on the way; its network may be too slow", self._config.name, lost)
         for _ in range(lost):
             self._ready.append(Picture(None, *moment, fault="the frame was lost between camera and PC", lost=True))
 
@@ -160,7 +160,7 @@ class GigeDevice(Device):
         status = buffer.get_status()
         if status != self._aravis.BufferStatus.SUCCESS:
             why = str(status.value_nick).replace("-", " ")
-            return Picture(None, *moment, self._part(buffer, whole=False), f"the frame came incomplete ({why})")
+            return Picture(None, *moment, self._part(buffer, whole=False), f"the frame arrived incomplete ({why})")
         shape = buffer.get_image_height(), buffer.get_image_width()
         try:
             image = to_picture(np.frombuffer(buffer.get_data(), np.uint8), shape, self._format)
@@ -172,7 +172,7 @@ class GigeDevice(Device):
         """Returns when a frame was captured: wall clock and monotonic time. No frame is older than the one before.
 
         Args:
-            stamped_at: by Aravis, on the wall clock, when the frame's first packet came.
+            stamped_at: Aravis' time stamp of the frame's first packet, by the wall clock.
         """
         age = self._age.of(stamped_at)
         now_at, now = time.time_ns(), time.monotonic_ns()
@@ -198,7 +198,7 @@ class GigeDevice(Device):
 def frames_lost(last: int, number: int) -> int:
     """Returns how many frames are missing between two of a camera's frame ids.
 
-    A count that starts again, or a gap too long to be real, counts as none.
+    If the count restarts, or the gap is too long to be real, no frame counts as missing.
     """
     if number <= last <= _LEGACY_IDS:
         number += _LEGACY_IDS
@@ -218,17 +218,17 @@ def to_picture(data: npt.NDArray[np.uint8], shape: tuple[int, int], pixel_format
         uint8, BGR `[height, width, 3]`, or gray `[height, width]` from a monochrome camera.
 
     Raises:
-        ValueError: there are too few bytes, or the format is not known.
+        ValueError: there are too few bytes, or the format is unknown.
     """
     split = _split(pixel_format)
     if split is None:
-        raise ValueError(f"the pixel format {pixel_format} is not known")
+        raise ValueError(f"the pixel format {pixel_format} is unknown")
     colour, bits = split
     channels = 3 if colour in {"RGB", "BGR"} else 1
     wide = bits > 8
     size = shape[0] * shape[1] * channels * (2 if wide else 1)
     if len(data) < size:
-        raise ValueError(f"{len(data)} bytes of {size} came")
+        raise ValueError(f"only {len(data)} of {size} bytes arrived")
     pixels = data[:size].view("<u2") >> (bits - 8) if wide else data[:size]
     image = pixels.astype(np.uint8, copy=False).reshape(*shape, *([3] if channels == 3 else []))
     code = _COLOURS[colour]
@@ -236,7 +236,7 @@ def to_picture(data: npt.NDArray[np.uint8], shape: tuple[int, int], pixel_format
 
 
 def import_aravis() -> tuple[Any, Any]:
-    """Imports Aravis and GLib, from Debian's packages where this Python has no bindings of its own.
+    """Imports Aravis and GLib, from Debian's packages if this Python has no bindings of its own.
 
     Raises:
         TaktlineError: they are not installed; the text says what to install.
@@ -257,7 +257,7 @@ def import_aravis() -> tuple[Any, Any]:
 
 
 def _load_debian() -> None:
-    # Only this package: the rest of Debian's folder does not belong in a virtual environment.
+    # Only this package: nothing else in Debian's folder belongs in a virtual environment.
     spec = importlib.util.spec_from_file_location(
         "gi", _DEBIAN / "__init__.py", submodule_search_locations=[str(_DEBIAN)]
     )

@@ -1,4 +1,4 @@
-"""The thread that opens a camera and reads it, and that can be left behind where a driver never returns."""
+"""A thread that opens and reads a camera, and that can be abandoned if a driver never returns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """A picture, and the trigger that asked for it, if one did."""
+    """A picture, and the trigger that requested it, if any."""
 
     picture: Picture
     trigger: Trigger | None = None
@@ -30,8 +30,8 @@ class Reader:
 
     Attributes:
         opened: whether the device is open.
-        last: when the last picture came, or else when the thread started; monotonic, in seconds.
-        grace_s: how long the next picture may take at least; opening takes longer than the pause between two pictures.
+        last: when the last picture came or, before that, when the thread started; monotonic seconds.
+        grace_s: the least time to allow for the next picture; opening takes longer than the pause between two pictures.
     """
 
     def __init__(self, config: CameraConfig, triggers: Triggers | None) -> None:
@@ -48,11 +48,11 @@ class Reader:
         self._thread.start()
 
     def take(self, timeout: float) -> Shot | None:
-        """Waits for the next picture; None where none comes in time.
+        """Waits for the next picture; None if none comes in time.
 
         Raises:
-            CameraError: none will come.
-            VideoEnded: it was a video file.
+            CameraError: no more will come.
+            VideoEnded: the video file has ended.
         """
         try:
             came = self._shots.get(timeout=timeout)
@@ -63,7 +63,7 @@ class Reader:
         raise came
 
     def abandon(self) -> list[Shot]:
-        """Lets the thread end, leaves one that hangs behind, and returns the pictures that were not taken."""
+        """Lets the thread end, abandons it if it hangs, and returns the pictures that were not taken."""
         if self._triggers is not None:
             self._triggers.dismiss()
         self._over.set()
@@ -84,7 +84,7 @@ class Reader:
                 self._read(device)
         except (CameraError, VideoEnded) as error:
             self._hand_over(error)
-        except Exception as error:  # noqa: BLE001 - whatever a driver raises is a fault of this camera
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises concerns only this camera
             fault = CameraError(f"it failed ({type(error).__name__}: {error})")
             fault.__cause__ = error
             self._hand_over(fault)
@@ -99,7 +99,7 @@ class Reader:
                 self._hand_over(Shot(picture))
                 continue
             trigger = self._triggers.match(self, picture.captured)
-            # A camera that runs free takes pictures that nobody asked for.
+            # A camera that runs free takes pictures that nobody requested.
             if trigger is not None:
                 self._hand_over(Shot(_asked_for(picture, trigger), trigger))
 

@@ -17,7 +17,7 @@ from pipeline.sources.source import Pacer, Source
 class ReplaySource(Source):
     """Replays a test split once, shuffled with a seed, at a given rate.
 
-    The ground truth rides along on the frame as `label`, for display only: nothing that decides sees it.
+    Each frame carries its ground truth as `label`, for display only: it never influences a verdict.
 
     Raises:
         DataError: the folder has no test split.

@@ -1,4 +1,4 @@
-"""What every source of frames does."""
+"""The base of all sources of frames."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Source(ABC):
 
     Args:
         camera: its name.
-        clock: stamps its frames. Their order and their deadlines come from its monotonic time; its wall clock only
-            dates them.
+        clock: stamps its frames. Their order and deadlines come from its monotonic time; its wall clock only dates
+            them.
 
     Attributes:
         camera: its name, which verdicts carry.
-        arrangement: what is cut out of its pictures, and how they are turned; None for nothing.
-        reconnects: how often it was opened again; None for one that never is.
-        lost_frames: how many frames it numbered that never came; None for one that does not number them.
+        arrangement: cuts out and turns its pictures; None if there is nothing to do.
+        reconnects: how often it was reopened; None if this kind never is.
+        lost_frames: number of frames that it numbered but that never came; None if it does not number them.
     """
 
     def __init__(self, camera: str, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -42,7 +42,7 @@ class Source(ABC):
 
     @property
     def trouble(self) -> str | None:
-        """Why it gives no frames at the moment, or none that can be inspected; None while all is well."""
+        """Why it currently gives no frames, or none that can be inspected; None while all is well."""
         return self._trouble or (None if self.arrangement is None else self.arrangement.trouble)
 
     @abstractmethod
@@ -53,13 +53,13 @@ class Source(ABC):
         """Asks for a picture of one part.
 
         Raises:
-            TaktlineError: the source gives pictures without being asked, or is asked too often.
+            TaktlineError: the source takes no triggers, or too many are waiting.
         """
         del part
         raise ConfigError(f"camera '{self.camera}' takes no triggers; it gives its pictures by itself")
 
-    def close(self) -> None:  # noqa: B027 - most kinds hold nothing before `frames` runs
-        """Frees what the source holds from its opening on, where `frames` never ran. Closing twice is safe."""
+    def close(self) -> None:  # noqa: B027 - most sources hold nothing before `frames` runs
+        """Frees what the source has held since it was opened, in case `frames` never ran. Closing twice is safe."""
 
     def _now(self) -> tuple[int, int]:
         """Returns the wall clock and the monotonic time, in nanoseconds."""
@@ -76,17 +76,10 @@ class Source(ABC):
         return self._frame(captured_at, captured, encoded=encoded, part=part, label=label, fault=fault)
 
     def _frame(
-        self,
-        captured_at: int,
-        captured: int,
-        *,
-        image: Image | None = None,
-        encoded: bytes | None = None,
-        part: str | None = None,
-        label: str | None = None,
-        fault: str | None = None,
-    ) -> Frame:
-        """Makes the next frame; its text is made safe for the wire."""
+        self, captured_at: int, captured: int, *, image: Image | None = None, encoded: bytes | None = None,
+        part: str | None = None, label: str | None = None, fault: str | None = None,
+    ) -> Frame:  # fmt: skip
+        """Makes the next frame, and makes its text safe for the wire."""
         sequence = self._sequence
         self._sequence += 1
         return Frame(
@@ -107,7 +100,7 @@ class Pacer:
     """Keeps a steady rate: waits for each next frame's moment, counted from the first.
 
     Args:
-        fps: frames a second; None for as fast as they are taken.
+        fps: frames per second; None for as fast as they are taken.
     """
 
     def __init__(self, fps: float | None) -> None:
@@ -117,9 +110,9 @@ class Pacer:
         self._next: float | None = None
 
     def wait(self, stop: threading.Event) -> bool:
-        """Waits for the next moment and returns whether to go on (False once `stop` is set).
+        """Waits for the next moment and returns whether to continue (False once `stop` is set).
 
-        A taker that fell behind does not have to catch up in a burst: the clock starts anew from now.
+        If the consumer fell behind, it does not have to catch up in a burst: counting restarts from now.
         """
         now = time.monotonic()
         if self._period is None:
@@ -131,11 +124,11 @@ class Pacer:
 
 
 class Backoff:
-    """How long to wait before the next attempt: twice as long after each that failed.
+    """How long to wait before the next attempt: twice as long after each failure.
 
     Args:
         first_s: the first pause, in seconds.
-        longest_s: no pause is longer.
+        longest_s: the longest pause, in seconds.
     """
 
     def __init__(self, first_s: float = 0.5, longest_s: float = 30.0) -> None:

@@ -11,13 +11,13 @@ from engines.extras import require
 from pipeline.config.camera import CameraConfig
 from pipeline.sources.device import CameraError, Device, Picture, VideoEnded
 
-# FFmpeg renders text as pictures of a terminal, and takes any text for it.
+# FFmpeg renders text files as pictures of a terminal, and accepts any text as such.
 _TEXT_FORMATS = {"tty", "bin", "xbin", "adf", "idf"}
 _NETWORK = ("rtsp://", "rtsps://", "http://", "https://")
 
 
 class StreamDevice(Device):
-    """A stream or a video file, decoded by FFmpeg; decoding does not hold the interpreter's lock.
+    """A stream or a video file, decoded by FFmpeg; decoding releases the interpreter's lock.
 
     Raises:
         CameraError: it cannot be opened now.
@@ -40,7 +40,7 @@ class StreamDevice(Device):
             self._container.close()
             raise CameraError("it holds no video")
         stream = self._container.streams.video[0]
-        # More threads in the decoder would each hold a picture back.
+        # Each further decoder thread would delay the stream by a picture.
         stream.thread_type = "NONE" if self._live else "AUTO"
         self._pictures = self._container.decode(stream)
         self._period = None if self._live or config.fps is None else 1 / config.fps

@@ -1,4 +1,4 @@
-"""Triggers that come as messages: each asks a camera for one picture, of one part."""
+"""Triggers by message: each requests one picture of one part from a camera."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """A picture that was asked for.
+    """A request for a picture.
 
     Attributes:
-        part: id of the part, where whoever asked knows it.
+        part: id of the part, if the sender knows it.
         asked_at: wall clock, nanoseconds since 1970 (UTC).
         asked: monotonic clock, nanoseconds.
     """
@@ -30,14 +30,15 @@ class Trigger:
 
 
 class Triggers:
-    """Every trigger of one camera, from the moment it is accepted until its picture, or the lack of one, is told.
+    """The triggers of one camera, from their acceptance until they have a picture or will get none.
 
-    Whoever asks, the thread that reads the camera, and the source share it. A camera that hangs is read by a new thread
-    while the old one may still wake up: only the reader that is admitted can arm the camera or take a trigger.
+    The senders of triggers, the thread that reads the camera, and the source share this object. If a camera hangs, a
+    new thread reads it while the old one may still wake up: only the admitted reader can arm the camera or take
+    triggers.
 
     Args:
-        exclusive: whether a trigger that comes before the picture of the last one is refused. A camera may ignore it,
-            and each later picture would go by the name of another part.
+        exclusive: whether to refuse a trigger that comes before the picture of the last one. A camera may ignore such a
+            trigger, and each later picture would be assigned to the wrong part.
         clock: stamps the triggers.
     """
 
@@ -52,11 +53,11 @@ class Triggers:
         self._closed = False
 
     def ask(self, part: str | None) -> None:
-        """Asks for a picture.
+        """Requests a picture.
 
         Raises:
             CameraError: the trigger is accepted, but the camera did not take it.
-            TaktlineError: the trigger is refused: the source has ended, or too many wait for their pictures.
+            TaktlineError: the trigger is refused, because the source has ended or too many triggers wait.
         """
         with self._lock:
             if self._closed:
@@ -76,20 +77,20 @@ class Triggers:
         except CameraError:
             raise
         except Exception as error:
-            # The device may have been closed by now, and drivers raise what they like.
+            # The device may have been closed by now, and drivers may raise anything.
             raise CameraError(f"it took no trigger ({type(error).__name__}: {error})") from error
 
     def admit(self, reader: object) -> None:
-        """Lets this reader arm the camera and take triggers, and no other."""
+        """Lets only this reader arm the camera and take triggers."""
         with self._lock:
             self._reader, self._fire = reader, None
 
     def dismiss(self) -> None:
-        """Lets no reader do so any more."""
+        """Lets no reader do so from now on."""
         self.admit(None)
 
     def arm(self, reader: object, fire: Callable[[], None]) -> None:
-        """Sets what makes the camera take a picture; a reader that is not admitted sets nothing."""
+        """Sets the function that makes the camera take a picture, if the reader is admitted."""
         with self._lock:
             if reader is self._reader:
                 self._fire = fire
@@ -97,7 +98,7 @@ class Triggers:
     def match(self, reader: object, captured: int) -> Trigger | None:
         """Returns the oldest trigger that a picture taken at this time may belong to, for `answer` to close.
 
-        It returns None where no trigger waits, and to a reader that is not admitted.
+        It returns None if no trigger waits or the reader is not admitted.
         """
         with self._lock:
             if reader is not self._reader or not self._waiting or self._waiting[0].asked > captured:
@@ -112,25 +113,25 @@ class Triggers:
             self._matched = [other for other in self._matched if other is not trigger]
 
     def waiting_s(self) -> float:
-        """Returns how long the oldest trigger has waited, in seconds; 0 where none does."""
+        """Returns how long the oldest trigger has waited, in seconds; 0 if none does."""
         with self._lock:
             return (self._clock.monotonic_ns() - self._waiting[0].asked) / 1e9 if self._waiting else 0.0
 
     def unanswered(self) -> list[tuple[Trigger, str]]:
-        """Takes out those that will get no picture, with the reason, in the order in which they were asked."""
+        """Takes out the triggers that will get no picture, with the reasons, in the order they came."""
         with self._lock:
             unanswered, self._unanswered = self._unanswered, []
         return sorted(unanswered, key=lambda item: item[0].asked)
 
     def give_up(self, why: str) -> None:
-        """Leaves every trigger that has no frame yet unanswered."""
+        """Marks every trigger that has no frame yet as unanswered."""
         with self._lock:
             self._unanswered += [(trigger, why) for trigger in (*self._matched, *self._waiting)]
             self._matched.clear()
             self._waiting.clear()
 
     def close(self, why: str) -> None:
-        """Accepts no more triggers, and gives up those that wait."""
+        """Accepts no more triggers, and gives up the waiting ones."""
         with self._lock:
             self._closed = True
         self.give_up(why)

@@ -21,8 +21,8 @@ class UsbDevice(Device):
         target: int | str = int(name) if name.isdecimal() else name
         self._capture = cv2.VideoCapture(target, cv2.CAP_V4L2)
         if not self._capture.isOpened():
-            raise CameraError("it cannot be opened; is it plugged in, and used by no other program?")
-        # The camera compresses: eight uncompressed streams do not fit through one USB bus.
+            raise CameraError("it cannot be opened; check that it is plugged in and that no other program uses it")
+        # Let the camera compress: eight uncompressed streams do not fit through one USB bus.
         settings: list[tuple[int, float | None]] = [
             (cv2.CAP_PROP_FOURCC, float(cv2.VideoWriter.fourcc(*"MJPG"))),
             (cv2.CAP_PROP_FRAME_WIDTH, config.width),
@@ -41,7 +41,7 @@ class UsbDevice(Device):
         """Waits for the next picture."""
         good, image = self._capture.read()
         if not good or image is None:
-            raise CameraError("it sends no more; was it unplugged?")
+            raise CameraError("it sends no more; it may have been unplugged")
         return Picture.now(np.asarray(image, np.uint8))
 
     def close(self) -> None:

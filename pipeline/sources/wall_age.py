@@ -1,4 +1,4 @@
-"""How old a picture is that was stamped by the wall clock, which may have been set since."""
+"""Finds the age of a picture stamped by the wall clock, which may have been changed since."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _STEP_NS = 100_000_000
 
 
 class WallAge:
-    """Turns stamps of the wall clock into ages.
+    """Turns time stamps of the wall clock into ages.
 
-    A stamp from before the clock was set says nothing any more: such a picture counts as taken now, so that its latency
-    and its deadline stay right to within the time it waited.
+    A stamp from before the clock was changed is useless: such a picture counts as taken now, so that its latency and
+    deadline are correct to within the time it waited.
 
     Args:
         clock: tells the time.
@@ -29,7 +29,7 @@ class WallAge:
             stamp: when it was taken, nanoseconds since 1970 (UTC).
         """
         wall, now = self._clock.wall_ns(), self._clock.monotonic_ns()
-        # Its drift is followed; only a step is a setting of the clock.
+        # Drift is followed; only a step means that the clock was changed.
         if abs(wall - now - self._offset) > _STEP_NS:
             self._set_at = now
         self._offset = wall - now

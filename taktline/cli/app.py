@@ -1,6 +1,6 @@
-"""The command line: all commands, and what happens when one fails.
+"""The command line: all commands, and how failures are reported.
 
-Commands import what they need when they run, so that help, completion and a subscriber start fast.
+Commands import what they need when they run, so that help, completion and subscribers start fast.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def build_app() -> typer.Typer:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code. What the user can mend is reported in one sentence.
+    """Runs a command and returns its exit code. Errors that the user can fix are reported in one sentence.
 
     Args:
         arguments: the words after `taktline`; None for those of this process.
@@ -65,13 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except TaktlineError as error:
             console.print(Text.assemble(("taktline:", "bold red"), f" {error}"))
             if isinstance(error, LineHung):
-                # Python would wait at its end for threads that never will.
+                # At exit, Python would wait for threads that never end.
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(error.exit_code)
             return error.exit_code
         except BrokenPipeError:
-            # Whoever read our output has gone (`taktline watch | head`), which is no failure.
+            # The reader of our output has gone (`taktline watch | head`), which is not a failure.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except SystemExit as end:
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _logging_to(console: Console) -> Iterator[None]:
-    """Shows warnings and errors of all floors while a command runs."""
+    """Shows warnings and errors of all packages while a command runs."""
     handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
     handler.setFormatter(logging.Formatter("%(message)s"))
     root = logging.getLogger()

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from calibration.calibrate import CalibrationSettings
     from engines.manifest import Threshold
 
-RuleOption = Annotated[Rule, typer.Option(help="How the threshold is chosen.")]
+RuleOption = Annotated[Rule, typer.Option(help="How to choose the threshold.")]
 ValueOption = Annotated[
-    float | None, typer.Option(help="The sigma (default 2), or the false-alarm rate (default 0.01).")
+    float | None,
+    typer.Option(min=-1000, max=1000, help="Number of sigmas (default 2), or the false-alarm rate (default 0.01)."),
 ]
 
 
@@ -45,7 +46,7 @@ def calibrate(
     epochs: Annotated[int, typer.Option(min=1, max=100, help="Most passes over the good parts.")] = 100,
     steps: Annotated[int, typer.Option(min=1, help="Most optimiser steps.")] = 2000,
     batch_size: Annotated[int, typer.Option(min=16, help="Feature cells per optimiser step.")] = 1024,
-    lr: Annotated[float, typer.Option(help="Adam's highest learning rate.")] = 1e-3,
+    lr: Annotated[float, typer.Option(help="Adam's peak learning rate.")] = 1e-3,
     seed: SeedOption = 0,
     int8: Annotated[bool, typer.Option("--int8", help="Also make an 8-bit model for OpenVINO.")] = False,
     as_json: JsonFlag = False,
@@ -89,7 +90,7 @@ def threshold(
     from engines.bundle import open_bundle
 
     if (rule == "f1") != (data is not None):
-        raise ConfigError("the rule f1, and only it, needs --data with labelled test pictures")
+        raise ConfigError("the rule f1 needs --data with labelled test pictures; the other rules take no --data")
     samples = open_test_split(data) if data is not None else ()
     chosen = decide_threshold(open_bundle(bundle), rule, value, samples).manifest.threshold
     if as_json:
@@ -135,17 +136,17 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def need_calibration_packages() -> None:
-    """Imports whatever calibration needs, so that a missing package is reported before any work.
+    """Imports everything that calibration needs, so that a missing package is reported before any work.
 
     Raises:
-        TaktlineError: one is not installed.
+        TaktlineError: a package is not installed.
     """
     for module in ("jinja2", "matplotlib", "onnxscript", "safetensors", "sklearn", "torch", "torchvision"):
         require(module, "calibrate")
 
 
 def threshold_sentence(threshold: Threshold) -> str:
-    """Says what a threshold promises, with its warning if there is one."""
+    """Returns a sentence with a threshold and its expected false alarms, and its warning if there is one."""
     low, high = threshold.interval_per_1000
     text = (
         f"Threshold {threshold.value:.3f} sigma (rule {threshold.rule}): {threshold.false_alarms_per_1000:.1f} false "

@@ -1,4 +1,4 @@
-"""What commands print: results on stdout, progress and errors on stderr."""
+"""Output of commands: results on stdout, progress and errors on stderr."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def show(*items: RenderableType, console: Console | None = None) -> None:
     """Prints tables and texts to stdout, or to another console.
 
-    A string may hold rich markup; a `Text` is printed as it is. Neither is broken at the terminal's width, so that a
-    path can be copied whole.
+    A string may contain rich markup; a `Text` is printed unchanged. Neither is wrapped at the terminal's width, so that
+    paths can be copied.
     """
     console = console or Console(highlight=False)
     for item in items:
@@ -32,13 +32,13 @@ def show_json(values: Any) -> None:
 
 
 def stderr() -> Console:
-    """Returns the console for whatever is not the result."""
+    """Returns the console for everything except results."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def progress_bars(console: Console | None = None) -> Iterator[Reporter]:
-    """Shows a bar with the time left for every step that reports; on stderr unless told otherwise."""
+    """Shows a progress bar with the remaining time for each step; on stderr by default."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (

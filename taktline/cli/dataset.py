@@ -41,7 +41,7 @@ def dataset(
 
 
 def survey_table(survey: Survey) -> ResultTable:
-    """Shows what a data set holds."""
+    """Shows the contents of a data set."""
     table = ResultTable("pictures", "count", title=f"{survey.category} ({survey.layout} layout)")
     table.add_row("train, good", str(survey.train))
     for kind, count in survey.test.items():

@@ -1,4 +1,4 @@
-"""`taktline demo`: the whole product at work on parts that it draws itself."""
+"""`taktline demo`: the whole product at work on drawn parts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from engines.errors import TaktlineError
+from engines.files import make_folder, save
 from taktline.cli.console import progress_bars, show
 from taktline.cli.options import BackboneOption, SeedOption
 
 _TIMEOUT_S = 600
+_RESULT = "demo.json"
+_FIX = "give a new folder with --out"
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,10 @@ class _Scale:
     """How much a demonstration draws and trains.
 
     Attributes:
-        train: good parts to learn from.
+        train: good parts to train on.
         good: good parts to inspect.
-        defective: parts to inspect of each of the five defects.
-        steps: most optimiser steps.
+        defective: parts to inspect with each of the five defects.
+        steps: maximum optimiser steps.
         size: height and width of the network's input.
     """
 
@@ -46,24 +49,28 @@ _QUICK = _Scale(train=20, good=6, defective=2, steps=100, size=64)
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the data, the bundle and the overlays.")] = Path("runs/demo"),
-    data: Annotated[Path | None, typer.Option(help="A data set in MVTec AD layout instead of drawn parts.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data set in MVTec AD layout, instead of drawn parts.")] = None,
     backbone: BackboneOption = "imagenet",
     fps: Annotated[float, typer.Option(help="Frames per second.")] = 30.0,
     seed: SeedOption = 0,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Few parts, small pictures, brief training: shows that everything runs.")
+        bool,
+        typer.Option("--quick", help="Few parts, small pictures, brief training: only shows that everything runs."),
     ] = False,
 ) -> None:
     """Show the whole product at work: draw parts, calibrate, replay them, receive the verdicts in another process.
 
     Example: taktline demo
     """
-    if fps <= 0:
+    if not 0 < fps < float("inf"):
         raise TaktlineError(f"the frame rate is {fps:g}; give one above 0 frames a second")
     from calibration.dataset import open_dataset
 
     console = Console(highlight=False, soft_wrap=True)
     scale = _QUICK if quick else _FULL
+    if data is not None:
+        open_dataset(data)
+    _claim(out)
     root = _draw(out, seed, scale, console) if data is None else data
     parts = len(open_dataset(root).test)
     bundle = out / "bundle"
@@ -72,11 +79,11 @@ def demo(
     shutil.rmtree(overlays, ignore_errors=True)
     console.rule("replay, watched by another process over ZeroMQ")
     summary, verdicts = _replay(bundle, root, fps, seed, parts, overlays)
-    (out / "demo.json").write_text(json.dumps({"summary": summary, "verdicts": verdicts}), encoding="utf-8")
+    save(out / _RESULT, json.dumps({"summary": summary, "verdicts": verdicts}), _FIX)
     sequences = [verdict["sequence"] for verdict in verdicts]
     if sequences != list(range(parts)):
         raise TaktlineError(
-            f"{parts} parts passed but {len(set(sequences))} verdicts arrived; this is a defect of Taktline: report it"
+            f"{parts} parts passed, but {len(set(sequences))} verdicts arrived; this is a defect of Taktline: report it"
         )
     _print_summary(console, summary, len(verdicts))
 
@@ -88,17 +95,32 @@ def demo(
     )
 
 
+def _claim(out: Path) -> None:
+    """Marks a folder as a demonstration's, whose data and overlays the next one removes.
+
+    Raises:
+        TaktlineError: it holds something else, or cannot be written.
+    """
+    make_folder(out, _FIX)
+    if not (out / _RESULT).is_file() and any(out.iterdir()):
+        raise TaktlineError(f"the folder {out} holds other files; {_FIX}")
+    save(out / _RESULT, "{}", _FIX)
+
+
 def _draw(out: Path, seed: int, scale: _Scale, console: Console) -> Path:
     from calibration.parts import DEFECTS, write_dataset
 
     root = out / "data"
     console.print(
-        f"drawing {scale.train} good parts to learn from, {scale.good} good and {len(DEFECTS) * scale.defective} "
+        f"drawing {scale.train} good parts to train on, and {scale.good} good and {len(DEFECTS) * scale.defective} "
         "defective ones to inspect"
     )
     shutil.rmtree(root, ignore_errors=True)
-    with progress_bars(console) as report:
-        write_dataset(root, seed, scale.train, scale.good, scale.defective, report)
+    try:
+        with progress_bars(console) as report:
+            write_dataset(root, seed, scale.train, scale.good, scale.defective, report)
+    except OSError as error:
+        raise TaktlineError(f"{root} cannot be written: {error.strerror or error}; {_FIX}") from error
     return root
 
 
@@ -120,7 +142,7 @@ def _calibrate(root: Path, bundle: Path, backbone: str, seed: int, scale: _Scale
             calibrate(root, bundle, settings, report)
     except ImagenetWeightsMissing:
         console.print(
-            "[yellow]The ImageNet weights are not in the cache and cannot be downloaded. The demonstration goes on "
+            "[yellow]The ImageNet weights are not in the cache and cannot be downloaded. The demonstration continues "
             "with an untrained network, which is good enough for its own parts but not for yours.[/]"
         )
         with progress_bars(console) as report:
@@ -130,7 +152,7 @@ def _calibrate(root: Path, bundle: Path, backbone: str, seed: int, scale: _Scale
 def _replay(
     bundle: Path, root: Path, fps: float, seed: int, parts: int, overlays: Path
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Replays the parts in one process and receives their verdicts in another: the summary and the verdicts."""
+    """Replays the parts in one process, receives their verdicts in another, and returns summary and verdicts."""
     address = f"ipc://{overlays.parent.resolve() / 'verdicts.sock'}"
     watch = subprocess.Popen(
         _taktline("watch", address, "--json", "--count", parts, "--timeout", _TIMEOUT_S),

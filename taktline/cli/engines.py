@@ -40,7 +40,7 @@ def engines(
     """
     if bundle is not None:
         if check is not None or data is not None:
-            raise ConfigError("--bundle takes no --check and no data set")
+            raise ConfigError("--bundle cannot be combined with --check or a data set")
         _show_choice(bundle, hint, max_batch, as_json)
         return
     from bench.measure.agreement import check_agreement, list_engines
@@ -48,7 +48,7 @@ def engines(
 
     if check is None:
         if data is not None:
-            raise ConfigError("a data set is only used with --check BUNDLE")
+            raise ConfigError("a data set needs --check BUNDLE")
         states = list_engines()
         if as_json:
             show_json([asdict(state) for state in states])
@@ -67,20 +67,20 @@ def engines(
 
 def build(
     bundle: BundleArgument,
-    engine: Annotated[str, typer.Option(help="Engine to build for; only tensorrt builds ahead.")] = "tensorrt",
-    precision: Annotated[str, typer.Option(help="f16 or f32. A second look needs both.")] = "f16",
+    engine: Annotated[str, typer.Option(help="Engine to build for; only tensorrt builds in advance.")] = "tensorrt",
+    precision: Annotated[str, typer.Option(help="f16 or f32. A second look needs both plans.")] = "f16",
     max_batch: MaxBatchOption = 8,
     compute_capability: Annotated[
-        str | None, typer.Option(help="Such as 8.9. Default: that of this machine's GPU.")
+        str | None, typer.Option(help="Compute capability, such as 8.9. Default: that of this machine's GPU.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Build a TensorRT plan ahead of time into the cache (TAKTLINE_CACHE, or ~/.cache/taktline).
+    """Build a TensorRT plan in advance, into the cache (TAKTLINE_CACHE, or ~/.cache/taktline).
 
     Example: taktline build runs/bottle --compute-capability 8.9
     """
     if engine != "tensorrt":
-        raise ConfigError(f"the engine {engine} has nothing to build ahead; give tensorrt")
+        raise ConfigError(f"the engine {engine} has nothing to build in advance; give tensorrt")
     from engines.bundle import open_bundle
     from engines.plans import build_ahead
 
@@ -109,14 +109,14 @@ def engines_table(states: list[EngineState]) -> ResultTable:
 
 
 def choice_table(choice: Choice) -> ResultTable:
-    """Shows what `auto` measured, and what it chose."""
+    """Shows what `auto` measured and chose."""
     table = ResultTable(
         "engine",
         "images/s",
         "rescored",
         Column("", prose=True),
         title=f"measured for {choice.hint} at batch {choice.batch}",
-        caption=f"in {choice.seconds:g} s, at {choice.measured_at}; images/s include second looks",
+        caption=f"took {choice.seconds:g} s at {choice.measured_at}; images/s include second looks",
     )
     for candidate in choice.candidates:
         rate = candidate.images_per_s
@@ -127,12 +127,12 @@ def choice_table(choice: Choice) -> ResultTable:
 
 
 def agreement_table(results: list[Agreement], pictures: int) -> ResultTable:
-    """Shows how far each engine lies from the reference."""
+    """Shows how far each engine is from the reference."""
     table = ResultTable(
         "engine",
         *("mean", "p99", "largest", "heatmap r", "AUROC", "flips (furthest)", "rescored", "images/s", "good/s"),
         title=f"{pictures} pictures, against PyTorch in float32",
-        caption="differences in sigma; images a second from arrays in batches of 8",
+        caption="differences in sigma; images per second from arrays, in batches of 8",
     )
     for result in results:
         table.add_row(
@@ -143,7 +143,7 @@ def agreement_table(results: list[Agreement], pictures: int) -> ResultTable:
             f"{result.heatmap:.5f}",
             "-" if result.auroc is None else f"{result.auroc:.4f}",
             f"{result.flips} ({result.furthest_flip:.2f})" if result.flips else "0",
-            f"{result.twice:.1%}",
+            f"{result.rescored:.1%}",
             f"{result.images_per_s:.1f}",
             "-" if result.good_images_per_s is None else f"{result.good_images_per_s:.1f}",
         )
@@ -178,5 +178,5 @@ def _pictures(size: tuple[int, int], data: Path | None) -> Pictures:
         return Pictures(np.stack(list(read_frames(samples, size))), defective)
     rng = np.random.default_rng(0)
     drawn = [resize_frame(draw_part(rng, kind)[0], size) for kind in (None, *DEFECTS) for _ in range(8)]
-    # Drawn parts have labels, but these say nothing about the part that the bundle was made for.
+    # Drawn parts have labels, but they say nothing about the part that the bundle was made for.
     return Pictures(np.stack(drawn), None)

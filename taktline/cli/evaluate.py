@@ -33,7 +33,7 @@ def evaluate(
     all_under: Annotated[
         Path | None, typer.Option("--all", help="Calibrate and evaluate every category under this folder instead.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="With --all: folder for the bundles, reports and the table.")] = Path(
+    out: Annotated[Path, typer.Option(help="With --all: folder for bundles, reports and the table.")] = Path(
         "runs/all"
     ),
     engine: EngineOption = "auto",

@@ -1,4 +1,4 @@
-"""What an evaluation looks like in a terminal."""
+"""Formats an evaluation for the terminal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ALL_CATEGORIES = 15
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
-    """Shows the figures of an evaluation, its confusion matrix, and how many of each defect were found."""
+    """Shows an evaluation's figures, its confusion matrix, and how many of each defect were found."""
     metrics = evaluation.metrics
     quality = ResultTable("figure", "value", title=f"{metrics['parts']} parts, {evaluation.engine}")
     for name, words in _FIGURES.items():
@@ -48,13 +48,13 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
 
 
 def category_tables(rows: list[dict[str, Any]]) -> list[RenderableType]:
-    """Shows a row of figures for each category, and the published figures beside ours where there are some."""
+    """Shows one row of figures per category, and published figures for comparison if there are any."""
     names = [name for name in rows[0] if name != "category"]
     figures = ResultTable("category", *(_SHORT.get(name, name) for name in names), title="every category")
     for row in rows:
         figures.add_row(row["category"], *(figure(row[name]) for name in names))
     known = [row for row in rows if any(row["category"] in method for method in PUBLISHED.values())]
-    # The published means are over all categories of MVTec AD: beside the mean of a few they would mislead.
+    # The published means cover all categories of MVTec AD: beside the mean of a few, they would mislead.
     known = [row for row in known if row["category"] != "mean" or len(rows) > _ALL_CATEGORIES]
     if not known:
         return [figures]
@@ -69,5 +69,5 @@ def category_tables(rows: list[dict[str, Any]]) -> list[RenderableType]:
 
 
 def figure(value: float | None) -> str:
-    """Returns a figure with three digits, or a dash for none."""
+    """Returns a figure with three decimals, or a dash for None."""
     return "-" if value is None else f"{value:.3f}"

@@ -6,17 +6,22 @@ import html
 from pathlib import Path
 from typing import Any
 
+from engines.files import save
+
 
 def write_gallery(page: Path, overlays: Path, verdicts: list[dict[str, Any]]) -> Path:
-    """Writes an HTML page that shows every overlay with its verdict, the highest score first.
+    """Writes an HTML page that shows every overlay with its verdict, highest score first.
 
     Args:
-        page: file to write; the overlays' folder lies beside it.
+        page: file to write; the overlays' folder is beside it.
         overlays: folder of PNG files whose names begin with their verdict's sequence.
         verdicts: verdicts as JSON values.
 
     Returns:
         The page.
+
+    Raises:
+        DataError: it cannot be written.
     """
     pictures = {int(path.name.split("_", 1)[0]): path for path in sorted(overlays.glob("*.png"))}
     figures = []
@@ -32,7 +37,7 @@ def write_gallery(page: Path, overlays: Path, verdicts: list[dict[str, Any]]) ->
             f'<figure class="{verdict["verdict"]}"><img src="{html.escape(overlays.name)}/'
             f'{html.escape(path.name)}" loading="lazy" alt=""><figcaption>{caption}</figcaption></figure>'
         )
-    page.write_text(_PAGE.replace("@FIGURES@", "\n".join(figures)), encoding="utf-8")
+    save(page, _PAGE.replace("@FIGURES@", "\n".join(figures)))
     return page
 
 
@@ -49,8 +54,8 @@ _PAGE = """<!doctype html>
   figcaption b { color: #e8eaed; text-transform: uppercase }
 </style></head><body>
 <h1>Inspected parts</h1>
-<p>Each part with its score and the threshold, in sigma of good parts, the highest score first. All heatmaps share one
-scale. The white line outlines what lies above the heatmap's own threshold.</p>
+<p>Each part with its score and the threshold, in sigma of good parts, highest score first. All heatmaps share one
+scale. The white line outlines everything above the heatmap's own threshold.</p>
 <main>
 @FIGURES@
 </main></body></html>

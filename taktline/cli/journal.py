@@ -27,7 +27,7 @@ UntilOption = Annotated[str | None, typer.Option("--to", help="Captured before."
 
 def build_journal() -> typer.Typer:
     """Returns the commands under `taktline journal`."""
-    app = typer.Typer(name="journal", no_args_is_help=True, help="Query a line's journal, export it, or check it.")
+    app = typer.Typer(name="journal", no_args_is_help=True, help="Query, export or check a line's journal.")
     for command in (query, export, verify):
         app.command()(command)
     return app
@@ -39,10 +39,10 @@ def query(
     verdict: VerdictsOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Show the newest ones, at most this many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="Show at most this many, the newest.")] = 50,
     as_json: JsonLinesFlag = False,
 ) -> None:
-    """Show the verdicts in a journal; its line may be running.
+    """Show the verdicts in a journal. The line may be running.
 
     Example: taktline journal query runs/press4.journal --verdict ng --from 2025-03-01
     """
@@ -89,7 +89,7 @@ def export(
 
 
 def verify(journal: JournalArgument, as_json: JsonFlag = False) -> None:
-    """Check that no sequence is missing, that every message is readable, and that every picture exists.
+    """Check that no sequence is missing, every message can be read, and every picture exists.
 
     Exits with 1 if something is wrong.
 
@@ -108,7 +108,7 @@ def verify(journal: JournalArgument, as_json: JsonFlag = False) -> None:
 
 
 def check_table(found: Verification, journal: Path) -> ResultTable:
-    """Shows what a check of a journal found."""
+    """Shows the result of checking a journal."""
     state = ("whole", "green") if found.good else ("not whole", "bold red")
     columns = map(Column, ("verdicts", "pictures", "epochs", "journaled late"))
     table = ResultTable(*columns, title=Text.assemble(f"{journal}: ", state))
@@ -119,7 +119,7 @@ def check_table(found: Verification, journal: Path) -> ResultTable:
 def _check_whole(reader: JournalReader) -> None:
     if reader.skipped:
         raise DataError(
-            f"{reader.skipped} verdicts were left out: they are damaged, or another Taktline wrote them; "
+            f"{reader.skipped} verdicts were skipped because they are damaged or another Taktline wrote them; "
             f"`taktline journal verify {reader.path}` says which"
         )
 
@@ -140,10 +140,10 @@ def _selection(
 
 
 def _moment(text: str | None) -> int | None:
-    """Returns a point in time in nanoseconds; a text without a time zone is in this machine's."""
+    """Returns a point in time in nanoseconds; without a time zone, the text is in local time."""
     if text is None:
         return None
     try:
         return int(datetime.fromisoformat(text).astimezone().timestamp() * 1e9)
     except (ValueError, OverflowError) as error:
-        raise ConfigError(f"'{text}' is no date or time; give one like 2025-03-01 or 2025-03-01T06:00") from error
+        raise ConfigError(f"'{text}' is not a date or time; give one like 2025-03-01 or 2025-03-01T06:00") from error

@@ -15,7 +15,7 @@ from taktline.cli.table import Column, ResultTable
 
 FolderOption = Annotated[Path, typer.Option("--folder", help="Folder of your own keys.")]
 AllowedOption = Annotated[
-    Path, typer.Option("--allowed", help="Folder of allowed clients: allowed_clients in the line file.")
+    Path, typer.Option("--allowed", help="Folder of allowed clients, which is allowed_clients in the line file.")
 ]
 _KEYS, _ALLOWED = Path("keys"), Path("keys/allowed")
 
@@ -58,13 +58,13 @@ def show(folder: FolderOption = _KEYS, allowed: AllowedOption = _ALLOWED, as_jso
     from pipeline.security import keys as files
 
     if not folder.is_dir() and not allowed.is_dir():
-        raise ConfigError(f"there are no keys in {folder} and {allowed}; make some with: taktline keys new NAME")
+        raise ConfigError(f"there are no keys in {folder} or {allowed}; make some with: taktline keys new NAME")
     own, clients = files.read_allowed(folder), files.read_allowed(allowed)
     if as_json:
         found = {"keys": own, "allowed": clients}
         show_json({kind: {name: key.decode() for name, key in of.items()} for kind, of in found.items()})
         return
-    print_tables(key_table(own, f"keys in {folder}"), key_table(clients, f"clients allowed by {allowed}"))
+    print_tables(key_table(own, f"keys in {folder}"), key_table(clients, f"clients allowed in {allowed}"))
 
 
 def allow(
@@ -72,7 +72,7 @@ def allow(
     name: Annotated[str | None, typer.Option(help="Name for the client. Default: the file's name.")] = None,
     allowed: AllowedOption = _ALLOWED,
 ) -> None:
-    """Allow a client. It takes effect at once, without a restart.
+    """Allow a client. This takes effect at once, without a restart.
 
     Example: taktline keys allow office.key
     """
@@ -83,7 +83,7 @@ def allow(
         if not Path(key).is_file():
             raise ConfigError("a key without a file needs a name; give one with --name")
         name = Path(key).name.removesuffix(files.SECRET).removesuffix(files.PUBLIC)
-    typer.echo(f"{name} is allowed by {files.allow(name, public, allowed)}")
+    typer.echo(f"{name} is now allowed ({files.allow(name, public, allowed)})")
 
 
 def revoke(

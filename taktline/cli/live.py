@@ -27,7 +27,7 @@ _REDRAW_S = 0.1
 class LiveView:
     """A table of the latest verdicts, with the counts so far. A context manager.
 
-    It draws nothing if the output is not a terminal; the summary at the end has all the figures.
+    If the output is not a terminal, it draws nothing; the summary at the end has all figures.
     """
 
     def __init__(self, console: Console, line: Line) -> None:
@@ -48,7 +48,7 @@ class LiveView:
             self._live.stop()
 
     def show(self, decided: Decided, summary: RunSummary) -> None:
-        """Adds a verdict, and redraws if the last time is long enough ago."""
+        """Adds a verdict, and redraws if enough time has passed."""
         if self._live is None:
             return
         self._rows.append((decided.verdict, decided.frame.label))
@@ -63,7 +63,7 @@ class LiveView:
 
 
 def live_table(rows: deque[tuple[Verdict, str | None]], title: str) -> ResultTable:
-    """Shows verdicts with the labels of their parts."""
+    """Shows verdicts with their parts' labels."""
     table = ResultTable(
         Column("#"),
         Column("verdict", left=True),

@@ -16,7 +16,7 @@ from engines.errors import ConfigError
 if TYPE_CHECKING:
     from pipeline.security.curve import ClientKeys
 
-# What runs where.
+# What to run.
 BundleArgument = Annotated[Path, typer.Argument(help="Model bundle, as `taktline calibrate` writes it.")]
 DataArgument = Annotated[
     Path, typer.Argument(help="Data set in the layout of MVTec AD, BTAD or VisA, or good/ beside folders of defects.")
@@ -34,7 +34,7 @@ PrecisionOption = Annotated[
     str, typer.Option(help="auto (the fastest with float32's verdicts), f32, bf16, f16, int8, int8+f32 and the like.")
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, gpu, npu or cuda. Default: what the engine prefers.")]
-MaxBatchOption = Annotated[int, typer.Option(min=1, max=256, help="Largest number of frames in a batch.")]
+MaxBatchOption = Annotated[int, typer.Option(min=1, max=256, help="Maximum frames in a batch.")]
 
 # How to reach a line.
 PUBLISHED_AT = "tcp://127.0.0.1:5556"
@@ -48,7 +48,7 @@ ServerKeyOption = Annotated[
 ]
 LineArgument = Annotated[str, typer.Argument(help="The line's name, or its control address.")]
 
-# How to answer.
+# How to print results.
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 JsonLinesFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all figures to this JSON file.")]
@@ -71,13 +71,13 @@ def read_keys(key: Path | None, server_key: str | None) -> ClientKeys | None:
 
 
 def flatten(command: Callable[..., None]) -> Callable[..., None]:
-    """Lets a command take a dataclass of options, so that commands can share them.
+    """Lets commands share options by taking them as a dataclass.
 
     Args:
         command: some of its parameters are dataclasses whose fields are annotated as options.
 
     Returns:
-        The command as typer wants it, with the fields in the place of each dataclass.
+        The command for typer, with the fields in place of each dataclass.
     """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {}

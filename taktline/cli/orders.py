@@ -21,9 +21,7 @@ StatusFlag = Annotated[bool, typer.Option("--json", help="Print the line's statu
 def deploy(
     bundle: Annotated[Path, typer.Argument(help="The new model bundle.")],
     line: Annotated[str, typer.Option(help="The line's name, or its control address.")] = "line",
-    other_part: Annotated[
-        bool, typer.Option("--other-part", help="Accept a bundle that was made for another part.")
-    ] = False,
+    other_part: Annotated[bool, typer.Option("--other-part", help="Accept a bundle made for another part.")] = False,
     key: KeyOption = None,
     server_key: ServerKeyOption = None,
     as_json: StatusFlag = False,
@@ -51,11 +49,11 @@ def tell(
     """
     if order not in _ORDERS:
         raise ConfigError(f"there is no order '{order}'; give {', '.join(_ORDERS[:-1])} or {_ORDERS[-1]}")
-    # Unknown options come here as values, so that a negative threshold does.
+    # Unknown options arrive here as values, because a negative threshold must.
     if value is not None and value.startswith("--"):
         raise ConfigError(f"there is no option {value}; see taktline tell --help")
     if (order in {"threshold", "trigger"}) != (value is not None):
-        raise ConfigError("threshold needs a sigma, such as 2.5, and trigger a camera; other orders take no value")
+        raise ConfigError("threshold needs a sigma such as 2.5, trigger needs a camera, and other orders take no value")
     values = {"do": order, "part": part, "camera" if order == "trigger" else "threshold": value}
     _tell(line, _order(values, value or order), as_json, key, server_key)
 

@@ -20,6 +20,7 @@ from taktline.cli.options import (
     EngineOption,
     MaxBatchOption,
     PrecisionOption,
+    SeedOption,
 )
 from taktline.cli.signals import on_signals
 
@@ -36,7 +37,7 @@ def run(
     line_file: Annotated[Path, typer.Argument(help="Line file (TOML).")],
     as_json: SummaryFlag = False,
 ) -> None:
-    """Run a line from its file, until its sources end, or until Ctrl-C or SIGTERM.
+    """Run a line from its file until its sources end, or until Ctrl-C or SIGTERM.
 
     Example: taktline run line.toml
     """
@@ -61,9 +62,9 @@ def run(
 
 def replay(
     bundle: BundleArgument,
-    data: Annotated[Path, typer.Argument(help="Data set; its test split is replayed.")],
+    data: Annotated[Path, typer.Argument(help="Data set whose test split is replayed.")],
     fps: Annotated[float, typer.Option(help="Frames per second.")] = 30.0,
-    seed: Annotated[int, typer.Option(help="Seed for the order of the parts.")] = 0,
+    seed: SeedOption = 0,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "auto",
     device: DeviceOption = None,
@@ -72,7 +73,7 @@ def replay(
     bind: Annotated[str, typer.Option(help="ZeroMQ address to publish on.")] = PUBLISHED_AT,
     await_subscribers: Annotated[int, typer.Option(min=0, help="Start once this many subscribers are connected.")] = 0,
     save_heatmaps: Annotated[
-        Path | None, typer.Option(help="Write every part with its heatmap as PNG into this folder.")
+        Path | None, typer.Option(help="Write every part with its heatmap as PNG to this folder.")
     ] = None,
     as_json: SummaryFlag = False,
 ) -> None:
@@ -115,7 +116,7 @@ def open_line(config: LineConfig) -> Iterator[Line]:
 
     Raises:
         TaktlineError: it cannot be built.
-        LineHung: something in it hangs and was left behind.
+        LineHung: parts of it hang and were left behind.
     """
     from pipeline.line.build import build_line
 

@@ -1,4 +1,4 @@
-"""What the figures of a run look like in a terminal."""
+"""Formats the figures of a run for the terminal."""
 
 from __future__ import annotations
 

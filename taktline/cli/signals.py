@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM."""
+"""Handles Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def on_signals(action: Callable[[], None]) -> Iterator[None]:
-    """Calls an action on the first SIGINT or SIGTERM; a second one has its former effect."""
+    """Calls an action on the first SIGINT or SIGTERM; a second one has its usual effect."""
     before: dict[signal.Signals, Any] = {}
 
     def handle(number: int, frame: types.FrameType | None) -> None:

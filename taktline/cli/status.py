@@ -1,4 +1,4 @@
-"""`taktline status`, and what a line's status looks like in a terminal."""
+"""`taktline status`, and a line's status in the terminal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def status(
 
 
 def status_tables(status: Status) -> list[RenderableType]:
-    """Shows the counts of every camera, what is wrong if the line is not ready, and how its journal does."""
+    """Shows each camera's counts, what is wrong if the line is not ready, and the journal's state."""
     engine = status["engine"]
     state = ("ready", "green") if status["ready"] else ("not ready", "red") if status["live"] else ("down", "bold red")
     title = Text.assemble(f"line {status['line']}: ", state, f"   {engine['name']} {engine['precision']}")
@@ -54,7 +54,7 @@ def status_tables(status: Status) -> list[RenderableType]:
 
 
 def journal_text(journal: dict[str, Any] | None) -> list[Text]:
-    """Says how a line's journal does, in red if verdicts were published that it does not hold."""
+    """Describes a line's journal, in red if it lacks published verdicts."""
     if journal is None:
         return []
     pictures = journal["pictures"]
@@ -66,6 +66,6 @@ def journal_text(journal: dict[str, Any] | None) -> list[Text]:
         return [Text(text), *troubles]
     text += (
         f"; {journal['unjournaled']} verdicts were published before they could be journaled: {journal['waiting']} "
-        f"of them are waiting to be, {journal['lost']} never will be"
+        f"are waiting for the disk, {journal['lost']} are lost to the journal"
     )
     return [Text(text, "red"), *troubles]

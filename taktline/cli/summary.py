@@ -16,9 +16,9 @@ _REMEMBERED = 100_000
 
 @dataclass
 class RunSummary:
-    """Collects the verdicts of a run; a replay also gives the labels.
+    """Collects the verdicts of a run, and the labels of a replay.
 
-    It keeps the latencies and labelled scores of the last hundred thousand frames, so that its memory stays bounded
+    It keeps latencies and labelled scores only for the last hundred thousand frames, so that its memory stays bounded
     however long a line runs.
     """
 

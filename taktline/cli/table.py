@@ -1,4 +1,4 @@
-"""Tables that fit the terminal: where one would be too wide, each of its rows becomes a few lines."""
+"""Tables that fit the terminal: if one would be too wide, each row becomes a few lines."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Column:
 
     Attributes:
         name: its heading; may be empty.
-        left: whether cells are left-aligned, as text is. Figures are right-aligned.
-        prose: whether a cell may be wrapped. All other cells stay whole.
+        left: whether cells are left-aligned, like text. Figures are right-aligned.
+        prose: whether cells may be wrapped. All others stay whole.
     """
 
     name: str
@@ -32,15 +32,15 @@ class Column:
 
 
 class ResultTable:
-    """A table for rich whose figures are never cut.
+    """A table for rich that never truncates figures.
 
-    It is printed as a table if the terminal is wide enough for all of it, and otherwise as lines: the first cell of a
-    row as a heading, and below it every other cell after the name of its column.
+    It is printed as a table if the terminal is wide enough, and otherwise as lines: a row's first cell as a heading,
+    and below it every other cell after the name of its column.
 
     Args:
         columns: the columns; a plain string is a column of figures, or of text if it comes first.
-        title: printed above.
-        caption: printed below.
+        title: printed above the table.
+        caption: printed below the table.
     """
 
     def __init__(self, *columns: Column | str, title: Cell = "", caption: str = "") -> None:
@@ -53,7 +53,7 @@ class ResultTable:
         self.rows: list[list[Text]] = []
 
     def add_row(self, *cells: Cell) -> None:
-        """Adds a row; there must be a cell for every column. Strings are plain text, not markup."""
+        """Adds a row with one cell per column. Strings are plain text, not markup."""
         if len(cells) != len(self.columns):
             raise ValueError(f"the row has {len(cells)} cells, the table {len(self.columns)} columns")
         self.rows.append([cell if isinstance(cell, Text) else Text(cell) for cell in cells])
@@ -99,7 +99,7 @@ class ResultTable:
 
 
 def _flow(items: Iterable[Text], width: int) -> Iterator[Padding]:
-    """Fills indented lines with items, none of which is broken unless it is wider than a line."""
+    """Fills indented lines with items; an item is broken only if it is wider than a line."""
     line = Text()
     for item in items:
         if line and _INDENT + line.cell_len + len(_GAP) + item.cell_len > width:

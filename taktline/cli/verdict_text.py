@@ -1,4 +1,4 @@
-"""What a verdict looks like in a terminal."""
+"""Formats verdicts for the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STYLES = {"ok": "green", "ng": "bold red", "uninspected": "yellow"}
 
 
 def verdict_text(verdict: Verdict) -> Text:
-    """Returns one verdict as one line of text."""
+    """Returns a verdict as one line of text."""
     text = Text(datetime.fromtimestamp(verdict.captured_at / 1e9).strftime("%H:%M:%S.%f")[:-3])
     text.append(f"  {verdict.camera:<10} {verdict.sequence:>7}  ")
     text.append(f"{verdict.verdict:<11}", STYLES[verdict.verdict])

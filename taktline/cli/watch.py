@@ -31,7 +31,7 @@ def watch(
     endpoint: Annotated[str, typer.Argument(help="Address that the line publishes on.")] = PUBLISHED_AT,
     camera: CamerasOption = None,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many verdicts.")] = None,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Give up after this many seconds without one.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Give up after this many seconds of silence.")] = None,
     replay: ReplayOption = None,
     key: KeyOption = None,
     server_key: ServerKeyOption = None,
@@ -71,5 +71,5 @@ def watch(
 
 
 def _show_gap(gap: Gap) -> None:
-    text = f"{gap.camera}: {gap.count} verdicts from {gap.first} to {gap.last} are missing ({gap.why})"
+    text = f"{gap.camera}: {gap.count} verdicts from {gap.first} to {gap.last} are lost ({gap.why})"
     stderr().print(Text(text, "yellow"))

@@ -56,7 +56,7 @@ def check_result(result: Agreement, reference: Agreement) -> None:
         assert result.heatmap > 0.9999, name
     if result.precision.endswith("+f32"):
         assert result.flips == 0, name
-        assert 0 < result.twice < 0.5, name
+        assert 0 < result.rescored < 0.5, name
 
 
 def test_the_command_lists_every_engine_and_why_it_cannot_run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import cv2
@@ -52,3 +53,11 @@ def test_a_source_that_gives_nothing(tmp_path: Path) -> None:
     broken.write_bytes(b"no video")
     with pytest.raises(TaktlineError, match="cannot be played"):
         measure_capture(CameraConfig(name="bench", source=f"file:{broken}"), cameras=2, seconds=0.1, rounds=1)
+
+
+def test_a_source_that_only_one_camera_can_read(tmp_path: Path) -> None:
+    config = CameraConfig(name="bench", source=f"feed:ipc://{tmp_path / 'feed'}")
+    started = time.monotonic()
+    with pytest.raises(TaktlineError, match="serves 2 readers at once"):
+        measure_capture(config, cameras=2, seconds=0.1, rounds=1)
+    assert time.monotonic() - started < 5

@@ -76,10 +76,10 @@ def test_too_few_windows_give_no_interval() -> None:
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
-    with pytest.raises(DataError, match="no run of the same name"):
+    with pytest.raises(DataError, match="no run in common"):
         compare_results(results(1.0, 1), results(1.0, 1, name="y"), 0.1)
     for text in ("much", "-1%", "nan%", "inf"):
-        with pytest.raises(ConfigError, match="is no share"):
+        with pytest.raises(ConfigError, match="is not a share"):
             read_share(text)
     assert (read_share("10%"), read_share("0.25")) == (0.1, 0.25)
 

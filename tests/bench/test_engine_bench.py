@@ -45,26 +45,6 @@ def test_bench_engine(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: 
     check_page(page, "openvino cpu f32, batch 2", "Throughput against batch size", "avx")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("--engines", "abacus"), "no engine 'abacus'"),
-        (("--precisions", "f8"), "offers f8 here"),
-        (("--batch-sizes", "many"), "--batch-sizes is 'many'"),
-        (("--batch-sizes", "0"), "numbers above 0"),
-        (("--json", "/none/such/file.json"), "no writable folder"),
-        (("--bundle", "/none/such/bundle"), "no model bundle"),
-    ],
-)
-def test_a_mistake_is_told_in_a_sentence(
-    bundle_path: Path, taktline_in_process: RunTaktline, arguments: tuple[str, ...], words: str
-) -> None:
-    done = taktline_in_process("bench", "engine", "--bundle", bundle_path, *arguments)
-    assert done.returncode == 2
-    assert words in done.stderr.replace("\n", " ")
-    assert "Traceback" not in done.stderr
-
-
 def test_choices_are_what_can_run_here(bundle: Bundle) -> None:
     everything = choose_engines(bundle, (), ())
     assert Choice("torch", "cpu", "f32") in everything

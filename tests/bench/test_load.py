@@ -51,13 +51,16 @@ def test_a_recorded_schedule_is_read(tmp_path: Path) -> None:
 def test_what_is_no_schedule_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "recorded.csv"
     path.write_text(text)
-    with pytest.raises(DataError, match="no schedule"):
+    with pytest.raises(DataError, match="is not a schedule"):
         read_schedule(path)
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
-    for rate, seconds, cameras in ((0, 1, 1), (1, 0, 1), (float("inf"), 1, 1), (1, 1, 0)):
+    for rate, seconds, cameras in ((0.0, 1.0, 1), (1.0, 0.0, 1), (float("inf"), 1.0, 1), (1.0, 1.0, 0)):
         with pytest.raises(ConfigError, match="above 0"):
             make_schedule("constant", rate, seconds, cameras)
+    for rate, seconds, burst in ((1e12, 1.0, 1), (1.0, 1e300, 1), (1.0, 1.0, 10**20)):
+        with pytest.raises(ConfigError, match="at most 10000000 frames"):
+            make_schedule("bursts", rate, seconds, 1, burst)
     with pytest.raises(DataError, match="cannot be read"):
         read_schedule(tmp_path / "none")

@@ -104,15 +104,18 @@ def test_a_picture_that_is_cut_short_is_named_and_nothing_is_left(
         (["calibrate", "nowhere", "--out", "b"], "no folder nowhere"),
         (["calibrate", "{small}", "--out", "b", "--backbone", "nothing.pth"], "no weights file nothing.pth"),
         (["calibrate", "{small}", "--out", "{small}", "--backbone", "untrained"], "not a model bundle"),
-        (["replay", "nobundle", "{small}"], "nobundle is no model bundle"),
+        (["replay", "nobundle", "{small}"], "nobundle is not a model bundle"),
         (["replay", "{bundle}", "nowhere"], "no folder nowhere"),
         (["replay", "{bundle}", "{small}", "--fps", "0"], "above 0 frames a second"),
         (["replay", "{bundle}", "{small}", "--fps", "-3"], "above 0 frames a second"),
         (["replay", "{bundle}", "{small}", "--bind", "nonsense"], "tcp://"),
         (["replay", "{bundle}", "{small}", "--engine", "openvio"], "must be one of auto, tensorrt, openvino"),
         (["run", "missing.toml"], "missing.toml cannot be read"),
-        (["watch", "nonsense"], "no address"),
+        (["watch", "nonsense"], "not an address"),
         (["demo", "--fps", "0", "--out", "{out}"], "above 0 frames a second"),
+        (["demo", "--fps", "nan", "--out", "{out}"], "above 0 frames a second"),
+        (["demo", "--out", "{file}"], "cannot be created"),
+        (["demo", "--out", "{small}"], "holds other files"),
         (["demo", "--data", "nowhere", "--out", "{out}"], "no folder nowhere"),
     ],
 )
@@ -120,7 +123,12 @@ def test_bad_input_gets_one_sentence(
     arguments: list[str], message: str, small: Path, bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
 ) -> None:
     names = {"small": small, "bundle": bundle_path, "out": tmp_path / "demo"}
+    (tmp_path / "file").touch()
+    names["file"] = tmp_path / "file" / "demo"
+    before = sorted(small.rglob("*"))
     assert message in refusal(taktline_in_process, *(argument.format(**names) for argument in arguments))
+    assert sorted(small.rglob("*")) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_bundle_that_was_altered_is_not_replayed(

@@ -61,7 +61,7 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train" / "good").mkdir(parents=True)
     for index in range(9):
         cv2.imwrite(str(tmp_path / "train" / "good" / f"{index}.png"), np.zeros((8, 8), np.uint8))
-    with pytest.raises(DataError, match="holds 9 pictures"):
+    with pytest.raises(DataError, match="has 9 pictures"):
         open_dataset(tmp_path)
     with pytest.raises(DataError, match="no test pictures"):
         open_test_split(tmp_path)

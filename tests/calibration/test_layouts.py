@@ -103,8 +103,8 @@ def test_problems_are_told(tmp_path: Path) -> None:
         "in train and test",
         "001_mask.png is 10x10 and its picture 30x20",
         "002_mask.png is all zero",
-        "notes.txt beside the pictures is no picture",
-        "'torn' has a single test picture",
+        "notes.txt beside the pictures is not a picture",
+        "'torn' has only one test picture",
         "12 good parts",
         "1 defective test parts have no mask",
     ):

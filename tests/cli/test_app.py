@@ -99,13 +99,18 @@ def test_help_and_a_subscriber_load_nothing_heavy(arguments: list[str], code: in
         (["dance"], "No such command 'dance'"),
         (["run"], "Missing argument"),
         (["run", "line.toml", "--fast"], "No such option"),
-        (["build", "b", "--engine", "openvino"], "nothing to build ahead"),
-        (["build", "nowhere"], "nowhere is no model bundle"),
-        (["threshold", "nowhere"], "nowhere is no model bundle"),
+        (["build", "b", "--engine", "openvino"], "nothing to build in advance"),
+        (["build", "nowhere"], "nowhere is not a model bundle"),
+        (["threshold", "nowhere"], "nowhere is not a model bundle"),
         (["dataset", "nowhere"], "no folder nowhere"),
         (["evaluate"], "give a bundle and a data set"),
         (["engines", "data"], "--check BUNDLE"),
         (["status", "nonsense"], "nonsense"),
+        (["status", "http://127.0.0.1:1"], "no line answers at http://127.0.0.1:1 (Connection refused)"),
+        (["calibrate", "data", "--out", "b", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["calibrate", "data", "--out", "b", "--seed", "4294967296"], "Invalid value for '--seed'"),
+        (["threshold", "b", "--rule", "sigma", "--value", "1e9"], "Invalid value for '--value'"),
+        (["dataset", "data", "--split", "nan"], "the split is nan"),
         (["deploy", "b", "--line", "ipc:///nowhere/there.control"], "no line takes orders"),
         (["tell", "press4", "dance"], "there is no order 'dance'"),
         (["tell", "press4", "threshold"], "threshold needs a sigma"),
@@ -114,15 +119,24 @@ def test_help_and_a_subscriber_load_nothing_heavy(arguments: list[str], code: in
         (["watch", "tcp://127.0.0.1:9", "--key", "k"], "--key and --server-key belong together"),
         (["watch", "tcp://127.0.0.1:9", "--timeout", "0"], "no verdict came from"),
         (["keys", "revoke", "nobody", "--allowed", "/nowhere"], "no client named 'nobody' is on the list"),
-        (["keys", "allow", "nothing.key"], "is no file with a key"),
+        (["keys", "allow", "nothing.key"], "is not a key file"),
         (["keys", "show", "--folder", "/nowhere", "--allowed", "/nowhere"], "there are no keys"),
         (["bridge", "jsonl", "/tmp/never.jsonl", "--oldest"], "--oldest reads from the line's journal"),
         (["bridge", "webhook", "nonsense"], "nonsense"),
-        (["bench", "soak", "--bundle", "nowhere", "--minutes", "1"], "nowhere is no model bundle"),
-        (["bench", "peers", "--bundle", "nowhere"], "nowhere is no model bundle"),
+        (["bridge", "webhook", "http://127.0.0.1:99999"], "is not a URL to post to"),
+        (["bridge", "webhook", "http://x", "--position", "/nowhere/p"], "there is no writable folder /nowhere"),
+        (["bench", "soak", "--bundle", "nowhere", "--minutes", "1"], "nowhere is not a model bundle"),
+        (["bench", "peers", "--bundle", "nowhere"], "nowhere is not a model bundle"),
     ],
 )
 def test_a_mistake_ends_in_a_sentence(arguments: list[str], message: str, taktline_in_process: RunTaktline) -> None:
     done = taktline_in_process(*arguments)
     assert done.returncode == 2
     assert message in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_a_bridge_from_a_wrong_address_leaves_no_file(tmp_path: Path, taktline_in_process: RunTaktline) -> None:
+    done = taktline_in_process("bridge", "jsonl", tmp_path / "verdicts.jsonl", "--from", "tcp://127.0.0.1:0")
+    assert done.returncode == 2
+    assert "not an address to connect to" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -123,16 +123,21 @@ def test_a_zip_holds_pictures_heatmaps_and_their_table(
         (["query", "nowhere.journal"], "there is no journal"),
         (["query", __file__], "cannot be read as a journal"),
         (["query", "JOURNAL", "--verdict", "bad"], "there is no verdict 'bad'"),
-        (["query", "JOURNAL", "--from", "yesterday"], "'yesterday' is no date"),
-        (["export", "JOURNAL", "out.xlsx"], "is of no known kind"),
+        (["query", "JOURNAL", "--from", "yesterday"], "'yesterday' is not a date"),
+        (["query", "JOURNAL", "--limit", "1" + "0" * 30], "Invalid value for '--limit'"),
+        (["query", "DATABASE"], "is not a journal"),
+        (["export", "JOURNAL", "out.xlsx"], "has no known ending"),
         (["export", "JOURNAL", "/proc/out.csv"], "cannot be written"),
         (["verify", "nowhere.journal"], "there is no journal"),
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(
-    arguments: list[str], message: str, journal: Path, taktline_in_process: RunTaktline
+    arguments: list[str], message: str, journal: Path, tmp_path: Path, taktline_in_process: RunTaktline
 ) -> None:
-    done = taktline_in_process("journal", *[str(journal) if word == "JOURNAL" else word for word in arguments])
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE parts (name)")
+    given = {"JOURNAL": str(journal), "DATABASE": str(tmp_path / "other.db")}
+    done = taktline_in_process("journal", *[given.get(word, word) for word in arguments])
     assert done.returncode == 2
     assert message in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
@@ -151,7 +156,7 @@ def test_a_damaged_journal_is_shown_as_far_as_it_can_be_read(
     for command in (["query", copy], ["export", copy, tmp_path / "all.csv"]):
         done = taktline_in_process("journal", *command)
         assert done.returncode == 2
-        assert "1 verdicts were left out" in done.stderr.replace("\n", " ")
+        assert "1 verdicts were skipped" in done.stderr.replace("\n", " ")
     assert len((tmp_path / "all.csv").read_text().splitlines()) == 40
     for command in (["query", cut], ["export", cut, tmp_path / "cut.csv"]):
         done = taktline_in_process("journal", *command)

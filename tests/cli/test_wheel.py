@@ -12,23 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.programs import run_program
 
 FLOORS = ("taktline", "bench", "pipeline", "calibration", "engines")
 DATA = (".html", ".json", ".typed")
 
 
-def run(*arguments: object, cwd: Path, timeout: float = 500) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     # Neither this checkout nor the user's site must help.
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
-    return subprocess.run(
-        list(map(str, arguments)),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        cwd=cwd,
-        env=environment,
-    )
+    return run_program(*arguments, cwd=cwd, environment=environment)
 
 
 @pytest.fixture(scope="module")

@@ -246,7 +246,7 @@ def test_without_any_engine_batches_fail_at_once_and_it_is_tried_again(faulty: B
         wait_for(lambda: engine.state == "failed")
         assert engine.inner is None
         assert engine.trouble is not None
-        with pytest.raises(EngineError, match="cannot be opened again yet"):
+        with pytest.raises(EngineError, match="cannot be reopened yet"):
             engine.submit(picture(1))
         lost.clear()
         wait_for(lambda: engine.state == "running")

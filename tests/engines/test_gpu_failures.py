@@ -181,7 +181,7 @@ def test_batches_are_halved_until_the_memory_holds_them(
     # One for `devices`, two that were too large, one that ran.
     assert gpu.closed == 4
     gpu.holds = 0
-    with pytest.raises(EngineUnavailable, match="not enough free memory for a batch of one"):
+    with pytest.raises(EngineUnavailable, match="enough free memory for a batch of one"):
         TensorRtEngine(faulty, EngineSettings(max_batch=4))
 
 

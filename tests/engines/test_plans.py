@@ -123,7 +123,7 @@ def object_with_no_capabilities() -> Any:
 def test_what_cannot_be_built_is_said_in_words(bundle: Bundle, rtx: TensorRt, plans_folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"does not know compute capability 9\.0; it knows 7\.5, 8\.0"):
         build_plan(bundle, rtx, "f16", 8, (9, 0))
-    with pytest.raises(ConfigError, match="'nine' is no compute capability"):
+    with pytest.raises(ConfigError, match="'nine' is not a compute capability"):
         build_ahead(bundle, "f16", 8, "nine")
     with pytest.raises(ConfigError, match="f16 and f32, not bf16"):
         build_ahead(bundle, "bf16", 8, "8.9")

@@ -88,5 +88,5 @@ def test_a_bundle_without_a_band_is_run_in_float32(bundle: Bundle, tmp_path: Pat
         assert engine.precision == "f32"
     offered = engine_class("openvino").precisions("cpu")
     if len(offered) > 1:
-        with pytest.raises(ConfigError, match="knows no band"):
+        with pytest.raises(ConfigError, match="has no band"):
             open_engine(bare, "openvino", f"{offered[0]}+f32", 1)

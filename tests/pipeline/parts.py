@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
+from engines.closing import Closing, closed_on_error
 from pipeline.config.sections import JournalSection, PublishSection
 from pipeline.flow.channel import Channel
 from pipeline.flow.closing import ClosingStack
@@ -42,7 +42,7 @@ def decide(camera: str, sequence: int, outcome: Outcome = "ok", captured_at: int
     return Decided(Frame(camera, sequence, PICTURE, verdict.captured_at, now), verdict, None, heatmap, now)
 
 
-class Running:
+class Running(Closing):
     """A publisher with its journal and replay; leaving it drains and closes them."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Running:
         section = PublishSection.model_validate(publish)
         access = Access(section.curve_secret, section.allowed_clients, section.insecure)
         self._parts = ClosingStack()
-        try:
+        with closed_on_error(self._parts):
             self.socket = PublisherSocket(section.verdicts, section.queue, access)
             self._parts.add("the publisher's socket", self.socket.close)
             self.journal = None if journal is None else Journal(JournalSection.model_validate(journal))
@@ -61,9 +61,6 @@ class Running:
             if section.replay is not None and self.journal is not None:
                 self.replay = ReplayServer(ReplaySocket(section.replay, access), self.journal)
                 self._parts.add("the replay", self.replay.close)
-        except BaseException:
-            self._parts.close()
-            raise
         first = {} if self.journal is None else {camera: self.journal.first(camera) for camera in cameras}
         self.next = {camera: first.get(camera, 0) for camera in cameras}
         self._inbox: Channel[Decided] = Channel(1000)
@@ -95,14 +92,6 @@ class Running:
             assert stage.join(30)
         self._parts.close()
         assert not self.failures
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _failed(self, name: str, error: BaseException) -> None:
         self.failures.append((name, error))

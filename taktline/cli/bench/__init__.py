@@ -1,4 +1,4 @@
-"""`taktline bench`: one file a command."""
+"""`taktline bench`: one file per command."""
 
 from __future__ import annotations
 

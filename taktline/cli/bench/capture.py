@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taktline.cli.bench.options import DAY_S
 from taktline.cli.console import show, show_json
 from taktline.cli.options import JsonFlag
 from taktline.cli.table import ResultTable
@@ -15,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def capture(
-    source: Annotated[str, typer.Argument(help="Such as file:part.avi, rtsp://..., http://... or gige:ID.")],
+    source: Annotated[str, typer.Argument(help="Source such as file:part.avi, rtsp://..., http://... or gige:ID.")],
     cameras: Annotated[int, typer.Option(min=1, max=64, help="Number of cameras that read it at once.")] = 8,
     fps: Annotated[float | None, typer.Option(help="Frames per second of each camera. Default: no limit.")] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Length of each measurement.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=DAY_S, help="Length of each measurement.")] = 5.0,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure how many pictures cameras deliver, in threads (as in a line) and in processes.
@@ -31,13 +33,13 @@ def capture(
     config = check_camera({"name": "bench", "source": source, "fps": fps}, "the command line")
     results = measure_capture(config, cameras, seconds)
     if as_json:
-        show_json([result.to_json() for result in results])
+        show_json([asdict(result) for result in results])
     else:
         show(capture_table(results))
 
 
 def capture_table(results: list[Captured]) -> ResultTable:
-    """Shows what cameras delivered, in threads and in processes."""
+    """Shows how many pictures cameras delivered, in threads and in processes."""
     names = ("cameras", "pictures/s", "slowest camera/s", "CPU ms per picture")
     table = ResultTable("in", *names, title="capture and decoding alone")
     for item in results:

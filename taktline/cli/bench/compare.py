@@ -19,7 +19,7 @@ def compare(
     fail_above: Annotated[str, typer.Option(help="How much worse a figure may get.")] = "10%",
     json_file: JsonFile = None,
 ) -> None:
-    """Compare two measurements. Exits with 1 if a figure got significantly worse, by more than is allowed.
+    """Compare two measurements. Exits with 1 if a figure got significantly worse, by more than allowed.
 
     Example: taktline bench compare old.json new.json --fail-above 10%
     """

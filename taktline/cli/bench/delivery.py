@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def delivery(
     folder: Annotated[Path | None, typer.Option(help="Folder for the journal. Default: a temporary folder.")] = None,
     rate: Annotated[float, typer.Option(min=1, help="Verdicts per second while measuring latency.")] = 200.0,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds of measuring latency per run.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds per run for measuring latency.")] = 10.0,
     count: Annotated[int, typer.Option(min=1, help="Verdicts sent per run to measure throughput.")] = 20_000,
     runs: Annotated[int, typer.Option(min=1, help="Number of runs; the figures are their medians.")] = 3,
     power: Annotated[bool, typer.Option(help="Also measure a journal that survives a power failure.")] = False,
@@ -32,7 +33,7 @@ def delivery(
 
     results = measure_delivery(folder, rate, seconds, count, runs, ("process", "power") if power else ("process",))
     if as_json:
-        show_json([result.to_json() for result in results])
+        show_json([asdict(result) for result in results])
     else:
         show(delivery_table(results, rate))
 
@@ -43,7 +44,7 @@ def delivery_table(results: list[Delivered], rate: float) -> ResultTable:
         "journal",
         *("verdicts/s", "p50", "p99", "p99 added"),
         title="journaling and publishing, on one core",
-        caption=f"latency from decision to another process, at {rate:g} verdicts a second",
+        caption=f"latency from decision to another process, at {rate:g} verdicts per second",
     )
     for result in results:
         added = result.p99_ms - results[0].p99_ms

@@ -14,7 +14,7 @@ from taktline.cli.bench.options import (
     data_name,
     hand_out,
     prepare,
-    read_numbers,
+    read_batch_sizes,
     read_words,
 )
 from taktline.cli.options import JsonFile, ReportFile
@@ -23,9 +23,9 @@ from taktline.cli.options import JsonFile, ReportFile
 def engine(
     bundle: BundleOption,
     data: PicturesOption = None,
-    engines: Annotated[str, typer.Option(help="Engines, with commas between. Default: all that can run here.")] = "",
+    engines: Annotated[str, typer.Option(help="Engines, separated by commas. Default: all that can run here.")] = "",
     precisions: Annotated[str, typer.Option(help="Precisions, such as bf16,bf16+f32. Default: all.")] = "",
-    batch_sizes: Annotated[str, typer.Option(help="Batch sizes, with commas between.")] = "1,2,4,8,16",
+    batch_sizes: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "1,2,4,8,16",
     baseline: Annotated[
         str | None, typer.Option(help="Run that ratios refer to, such as 'torch cpu f32, batch 8'. Default: the first.")
     ] = None,
@@ -33,7 +33,7 @@ def engine(
     json_file: JsonFile = None,
     report: ReportFile = None,
 ) -> None:
-    """Measure engines alone: the latency of single batches, and the throughput with batches in flight.
+    """Measure engines alone: latency of single batches, and throughput with batches in flight.
 
     Example: taktline bench engine --bundle runs/bottle --data data/bottle --batch-sizes 1,8
     """
@@ -41,7 +41,7 @@ def engine(
     from bench.measure.engine import bench_engines, choose_engines
 
     opened, machine = prepare(bundle, json_file, report)
-    batches = [round(size) for size in read_numbers(batch_sizes, "--batch-sizes")]
+    batches = read_batch_sizes(batch_sizes, "--batch-sizes")
     choices = choose_engines(opened, read_words(engines), read_words(precisions))
     with bench_progress() as show, stored_frames(load_pictures(data), opened.size) as frames:
         runs = bench_engines(opened, [(choice, batches) for choice in choices], frames, seconds / 2, baseline, show)

@@ -9,6 +9,7 @@ import typer
 
 from engines.errors import ConfigError
 from taktline.cli.bench.options import (
+    DAY_S,
     BundleOption,
     CameraCountOption,
     DecodeOption,
@@ -36,7 +37,7 @@ def line(
     data: PicturesOption = None,
     rates: Annotated[
         str,
-        typer.Option(help="Frames per second, with commas between. Default: saturate it and compare with the engine."),
+        typer.Option(help="Frames per second, separated by commas. Default: saturate it and compare with the engine."),
     ] = "",
     find_limit: Annotated[
         bool,
@@ -44,13 +45,14 @@ def line(
     ] = False,
     overload: Annotated[
         str,
-        typer.Option(help="Multiples of the limit, such as 2,3: how much is still inspected when that many come?"),
+        typer.Option(help="Multiples of the limit, such as 2,3: measure how much is still inspected at these rates."),
     ] = "",
     takt: Annotated[
-        float | None, typer.Option(min=1, help="Takt in ms. Default with --find-limit and --overload: 100.")
+        float | None,
+        typer.Option(min=1, max=3_600_000, help="Takt in ms. Default with --find-limit and --overload: 100."),
     ] = None,
     arrivals: Annotated[
-        str, typer.Option(help="constant, poisson, bursts, or a file with a line 'seconds,camera' for each frame.")
+        str, typer.Option(help="constant, poisson, bursts, or a file with one line 'seconds,camera' per frame.")
     ] = "constant",
     burst: Annotated[int, typer.Option(min=1, help="Frames per burst.")] = 8,
     cameras: CameraCountOption = 1,
@@ -60,7 +62,9 @@ def line(
     device: DeviceOption = None,
     max_batch: MaxBatchOption = 8,
     seconds: SecondsOption = 10.0,
-    warm_up: Annotated[float, typer.Option(min=0, help="Seconds before each measurement that do not count.")] = 2.0,
+    warm_up: Annotated[
+        float, typer.Option(min=0, max=DAY_S, help="Seconds before each measurement that do not count.")
+    ] = 2.0,
     seed: SeedOption = 0,
     json_file: JsonFile = None,
     report: ReportFile = None,
@@ -75,9 +79,9 @@ def line(
     opened, machine = prepare(bundle, json_file, report)
     recorded = Path(arrivals) if arrivals not in {"constant", "poisson", "bursts"} else None
     if recorded is not None and (rates or find_limit or overload):
-        raise ConfigError("a recorded schedule has its own rate; leave out --rates and --find-limit, and --overload")
+        raise ConfigError("a recorded schedule has its own rate; leave out --rates, --find-limit and --overload")
     if rates and find_limit:
-        raise ConfigError("give either --rates or --find-limit")
+        raise ConfigError("--rates and --find-limit exclude each other; give either --rates or --find-limit")
     if overload and (rates or find_limit):
         raise ConfigError("--overload finds the limit itself; leave out --rates and --find-limit")
     settings = LineSettings(

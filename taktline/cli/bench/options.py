@@ -1,4 +1,4 @@
-"""What the commands that measure share: their options, the checks before a run, and the output after it."""
+"""Shared parts of the bench commands: options, checks before a run, and output after it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from bench.report.results import Kind
     from engines.bundle import Bundle
 
+DAY_S = 86_400
+_MOST_BATCH = 4096
+
 BundleOption = Annotated[Path, typer.Option(help="Model bundle.")]
 PicturesOption = Annotated[
     Path | None, typer.Option(help="Data set whose test pictures are used. Default: drawn parts.")
@@ -28,15 +31,16 @@ DecodeOption = Annotated[
     typer.Option(help="How frames arrive: pixels at the network's size, pixels to resize, or files to decode."),
 ]
 CameraCountOption = Annotated[int, typer.Option(min=1, max=64, help="Number of cameras that share the rate.")]
-SecondsOption = Annotated[float, typer.Option(min=0.05, help="Length of each measurement.")]
+SecondsOption = Annotated[float, typer.Option(min=0.05, max=DAY_S, help="Length of each measurement.")]
+TaktOption = Annotated[float | None, typer.Option(min=1, max=3_600_000, help="The line's takt in ms.")]
 
 
 def prepare(bundle: Path, *files: Path | None) -> tuple[Bundle, Machine]:
-    """Checks whatever can be checked before the work, and describes the machine while it is still quiet.
+    """Checks everything that can be checked in advance, and describes the machine while it is still quiet.
 
     Args:
         bundle: the bundle to measure.
-        files: files that will be written, where they are asked for.
+        files: files that will be written; None for those not requested.
 
     Raises:
         TaktlineError: the bundle cannot be opened, a file cannot be written, or a package is missing.
@@ -46,7 +50,7 @@ def prepare(bundle: Path, *files: Path | None) -> tuple[Bundle, Machine]:
     from engines.bundle import open_bundle
     from engines.files import check_writable
 
-    # Raises now, and not after minutes of measuring, if its package is missing.
+    # If its package is missing, this raises now and not after minutes of measuring.
     LatencyHistogram()
     for path in files:
         if path is not None:
@@ -65,7 +69,7 @@ def hand_out(
     json_file: Path | None,
     report: Path | None,
 ) -> None:
-    """Prints what was measured and writes it to the files that were asked for."""
+    """Prints the results and writes them to the requested files."""
     from bench.report.results import new_results, write_results
     from taktline.cli.bench.tables import results_tables
 
@@ -81,31 +85,43 @@ def hand_out(
 
 @contextmanager
 def bench_progress() -> Iterator[Report]:
-    """Shows one progress bar for all of a measurement."""
+    """Shows one progress bar for the whole measurement."""
     with progress_bars() as report:
         yield lambda note, done, total: report("bench", done, total, note)
 
 
 def data_name(data: Path | None) -> str | None:
-    """Returns a data set's name as results state it."""
+    """Returns a data set's name for the results."""
     return None if data is None else data.name
 
 
 def read_words(text: str) -> list[str]:
-    """Splits a list that is given with commas."""
+    """Splits a comma-separated list."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def read_numbers(text: str, option: str) -> list[float]:
-    """Reads a list of positive numbers that is given with commas.
+    """Reads a comma-separated list of positive numbers.
 
     Raises:
-        ConfigError: it holds something else, or nothing.
+        ConfigError: it is empty or holds something else.
     """
     try:
         numbers = [float(word) for word in read_words(text)]
     except ValueError as error:
-        raise ConfigError(f"{option} is '{text}'; give numbers with commas between, such as 1,8") from error
+        raise ConfigError(f"{option} is '{text}'; give numbers separated by commas, such as 1,8") from error
     if not numbers or not all(0 < number < float("inf") for number in numbers):
         raise ConfigError(f"{option} is '{text}'; give numbers above 0")
     return numbers
+
+
+def read_batch_sizes(text: str, option: str) -> list[int]:
+    """Reads a comma-separated list of batch sizes.
+
+    Raises:
+        ConfigError: it is empty or holds something else.
+    """
+    numbers = read_numbers(text, option)
+    if not all(number.is_integer() and number <= _MOST_BATCH for number in numbers):
+        raise ConfigError(f"{option} is '{text}'; give whole numbers from 1 to {_MOST_BATCH}")
+    return [int(number) for number in numbers]

@@ -15,7 +15,7 @@ def peers(
     bundle: BundleOption,
     data: PicturesOption = None,
     anomalib_python: Annotated[
-        Path | None, typer.Option(help="Python of an environment with anomalib. Default: anomalib is left out.")
+        Path | None, typer.Option(help="Python of an environment with anomalib. Default: no comparison with anomalib.")
     ] = None,
     engine: EngineOption = "auto",
     precision: PrecisionOption = "auto",
@@ -25,7 +25,7 @@ def peers(
     json_file: JsonFile = None,
     report: ReportFile = None,
 ) -> None:
-    """Compare eager PyTorch, the engines, the line, anomalib, and the arithmetic limit of the processor.
+    """Compare eager PyTorch, the engines, the line, anomalib, and the processor's arithmetic limit.
 
     Example: taktline bench peers --bundle runs/bottle --data data/bottle --anomalib-python anomalib/bin/python
     """

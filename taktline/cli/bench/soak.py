@@ -7,24 +7,30 @@ from typing import Annotated
 import typer
 
 from taktline.cli.bench.options import (
+    DAY_S,
     BundleOption,
     CameraCountOption,
     DecodeOption,
     PicturesOption,
+    TaktOption,
     bench_progress,
     hand_out,
     prepare,
 )
 from taktline.cli.options import EngineOption, JsonFile, MaxBatchOption, PrecisionOption, ReportFile
 
+_YEAR_MIN = 366 * 24 * 60
+
 
 def soak(
     bundle: BundleOption,
-    minutes: Annotated[float, typer.Option(min=0.01, help="Length of the run.")],
+    minutes: Annotated[float, typer.Option(min=0.01, max=_YEAR_MIN, help="Length of the run.")],
     rate: Annotated[float, typer.Option(min=0.01, help="Frames per second.")] = 10.0,
     data: PicturesOption = None,
-    sample: Annotated[float, typer.Option(min=0.5, help="Seconds between two samples of the line's process.")] = 10.0,
-    takt: Annotated[float | None, typer.Option(min=1, help="The line's takt in ms.")] = None,
+    sample: Annotated[
+        float, typer.Option(min=0.5, max=DAY_S, help="Seconds between two samples of the line's process.")
+    ] = 10.0,
+    takt: TaktOption = None,
     cameras: CameraCountOption = 1,
     decode: DecodeOption = "jpeg",
     engine: EngineOption = "auto",

@@ -1,4 +1,4 @@
-"""What measurements look like in a terminal."""
+"""Formats measurements for the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PERCENTILES = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p99_9":
 
 
 def results_tables(results: Results) -> list[RenderableType]:
-    """Shows what was measured, and what follows from it."""
+    """Shows the runs, and figures derived from them."""
     tables: list[RenderableType] = [Text(results.machine.sentence, "dim")]
     engines = [run for run in results.runs if run.kind == "engine"]
     lines = [run for run in results.runs if run.kind == "line"]
@@ -35,7 +35,7 @@ def results_tables(results: Results) -> list[RenderableType]:
 
 
 def figures_table(figures: dict[str, float]) -> ResultTable:
-    """Shows what follows from several runs."""
+    """Shows figures derived from several runs."""
     table = ResultTable("", "")
     for name, value in figures.items():
         words, form = FIGURES.get(name, (name, "{:.3g}"))
@@ -44,7 +44,7 @@ def figures_table(figures: dict[str, float]) -> ResultTable:
 
 
 def changes_table(changes: Sequence[Change], allowed: float) -> ResultTable:
-    """Shows how figures have changed."""
+    """Shows how figures changed."""
     table = ResultTable(
         "",
         Column("figure", left=True),
@@ -66,7 +66,7 @@ def _engine_table(runs: Sequence[Run]) -> ResultTable:
         "",
         *("images/s", *_PERCENTILES.values(), "cv", "MB", *(("ratio",) if baseline else ())),
         title="engines alone",
-        caption="images a second with batches in flight; milliseconds and their variation (cv) of one batch alone"
+        caption="images per second with batches in flight; milliseconds and their variation (cv) for single batches"
         + (f"; ratio to {baseline}" if baseline else "")
         + ("; *: unstable, no three windows in a row agreed" if any(run.steady is False for run in runs) else ""),
     )
@@ -82,7 +82,7 @@ def _line_table(runs: Sequence[Run]) -> ResultTable:
         "",
         *("images/s", *_PERCENTILES.values(), "not inspected"),
         title="the line",
-        caption="milliseconds from a frame's scheduled arrival to its verdict's arrival, of inspected frames",
+        caption="milliseconds from a frame's scheduled arrival to its verdict's arrival, for inspected frames",
     )
     for run in runs:
         reasons = ", ".join(f"{name} {count}" for name, count in run.reasons.items())

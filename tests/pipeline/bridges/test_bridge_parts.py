@@ -65,7 +65,7 @@ def test_what_was_written_after_the_stored_position_is_cut_off(tmp_path: Path) -
 def test_a_file_that_is_no_position_is_told_of(tmp_path: Path, text: str) -> None:
     path = tmp_path / "position.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(ConfigError, match="does not say how far"):
+    with pytest.raises(ConfigError, match="does not hold a bridge's position"):
         PositionFile(path).read()
     path.unlink()
     store = PositionFile(path)
@@ -104,14 +104,19 @@ def test_a_line_of_another_version_ends_a_bridge_and_nonsense_does_not(tmp_path:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"broker": "host:port"}, "no broker's address"),
-        ({"broker": ":1883"}, "no broker's address"),
-        ({"topic": "a/#"}, "no topic to publish under"),
-        ({"topic": ""}, "no topic to publish under"),
-        ({"status_topic": "+/status"}, "no topic to publish under"),
+        ({"broker": "host:port"}, "is not a broker's address"),
+        ({"broker": ":1883"}, "is not a broker's address"),
+        ({"topic": "a/#"}, "is not a topic to publish to"),
+        ({"topic": ""}, "is not a topic to publish to"),
+        ({"status_topic": "+/status"}, "is not a topic to publish to"),
         ({"password_file": Path("nowhere")}, "a password needs a user"),
         ({"user": "press", "password_file": Path("nowhere")}, "cannot be read"),
-        ({"tls": True, "ca": Path("nowhere")}, "certificates for the broker cannot be used"),
+        ({"tls": True, "ca": Path("nowhere")}, "there is no file nowhere"),
+        ({"tls": True, "certificate": Path("nowhere")}, "there is no file nowhere"),
+        ({"tls": True, "ca": Path(__file__)}, "certificates for the broker cannot be used"),
+        ({"certificate_key": Path(__file__)}, "give it with --cert"),
+        ({"topic": "a/{cam}"}, "only {line} and {camera} are filled in"),
+        ({"status_topic": "a/{line}"}, "nothing is filled in here"),
     ],
 )
 def test_what_no_broker_can_be_told(settings: dict[str, Any], message: str) -> None:
@@ -126,7 +131,7 @@ def test_names_cannot_leave_their_place_in_a_topic() -> None:
 
 @pytest.mark.parametrize("url", ["mes.example/verdicts", "ftp://mes.example", "http://", "file:///etc/passwd"])
 def test_what_cannot_be_posted_to_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="no address to post to"):
+    with pytest.raises(ConfigError, match="not a URL to post to"):
         Webhook(url)
 
 

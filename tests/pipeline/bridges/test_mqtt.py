@@ -106,7 +106,7 @@ def test_a_broker_with_tls_and_a_password(running: Running, open_bridge: OpenBri
     consumer = Consumer(open_port, "a/#")
     try:
         for arguments, sentence in (
-            ((*base, *ca, "--password-file", wrong), "does not let us in"),
+            ((*base, *ca, "--password-file", wrong), "refuses the login"),
             ((*base, "--ca", tmp_path / "other.pem", "--password-file", right), "no encrypted connection"),
             ((*base, *ca, "--password-file", open_to_all), "others may read the secret"),
         ):

@@ -90,7 +90,7 @@ def test_one_that_begins_while_the_disk_is_full_is_not_told_the_past() -> None:
 
 def test_what_is_no_position_is_told() -> None:
     for nonsense in ({"a": "x"}, {"a": {"epoch": "e0"}}, [1], {"a": {"epoch": "e0", "sequence": "x"}}):
-        with pytest.raises(ConfigError, match="no subscriber's position"):
+        with pytest.raises(ConfigError, match="is not a subscriber's position"):
             CatchUp((), nonsense, asks=True)  # type: ignore[arg-type]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Callable
 
 import pytest
 
 from pipeline.client.catch_up import CatchUp
 from pipeline.client.position import Position
 from pipeline.protocol.gap import Gap
-from pipeline.protocol.replay import Answer
+from pipeline.protocol.replay import Answer, ReplayRequest
 from pipeline.protocol.verdict import Verdict
 from tests.pipeline.client.book import PAGE, Book, settle, take_all
 
@@ -46,24 +47,33 @@ def test_a_damaged_verdict_becomes_a_gap_in_its_place(seed: int) -> None:
     assert got == want
 
 
+def answer_requests(
+    state: CatchUp, book: Book, rounds: int, spoil: Callable[[int, ReplayRequest, Answer], Answer]
+) -> None:
+    """Lets a line answer what a subscriber asks for; `spoil` may change what a read gets, and is told the round."""
+    now = 0.0
+    for number in range(rounds):
+        now += 0.3
+        request = state.request(now)
+        if request is not None:
+            answer = book.answer(request)
+            state.answered(spoil(number, request, answer) if request.do == "read" else answer, now)
+
+
 def test_pages_that_cannot_be_read_are_asked_for_once() -> None:
     """As of a line that does not tell its gaps: some are dropped on the way, and nothing is asked for twice."""
     book = Book()
     for _ in range(20):
         book.publish("a")
     state = CatchUp((), {}, asks=True)
-    asked, now = [], 0.0
-    for _ in range(12):
-        now += 0.3
-        request = state.request(now)
-        if request is None:
-            continue
-        answer = book.answer(request)
-        if request.do == "read":
-            asked.append(request.first)
-            readable = answer.items if request.first >= PAGE else ()
-            answer = dataclasses.replace(answer, items=readable, unreadable=len(answer.items) - len(readable))
-        state.answered(answer, now)
+    asked = []
+
+    def drop_first_page(_number: int, request: ReplayRequest, answer: Answer) -> Answer:
+        asked.append(request.first)
+        readable = answer.items if request.first >= PAGE else ()
+        return dataclasses.replace(answer, items=readable, unreadable=len(answer.items) - len(readable))
+
+    answer_requests(state, book, 12, drop_first_page)
     assert asked == [0, PAGE, 2 * PAGE]
     assert take_all(state) == [Gap("a", "e0", 0, PAGE - 1, "damaged"), *book.verdicts[PAGE:]]
     assert state.missed == PAGE
@@ -76,22 +86,20 @@ def test_no_answer_makes_it_ask_for_ever(seed: int) -> None:
     for _ in range(60):
         book.publish("a")
         book.publish("b")
-    state, now, last_read = CatchUp((), {"a": 9}, asks=True), 0.0, 0
-    for asked in range(1000):
-        now += 0.3
-        request = state.request(now)
-        if request is None:
-            continue
-        answer = book.answer(request)
-        if request.do == "read":
-            last_read = asked
-            # The same request always gets the same answer.
-            rng = random.Random(f"{seed} {request.camera} {request.first}")
-            if rng.random() < 0.7:
-                items = [(verdict, None) for verdict in rng.sample(book.verdicts, 5)]
-                answer = Answer(request.id, items=tuple(items), unreadable=rng.randrange(3), more=rng.random() < 0.9)
-        state.answered(answer, now)
-    assert last_read < 900
+    state = CatchUp((), {"a": 9}, asks=True)
+    read_in = []
+
+    def spoil(number: int, request: ReplayRequest, answer: Answer) -> Answer:
+        read_in.append(number)
+        # The same request always gets the same answer.
+        rng = random.Random(f"{seed} {request.camera} {request.first}")
+        if rng.random() >= 0.7:
+            return answer
+        items = [(verdict, None) for verdict in rng.sample(book.verdicts, 5)]
+        return Answer(request.id, items=tuple(items), unreadable=rng.randrange(3), more=rng.random() < 0.9)
+
+    answer_requests(state, book, 1000, spoil)
+    assert read_in[-1] < 900
     places = {"a": 10, "b": 0}
     for item in take_all(state):
         first, last = (item.first, item.last) if isinstance(item, Gap) else (item.sequence, item.sequence)

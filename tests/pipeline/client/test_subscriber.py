@@ -142,10 +142,18 @@ def test_no_handle_is_left_behind(publish: dict[str, Any], tmp_path: Path) -> No
 
 
 def test_an_address_that_is_none_is_told(publish: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="no address"):
+    with pytest.raises(ConfigError, match="not an address"):
         VerdictSubscriber("nonsense")
-    with pytest.raises(ConfigError, match="no address"):
+    with pytest.raises(ConfigError, match="not an address"):
         VerdictSubscriber(publish["verdicts"], replay="tcp://")
+
+
+@pytest.mark.parametrize("port", ["0", "*", "", "99999", "http"])
+@pytest.mark.usefixtures("no_thread_left")
+def test_a_port_that_no_line_can_have_is_told(port: str) -> None:
+    """ZeroMQ connects to 34463 where it is asked for 99999, and subscribers wait forever."""
+    with pytest.raises(ConfigError, match="the port must be from 1 to 65535"):
+        VerdictSubscriber(f"tcp://127.0.0.1:{port}")
 
 
 def test_the_example_works_as_pasted(publish: dict[str, Any], tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_paths_count_from_the_files_folder(tmp_path: Path) -> None:
         ("fps = 5", "fps = 0", "above 0"),
         ("fps = 5", "fps = -1", "above 0"),
         ("fps = 5", 'fps = "fast"', "valid number"),
-        ("fps = 5", "weather = 1", "known are name, source, fps"),
+        ("fps = 5", "weather = 1", "the settings here are name, source, fps"),
         ('bundle = "bundle"', "", "'model.bundle' is missing"),
         ('name = "top"', 'name = "top left"', "camera.1.name"),
         ("fps = 5", "fps = 5\n[[camera]]\nname = 'top'\nsource = 'folder:x'", "two cameras are called 'top'"),
@@ -92,7 +92,7 @@ def test_the_old_name_of_the_health_table_is_read_with_a_warning(
 ) -> None:
     config = read_line_file(write(tmp_path, GOOD + '[metrics]\nbind = "127.0.0.1:9108"\n'))
     assert config.health.bind == "127.0.0.1:9108"
-    assert "[metrics] is called [health] now" in caplog.text
+    assert "[metrics] is now called [health]" in caplog.text
     with pytest.raises(ConfigError, match="give \\[health\\] only"):
         read_line_file(write(tmp_path, GOOD + '[metrics]\nbind = "127.0.0.1:1"\n[health]\nbind = "127.0.0.1:2"\n'))
 

@@ -23,7 +23,7 @@ def test_every_part_is_closed_once_in_reverse_order_though_one_raises(caplog: py
         parts.add("last", lambda: closed.append("last"))
     parts.close()
     assert closed == ["last", "first"]
-    assert "broken failed while it was closed" in caplog.text
+    assert "broken failed while closing" in caplog.text
     assert "the disk is gone" in caplog.text
 
 

@@ -73,8 +73,8 @@ def test_what_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path) -> None
     (tmp_path / "empty").touch()
     before = {path: path.read_bytes() for path in (text, database)}
     for path, message in (
-        (text, "is not a journal of Taktline and is left as it is"),
-        (database, "is the database of another program"),
+        (text, "is not a Taktline journal and is left unchanged"),
+        (database, "is another program's database"),
         (folder, "is a folder"),
         (Path("/dev/null"), "is a device"),
     ):
@@ -103,7 +103,7 @@ def test_a_file_that_is_removed_is_begun_anew(tmp_path: Path) -> None:
 
 def test_a_journal_has_one_writer(tmp_path: Path) -> None:
     journal = {"path": tmp_path / "line.journal"}
-    with Running(PUBLISH, journal), pytest.raises(ConfigError, match="another line writes"):
+    with Running(PUBLISH, journal), pytest.raises(ConfigError, match="another line is writing"):
         Running(PUBLISH, journal)
     with Running(PUBLISH, journal):
         pass
@@ -111,7 +111,7 @@ def test_a_journal_has_one_writer(tmp_path: Path) -> None:
 
 def test_paths_that_cannot_be_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="cannot be made"):
+    with pytest.raises(ConfigError, match="cannot be created"):
         Running(PUBLISH, {"path": tmp_path / "file" / "line.journal"})
     with pytest.raises(ConfigError, match="is a folder"):
         Running(PUBLISH, {"path": tmp_path})

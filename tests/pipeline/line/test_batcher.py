@@ -79,7 +79,7 @@ def bench(bundle_path: Path) -> Iterator[Bench]:
     bench = Bench(bundle_path)
     yield bench
     assert bench.batcher._decoders is not None
-    bench.batcher._decoders.shutdown()
+    bench.batcher._decoders.close()
 
 
 def png(image: npt.NDArray[np.uint8]) -> bytes:

@@ -27,10 +27,10 @@ def values(bundle: Path, drawn: Path, endpoint: str, **sections: Any) -> dict[st
     ("sections", "told"),
     [
         ({"camera": [{"name": "top", "source": "replay:nowhere"}]}, "nowhere"),
-        ({"camera": [{"name": "top", "source": "carrier-pigeon:7"}]}, "is not known"),
+        ({"camera": [{"name": "top", "source": "carrier-pigeon:7"}]}, "is of an unknown kind"),
         ({"publish": {"verdicts": "tcp://127.0.0.1:*", "replay": "{taken}"}, "journal": {"path": "j"}}, "in use"),
         ({"health": {"bind": "{taken_port}"}}, "cannot be bound"),
-        ({"control": {"bind": "tcp://0.0.0.0:*"}}, "open to everybody"),
+        ({"control": {"bind": "tcp://0.0.0.0:*"}}, "open to everyone"),
         ({"journal": {"path": "{folder}"}}, "is a folder"),
     ],
     ids=["folder", "source", "replay", "health", "control", "journal"],

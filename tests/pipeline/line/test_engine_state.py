@@ -44,7 +44,7 @@ def test_a_hung_engine_is_told_until_another_runs(drawn: Path, bundle_path: Path
         until(lambda: not line.status()["ready"])
         (why,) = line.status()["why_not"]
         assert "hangs" in why
-        assert "opened again" in why
+        assert "reopened" in why
         assert not line.status()["engine"]["up"]
         spare_may_open.set()
         until(lambda: line.status()["ready"])

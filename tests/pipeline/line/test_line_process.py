@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.client.subscriber import VerdictSubscriber
 from tests.conftest import ROOT, RunTaktline
+from tests.programs import run_program
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -104,15 +105,7 @@ def test_a_line_runs_on_the_base_install_without_torch(
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            list(map(str, arguments)),
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=environment,
-            timeout=300,
-            check=False,
-        )
+        return run_program(*arguments, cwd=tmp_path, environment=environment)
 
     assert run(home / "bin" / "python", "-c", "import torch").returncode == 1
     taktline = home / "bin" / "taktline"

@@ -122,32 +122,29 @@ def throw_bytes(port: int, greeting: bytes) -> None:
     throw()
 
 
+def throw_messages(sender: zmq.Socket[bytes], good: bytes) -> None:
+    """Throws messages like a good one at a socket, with and without an envelope, and in more parts than one."""
+
+    @bounded
+    @given(multiparts(good), st.booleans())
+    def throw(parts: list[bytes], envelope: bool) -> None:
+        sender.send_multipart([b"", *parts] if envelope else parts or [b""])
+        drain(sender)
+
+    throw()
+
+
 def test_orders(server: Server) -> None:
-    """With and without the envelope that the socket wants, and in more parts than one."""
     with raw_socket(zmq.DEALER, server.control.address) as sender:
-
-        @bounded
-        @given(multiparts(ORDER), st.booleans())
-        def throw(parts: list[bytes], envelope: bool) -> None:
-            sender.send_multipart([b"", *parts] if envelope else parts or [b""])
-            drain(sender)
-
-        throw()
+        throw_messages(sender, ORDER)
         sender.send_multipart([b"", b"over"])
-        until(lambda: any(b"this is no order" in parts[-1] for parts in drain(sender, 100)))
+        until(lambda: any(b"this is not an order" in parts[-1] for parts in drain(sender, 100)))
     server.works()
 
 
 def test_questions(server: Server) -> None:
     with raw_socket(zmq.DEALER, server.replay) as sender:
-
-        @bounded
-        @given(multiparts(QUESTION), st.booleans())
-        def throw(parts: list[bytes], envelope: bool) -> None:
-            sender.send_multipart([b"", *parts] if envelope else parts or [b""])
-            drain(sender)
-
-        throw()
+        throw_messages(sender, QUESTION)
         sender.send(b"over")
         until(lambda: bool(drain(sender, 100)))
     server.works()

@@ -94,7 +94,7 @@ def test_a_bundle_is_swapped_between_two_batches_and_a_bad_one_changes_nothing(
         refused = taktline("deploy", broken, "--line", running.address)
         assert refused.returncode == 2
         assert "was altered" in refused.stderr.replace("\n", " ")
-        assert "goes on as before" in refused.stderr.replace("\n", " ")
+        assert "continues as before" in refused.stderr.replace("\n", " ")
         assert {verdict.bundle for verdict in running.more()} == {first}
         refused = taktline("deploy", other, "--line", running.address)
         assert refused.returncode == 2
@@ -159,14 +159,14 @@ def test_a_line_is_found_by_its_name_and_only_one_has_it(
             line.start()
             assert tell_line(control_address("press4"), Order(do="status"))["status"]["line"] == "press4"
             assert (tmp_path / "taktline").stat().st_mode & 0o077 == 0
-            with pytest.raises(ConfigError, match="a line of this name is running"):
+            with pytest.raises(ConfigError, match="a line of this name is already running"):
                 build_line(settings(bundle_path, drawn, "auto"))
     with pytest.raises(TaktlineError, match="no line takes orders"):
         tell_line(control_address("press4"), Order(do="status"))
 
 
 def test_orders_are_not_taken_from_outside(bundle_path: Path, drawn: Path) -> None:
-    with pytest.raises(ConfigError, match="open to everybody"):
+    with pytest.raises(ConfigError, match="open to everyone"):
         build_line(settings(bundle_path, drawn, "tcp://0.0.0.0:5558"))
 
 

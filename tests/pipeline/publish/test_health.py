@@ -161,7 +161,7 @@ def test_connections_that_ask_for_nothing_hold_no_thread_for_long_and_keep_nobod
         clients[-1].sendall(b"GET /live HT")
     assert live(server)
     assert threading.active_count() - before <= 65
-    monkeypatch.setattr("pipeline.publish.health._CONNECTION_S", 0.1)
+    monkeypatch.setattr("pipeline.publish.http_server._CONNECTION_S", 0.1)
     until(lambda: threading.active_count() == before)
     for client in clients:
         client.settimeout(5)
@@ -187,7 +187,7 @@ def test_other_machines_may_ask_only_where_the_line_file_says_so(caplog: pytest.
     with pytest.raises(ConfigError, match=r"insecure = true under \[health\]"):
         HealthServer("0.0.0.0:0")
     with HealthServer("0.0.0.0:0", insecure=True):
-        assert "answers everybody" in caplog.text
+        assert "answers everyone" in caplog.text
     HealthServer("localhost:0").close()
 
 

@@ -51,7 +51,7 @@ def test_who_takes_orders_with_keys_does_not_go_on_without_its_door(
         line.start()
         assert not line.wait(1)
         monkeypatch.setattr(AllowList, "keys", broken)
-        with pytest.raises(LineDown, match=r"'control' failed .*lets clients in has died"):
+        with pytest.raises(LineDown, match=r"'control' failed .*admits clients has died"):
             line.wait(60)
         assert not line.status()["live"]
 

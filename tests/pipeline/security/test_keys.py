@@ -47,15 +47,15 @@ def test_bad_keys_are_told_in_a_sentence(tmp_path: Path) -> None:
     assert secret is not None
     with pytest.raises(ConfigError, match="has no secret key"):
         ClientKeys.read(_private(tmp_path / "keys" / "line.key"), house.server.public.decode())
-    with pytest.raises(ConfigError, match="no file with a key"):
+    with pytest.raises(ConfigError, match="is not a key file"):
         ClientKeys.read(secret, "nothing")
     swapped = tmp_path / "swapped"
     swapped.write_text(secret.read_text().replace(house.server.public.decode(), "a" * 40))
-    with pytest.raises(ConfigError, match="no pair"):
+    with pytest.raises(ConfigError, match="not a pair"):
         ClientKeys.read(_private(swapped), house.server.public.decode())
-    with pytest.raises(ConfigError, match="another key is allowed as 'office'"):
+    with pytest.raises(ConfigError, match="another key is already allowed as 'office'"):
         allow("office", house.server.public, house.allowed)
-    with pytest.raises(ConfigError, match="no name"):
+    with pytest.raises(ConfigError, match="is not a valid name"):
         new_pair("../office", tmp_path)
     secret.chmod(0o640)
     with pytest.raises(ConfigError, match="others may read the secret"):

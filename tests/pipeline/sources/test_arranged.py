@@ -109,5 +109,5 @@ def test_a_region_outside_of_the_picture_is_told_and_the_line_goes_on(
     assert words in told
     assert words in caplog.text
     assert {verdict.reason for verdict in answers.verdicts} == {"corrupt"}
-    assert "opening it again" not in caplog.text
+    assert "reopening it" not in caplog.text
     assert "cv2.error" not in caplog.text

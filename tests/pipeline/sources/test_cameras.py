@@ -35,7 +35,7 @@ def test_a_camera_that_dies_is_opened_again(
             answers.await_in_all(10)
             stop(server)
             deadline = time.monotonic() + 30
-            while "opening it again" not in caplog.text:
+            while "reopening it" not in caplog.text:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             assert not line.status()["ready"]
@@ -77,7 +77,7 @@ def test_a_camera_that_freezes_is_given_up_and_opened_again(
             answers.await_more(13)
     finally:
         stop(server)
-    assert "opening it again" in caplog.text
+    assert "reopening it" in caplog.text
 
 
 def test_a_camera_that_stays_black_is_opened_again_and_goes_on(
@@ -89,13 +89,13 @@ def test_a_camera_that_stays_black_is_opened_again_and_goes_on(
             answers.await_more(26)
             assert not line.status()["ready"]
             deadline = time.monotonic() + 30
-            while "opening it again in 0.0 s" not in caplog.text:
+            while "reopening it in 0.0 s" not in caplog.text:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             answers.await_more(1)
     finally:
         stop(server)
-    assert "opening it again in 0.0 s" in caplog.text
+    assert "reopening it in 0.0 s" in caplog.text
     assert "its picture is black" in caplog.text
 
 
@@ -110,7 +110,7 @@ def test_a_camera_that_is_not_there_disturbs_no_other(
         line.drain()
     assert [verdict.sequence for verdict in found] == list(range(18))
     assert {verdict.camera for verdict in found} == {"good"}
-    assert "opening it again" in caplog.text
+    assert "reopening it" in caplog.text
     assert "operator:***@" in caplog.text
     assert "secret" not in caplog.text
 

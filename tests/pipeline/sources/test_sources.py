@@ -96,7 +96,7 @@ def test_pauses_grow_until_an_attempt_is_good() -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("carrier-pigeon:7", "is not known; give replay:DIR"),
+        ("carrier-pigeon:7", "is of an unknown kind; give replay:DIR"),
         ("ftp://operator:secret@cam/part", r"operator:\*\*\*@cam"),
         ("file:none.avi", "there is no video file none.avi"),
         ("folder:none", "cannot be read"),
