@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from calibration.features import FeatureCache
 from calibration.progress import Reporter
-from engines.network import ERRORS_PER_CELL, LOG_FLOOR, SPREAD_LIMIT, Context, InspectionNetwork, gather
+from engines.maps import gather
+from engines.network import ERRORS_PER_CELL, LOG_FLOOR, SPREAD_LIMIT, Context, InspectionNetwork
 
 STEPS = 600
 CELLS_PER_STEP = 2048

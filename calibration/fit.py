@@ -79,7 +79,8 @@ def fit_network(
     if not backbone.pretrained:
         # Measured: on random features the context predicts the error of defects too, and the score inverts; and what
         # they tell lies in layer2, in few cells.
-        config = replace(config, context=0.0, layer_weights=(1.0, 0.25), top_share=0.01)
+        weights = (1.0, 0.25)
+        config = replace(config, context=0.0, layer_weights=weights, heat_weights=weights, top_share=0.01)
     with extract_features(backbone.network, frames, count, config.size, report) as cache:
         train, held_out = split_normals(count, settings.seed)
         standard = standardise(cache, train)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engines.maps import combine, gather, spread
 from engines.resnet import LAYER2_CHANNELS, LAYER3_CHANNELS, Backbone
 
 LOG_FLOOR = 1e-6
@@ -35,7 +36,8 @@ class NetworkConfig:
         code: width of the code that the autoencoder was trained with.
         context_width: width of the small network that says what error is usual in a context.
         context: share of the context-normalised error in the score; the rest is the relative error.
-        layer_weights: what the maps of layer2 and layer3 count in the combined map.
+        layer_weights: what the maps of layer2 and layer3 count in the score map.
+        heat_weights: what they count in the heatmap.
         blur: standard deviation of the Gaussian that smooths the maps, in layer2 cells.
         ring: cells at the border that do not count in the score.
         top_share: the score is the mean over this share of the highest cells.
@@ -48,6 +50,7 @@ class NetworkConfig:
     context_width: int = 256
     context: float = 0.9
     layer_weights: tuple[float, float] = (1.0, 1.0)
+    heat_weights: tuple[float, float] = (0.5, 1.0)
     blur: float = 0.7
     ring: int = 1
     top_share: float = 0.08
@@ -89,23 +92,6 @@ class Autoencoder(nn.Module):
         hidden = torch.relu(self.enter2(layer2) + self.enter3(layer3))
         hidden = torch.relu(self.code(hidden))
         return hidden, spread(self.exit2(hidden)), self.exit3(hidden)
-
-
-def spread(places: Tensor) -> Tensor:
-    """Lays the four places under each cell out on the map: `[N, 4 * C, h, w]` to `[N, C, 2 * h, 2 * w]`.
-
-    With a 1 x 1 convolution before it this is a transposed convolution, which OpenVINO would compute in float32.
-    """
-    count, channels, rows, columns = places.shape
-    apart = places.reshape(count, 2, 2, channels // 4, rows, columns).permute(0, 3, 4, 1, 5, 2)
-    return apart.reshape(count, channels // 4, 2 * rows, 2 * columns)
-
-
-def gather(values: Tensor) -> Tensor:
-    """Undoes `spread` for a map with one channel: `[N, 2 * h, 2 * w]` to `[N, 4, h, w]`."""
-    count, rows, columns = values.shape
-    apart = values.reshape(count, rows // 2, 2, columns // 2, 2).permute(0, 2, 4, 1, 3)
-    return apart.reshape(count, 4, rows // 2, columns // 2)
 
 
 class LayerError(nn.Module):
@@ -227,9 +213,10 @@ class InspectionNetwork(nn.Module):
         surprise, relative, heat = self.layer_maps(layer2, layer3)
         share = self.config.context
         kinds = [(surprise, share, self.score_norms[0]), (relative, 1 - share, self.score_norms[1])]
-        score_map = sum(weight * self._combine(maps, norms) for maps, weight, norms in kinds if maps is not None)
+        weights = self.config.layer_weights
+        score_map = sum(part * combine(maps, norms, weights) for maps, part, norms in kinds if maps is not None)
         assert isinstance(score_map, Tensor)
-        return self._blur(score_map), self._blur(self._combine(heat, self.heat_norms))
+        return self._blur(score_map), self._blur(combine(heat, self.heat_norms, self.config.heat_weights))
 
     def layer_maps(
         self, layer2: Tensor, layer3: Tensor
@@ -254,13 +241,6 @@ class InspectionNetwork(nn.Module):
         count = max(1, int(self.config.top_share * (rows - 2 * ring) * (columns - 2 * ring)))
         return torch.topk(inner, count, dim=1).values.mean(1)
 
-    def _combine(self, maps: tuple[Tensor, Tensor], norms: Tensor) -> Tensor:
-        fine, coarse = (
-            weight * (values - norms[layer, 0]) / norms[layer, 1]
-            for layer, (values, weight) in enumerate(zip(maps, self.config.layer_weights, strict=True))
-        )
-        return fine + double(double(coarse, 1), 2)
-
     def _blur(self, values: Tensor) -> Tensor:
         taps = [math.exp(-((offset / self.config.blur) ** 2) / 2) for offset in (0, 1, 2)]
         total = taps[0] + 2 * taps[1] + 2 * taps[2]
@@ -278,15 +258,3 @@ def lower_precision(network: InspectionNetwork, kind: torch.dtype) -> Inspection
     for part in (lower.backbone, lower.autoencoder, lower.context):
         part.to(kind)
     return lower
-
-
-def double(values: Tensor, dim: int) -> Tensor:
-    """Doubles a map `[N, h, w]` along one of its sides by linear interpolation between the cells' centres.
-
-    Written with slices: OpenVINO takes a resize for heavy work and would compute what leads to it in bfloat16.
-    """
-    size = values.shape[dim]
-    before = torch.cat([values.narrow(dim, 0, 1), values.narrow(dim, 0, size - 1)], dim)
-    after = torch.cat([values.narrow(dim, 1, size - 1), values.narrow(dim, size - 1, 1)], dim)
-    pairs = torch.stack([0.25 * before + 0.75 * values, 0.75 * values + 0.25 * after], dim + 1)
-    return pairs.flatten(dim, dim + 1)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from calibration.context import LEAST_FLOOR, ContextCells, overall_errors, train_context
 from calibration.progress import silent
-from engines.network import ERRORS_PER_CELL, LOG_FLOOR, Context, spread
+from engines.maps import spread
+from engines.network import ERRORS_PER_CELL, LOG_FLOOR, Context
 
 GRID = (4, 6)
 HIDDEN = 16

@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional
 
 from engines.bundle import MODEL_F16, MODEL_F32, Bundle
-from engines.network import InspectionNetwork, NetworkConfig, double, gather, spread
+from engines.maps import double, gather, spread
+from engines.network import InspectionNetwork, NetworkConfig
 
 
 def test_doubling_is_bilinear_interpolation() -> None:
