@@ -28,7 +28,7 @@ SplitOption = Annotated[float, typer.Option(help="Share of good parts to train o
 SizeOption = Annotated[
     str, typer.Option(help="The network's input, a multiple of 16: 224, or width first such as 224x560.")
 ]
-SeedOption = Annotated[int, typer.Option(help="Seed for everything random.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed for everything random.")]
 EngineOption = Annotated[str, typer.Option(help="auto (the fastest here), tensorrt, openvino, onnxruntime or torch.")]
 PrecisionOption = Annotated[
     str, typer.Option(help="auto (the fastest with float32's verdicts), f32, bf16, f16, int8, int8+f32 and the like.")
