@@ -30,7 +30,7 @@ class Limits:
         grace_s: how long a batch is waited for after its own deadline: later frames in it may have more time, and a
             slow engine is not a hung one.
         open_s: how long opening may take; compiling a model takes minutes on some devices.
-        failures: batches that fail in a row before the engine is opened again.
+        failures: batches that fail in a row before the engine is reopened.
         retry_s: pause before openers are tried again when none works; it doubles up to `longest_retry_s`.
         longest_retry_s: the longest such pause.
         return_s: how long another engine runs before the preferred one is tried again; it doubles with each try.
@@ -145,10 +145,10 @@ class Succession:
         if thread is not self.current:
             return
         self.current, self.state = None, state
-        self.trouble = f"the engine {self._name} ({self._device_name}) {why}; it is opened again"
+        self.trouble = f"the engine {self._name} ({self._device_name}) {why}; it is being reopened"
         log.error("%s", self.trouble)
         order = list(range(self._count))
-        # Its device hangs, or it did no better when it was opened again: another engine first.
+        # Its device hangs, or reopening did not help: try another engine first.
         if state == "hung" or (thread.index in self._reopened and not thread.scored):
             order = order[thread.index + 1 :] + order[: thread.index + 1]
         if thread.index == 0 and now - thread.started > self._return_s:
@@ -181,7 +181,7 @@ class Succession:
             self._return_later(self.current.index, now)
         else:
             self.state = "failed"
-            self.trouble = f"the engine {self._name} failed and cannot be opened again yet; look at its device"
+            self.trouble = f"the engine {self._name} failed and cannot be reopened yet; check its device"
             self._candidates, self._next_attempt = deque(range(self._count)), now + self._retry_s
             self._retry_s = min(self._limits.longest_retry_s, 2 * self._retry_s)
             self._batches.fail(list(self._batches.waiting), self.trouble)

@@ -88,7 +88,7 @@ def test_a_number_that_makes_no_sense_is_refused_in_one_sentence(
     (path / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=message) as refused:
         open_bundle(path)
-    assert str(refused.value).endswith("calibrate it again")
+    assert str(refused.value).endswith("calibrate the bundle again")
     assert "\n" not in str(refused.value)
 
 

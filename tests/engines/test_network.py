@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from engines.bundle import MODEL_F16, MODEL_F32, Bundle
 from engines.maps import double, gather, spread
@@ -53,7 +54,7 @@ def test_the_head_costs_at_most_a_quarter_of_the_backbone(capsys: pytest.Capture
         ("backbone", network.backbone, (frames,)),
         ("head", network.judge, (layer2, layer3)),
     ):
-        with torch.utils.flop_counter.FlopCounterMode(display=False) as counter, torch.inference_mode():
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
             module(*inputs)
         costs[name] = counter.get_total_flops() / 2e9
     with capsys.disabled():

@@ -173,4 +173,4 @@ def test_a_choice_that_runs_much_slower_than_measured_is_told() -> None:
     assert found.trouble(12.5e6) is None
     trouble = found.trouble(14e6)
     assert trouble is not None
-    assert "71.4 images/s, and at 100" in trouble
+    assert "71.4 images/s, and ran at 100" in trouble

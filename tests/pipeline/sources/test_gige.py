@@ -192,7 +192,7 @@ def test_pixels_become_gray_or_bgr() -> None:
     mosaic[::2, ::2] = 200
     assert (to_picture(mosaic.ravel(), (8, 8), "BayerRG8")[2:6, 2:6].max((0, 1)) == (0, 0, 200)).all()
     assert (to_picture(mosaic.ravel(), (8, 8), "BayerBG8")[2:6, 2:6].max((0, 1)) == (200, 0, 0)).all()
-    with pytest.raises(ValueError, match="of 24 came"):
+    with pytest.raises(ValueError, match="of 24 bytes arrived"):
         to_picture(grey, (3, 4), "Mono12")
     with pytest.raises(ValueError, match="is unknown"):
         to_picture(grey, (3, 4), "Mono12Packed")
