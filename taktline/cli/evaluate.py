@@ -43,7 +43,7 @@ def evaluate(
     backbone: BackboneOption = "imagenet",
     split: SplitOption = DEFAULT_SPLIT,
     size: SizeOption = "224",
-    steps: Annotated[int, typer.Option(min=1, help="With --all: most optimiser steps.")] = 2000,
+    steps: Annotated[int, typer.Option(min=1, help="With --all: maximum optimiser steps.")] = 2000,
     seed: SeedOption = 0,
 ) -> None:
     """Evaluate a bundle on labelled parts, or calibrate and evaluate every category of a data set.
