@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 Frames = npt.NDArray[np.uint8]
 EXACT = "f32"
 CLOSE_S = 10.0
+_TIMING_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -148,17 +149,24 @@ class Engine(Closing):
         """Moves the threshold near which a second look is taken, in sigma; engines without second looks ignore it."""
 
     def warm_up(self) -> None:
-        """Runs every batch size once, so that no real frame is delayed, and times powers of two and the largest."""
+        """Runs every batch size once, so that no real frame pays for it, and times them.
+
+        Powers of two and the largest are timed in any case, the others where all of it takes no more than a second.
+        """
         frames = np.zeros((self.max_batch, *self.size, 3), np.uint8)
         if self._only_full:
             self.infer(frames)
             return
         for count in range(1, self.max_batch + 1):
             self.infer(frames[:count])
-        for count in sorted({1 << power for power in range(self.max_batch.bit_length())} | {self.max_batch}):
-            started = time.monotonic_ns()
-            self.infer(frames[:count])
-            self.batch_ns[count] = time.monotonic_ns() - started
+        first = sorted({1 << power for power in range(self.max_batch.bit_length())} | {self.max_batch})
+        left = _TIMING_NS
+        for count in [*first, *(size for size in range(1, self.max_batch) if size not in first)]:
+            if count in first or left > 0:
+                started = time.monotonic_ns()
+                self.infer(frames[:count])
+                self.batch_ns[count] = time.monotonic_ns() - started
+                left -= self.batch_ns[count]
 
     def close(self, deadline: float | None = None) -> None:
         """Waits for the batches in flight and frees what the engine holds; closing twice is safe.

@@ -14,8 +14,6 @@ _WORTH_WAITING = 1.03
 _MOST_LEAD_NS = 1_000_000
 _LEAD_SHARE = 0.1
 _RATHER = 0.5
-# Above 1, because a late batch also takes time from frames that could have been in time.
-_CAUTION = 1.25
 _FRESH_SHARE = 0.125
 _BACKLOG = 64
 
@@ -30,7 +28,8 @@ class Costs:
         jitter: ratios of recent batches' times to the typical time of their size, ascending.
         prepare: time to decode and resize as many frames as there are decoders.
         decoders: how many frames are decoded at once.
-        tail: time from a batch's scores to its verdicts.
+        tail: from a batch's scores to its verdicts.
+        worth: what a nanosecond is worth: the frames answered in time in each of late; 0 where that is not known.
     """
 
     typical: tuple[int, ...]
@@ -39,6 +38,7 @@ class Costs:
     prepare: int = 0
     decoders: int = 1
     tail: int = 0
+    worth: float = 0.0
 
     @property
     def max_batch(self) -> int:
@@ -62,6 +62,11 @@ class Costs:
             return -round(math.log(rate) / math.log(_WORTH_WAITING)), size
 
         return tuple(sorted(range(1, self.max_batch + 1), key=rank))
+
+    @cached_property
+    def price(self) -> float:
+        """The frames that a nanosecond of the engine's time costs."""
+        return self.worth or max(size / max(1, self.typical[size]) for size in range(1, self.max_batch + 1))
 
     @cached_property
     def backlog(self) -> tuple[int, ...]:
@@ -122,10 +127,10 @@ def plan_batch(
 ) -> Plan:
     """Decides what to do with the waiting frames.
 
-    No batch is closed long before the engine can take it, because newer frames may still come. If all frames can be
-    answered in time, the oldest come first, in the size with the most frames per second that still answers all. If not,
-    the line is overloaded: the plan takes the size that promises the most frames per second, and keeps only those of
-    the other frames that can still be answered.
+    No batch is closed long before the engine can take it: until then newer frames may come. Where all frames can be
+    answered in time, the oldest come first, in the size with the most frames a second that lets all of them. Where not
+    all can, the line is overloaded: of the newest frames as many are taken as will probably be answered in time, less
+    what the time that they take would bring on average. Of the others only those are kept that can still be answered.
 
     Args:
         now: monotonic nanoseconds.
@@ -141,17 +146,15 @@ def plan_batch(
     first = next((place for place, deadline in enumerate(deadlines) if deadline >= hopeless), count)
     if first == count:
         return _try_anyway(now, newest, engine, costs, hopeless)
+    earliest = engine.free - _most_lead(costs)
+    if not engine.idle and now < earliest:
+        return Plan(0, hopeless, 0, earliest)
     waiting = deadlines[first:] if first else deadlines
-    size = _largest_wanted(costs, len(waiting))
-    opens = engine.free - _lead(size, costs)
+    plan = _all_in_time(now, waiting, hopeless, engine, costs) or _overloaded(now, waiting, hopeless, engine, costs)
+    opens = _opens(plan.size, waiting, engine, costs)
     if not engine.idle and now < opens:
         return Plan(0, hopeless, 0, opens)
-    for size in costs.preferred:
-        if size <= len(waiting):
-            start = max(now + costs.preparing(size), engine.surely_free)
-            if _all_fit(waiting, size, start + costs.sure[size] + costs.tail, costs):
-                return Plan(size, hopeless)
-    return _overloaded(now, waiting, hopeless, engine, costs)
+    return plan
 
 
 def _try_anyway(now: int, newest: tuple[int, int] | None, engine: EngineState, costs: Costs, hopeless: int) -> Plan:
@@ -168,16 +171,29 @@ def _try_anyway(now: int, newest: tuple[int, int] | None, engine: EngineState, c
     return Plan(0, hopeless)
 
 
-def _largest_wanted(costs: Costs, count: int) -> int:
-    return next(size for size in costs.preferred if size <= count)
+def _most_lead(costs: Costs) -> int:
+    return costs.preparing(costs.max_batch) + _MOST_LEAD_NS
 
 
-def _lead(size: int, costs: Costs) -> int:
-    """Returns how long before the engine is free to close a batch."""
-    if size != costs.preferred[0]:
-        # A newer frame may come at any moment and make a larger batch.
-        return costs.preparing(size)
-    return costs.preparing(size) + min(_MOST_LEAD_NS, int(_LEAD_SHARE * costs.typical[size]))
+def _opens(size: int, waiting: Sequence[int], engine: EngineState, costs: Costs) -> int:
+    """When a batch of a size is closed at the earliest."""
+    prepare = costs.preparing(size)
+    if size == costs.preferred[0] and waiting[-size] >= engine.surely_free + costs.sure[size] + costs.tail:
+        # It cannot get better, so the engine should not wait for it.
+        return engine.free - prepare - min(_MOST_LEAD_NS, int(_LEAD_SHARE * costs.typical[size]))
+    # Every moment may bring a newer frame. Where preparing a batch takes less time than the engine may take longer than
+    # usual, it is worth waiting for that.
+    return max(engine.free - prepare, engine.surely_free - 2 * prepare)
+
+
+def _all_in_time(now: int, waiting: Sequence[int], hopeless: int, engine: EngineState, costs: Costs) -> Plan | None:
+    """Takes the oldest, where all can be answered in time."""
+    for size in costs.preferred:
+        if size <= len(waiting):
+            start = max(now + costs.preparing(size), engine.surely_free)
+            if _all_fit(waiting, size, start + costs.sure[size] + costs.tail, costs):
+                return Plan(size, hopeless)
+    return None
 
 
 def _all_fit(waiting: Sequence[int], size: int, finished: int, costs: Costs) -> bool:
@@ -188,21 +204,18 @@ def _all_fit(waiting: Sequence[int], size: int, finished: int, costs: Costs) -> 
 
 
 def _overloaded(now: int, waiting: Sequence[int], hopeless: int, engine: EngineState, costs: Costs) -> Plan:
-    """Takes the number of newest frames that promises the highest rate, and keeps what can be answered after them."""
+    """Takes as many of the newest as promises the most, and keeps what can be answered after them."""
     chosen = chosen_start = 0
     best = 0.0
     for size in range(1, min(len(waiting), costs.max_batch) + 1):
         start = max(now + costs.preparing(size), engine.free)
-        chance = costs.chance(size, waiting[-size] - start - costs.tail)
-        promise = chance**_CAUTION * size / max(1, costs.typical[size])
-        if chance >= _RATHER and promise > (_WORTH_WAITING * best if chosen else 0.0):
+        chances = [costs.chance(size, deadline - start - costs.tail) for deadline in waiting[-size:]]
+        promise = sum(chances) - costs.price * costs.typical[size]
+        if chances[0] >= _RATHER and (not chosen or promise > best):
             chosen, chosen_start, best = size, start, promise
     if not chosen:
         # An idle engine tries the newest anyway: it may have become steadier.
         return Plan(1, waiting[-1]) if engine.idle else Plan(0, hopeless)
-    opens = engine.free - _lead(chosen, costs)
-    if not engine.idle and now < opens:
-        return Plan(0, hopeless, 0, opens)
     finished = chosen_start + costs.typical[chosen] + costs.tail
     kept = [deadline for deadline in waiting if deadline >= min(finished, waiting[-chosen])]
     surplus = 0

@@ -160,7 +160,7 @@ class Batcher(Stage):
             return None
         for frame in kept:
             frame.batched = now
-        self._service_time.sent(slot, len(kept), now)
+        self._service_time.sent(slot, len(kept), now, [nearest(frame) for frame in kept])
         return Batch(kept, memory[: len(kept)], slot)
 
     def _next(self, slot: int) -> Batch:

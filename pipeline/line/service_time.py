@@ -6,7 +6,7 @@ import math
 import threading
 from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from pipeline.line.batch_plan import Costs
@@ -14,7 +14,8 @@ from pipeline.line.batch_plan import Costs
 N = TypeVar("N", int, float)
 
 _REMEMBERED = 32
-_FEW = 8
+# So many times count what was measured while warming, and so many what is only guessed from other sizes.
+_FEW, _GUESS = 8, 2
 _FORGOTTEN_AFTER = 512
 _SURE = 0.95
 # Larger sizes that were never tried are assumed to be slightly better than proportional, so that they get tried.
@@ -32,24 +33,35 @@ def quantile(values: Iterable[N], share: float) -> N:
 
 
 class _Sent(NamedTuple):
-    """A batch in flight: its frames, when it was sent, and what the engine that it was sent to took while warming."""
+    """A batch in flight: its frames, when it was sent, to which engine, and when its frames are due.
+
+    An engine is known by what it took while it warmed up.
+    """
 
     size: int
     at: int
     engine: Mapping[int, int]
+    deadlines: Sequence[int]
 
 
 def _nothing() -> Mapping[int, int]:
     return _NOTHING
 
 
+def _padded(ratios: Iterable[float]) -> list[float]:
+    # One batch that stalled must not speak for the machine.
+    found = list(ratios)
+    return [*found, *[1.0] * (_FEW - len(found))]
+
+
 class ServiceTime:
     """Estimates service times by batch size, and when the engine will be free.
 
     A batch occupies the engine from when it was sent, or from the end of the batch before it, until it is done. Each
-    size has two estimates: the median, and one that 19 of 20 batches keep. A size that was not seen lately is judged
-    by how it did while warming, times what has changed since for the others. Where another engine takes over, after a
-    deploy or a fault, all of this starts anew.
+    size has two estimates: the median, and one that 19 of 20 batches keep. What a size took while warming counts as
+    much as eight batches, times what has changed since for all sizes; what a size took that was not tried while warming
+    is guessed from those around it, until a few batches are seen. Where another engine takes over, after a deploy or a
+    fault, all of this starts anew.
 
     Args:
         max_batch: the largest size.
@@ -67,7 +79,10 @@ class ServiceTime:
         self._in_flight: OrderedDict[int, _Sent] = OrderedDict()
         self._prepares: deque[int] = deque(maxlen=_REMEMBERED)
         self._tails: deque[int] = deque(maxlen=_REMEMBERED)
+        # When batches were done, and how many of their frames in time.
+        self._in_time: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
         self._prepare = self._tail = self.last_done = self._taken = 0
+        self._worth = 0.0
         self._current, self._source = warm, warm()
         self._costs: Costs | None = None
         self._learn_anew()
@@ -77,10 +92,10 @@ class ServiceTime:
         """Whether no batch is in the engine."""
         return not self._in_flight
 
-    def sent(self, slot: int, size: int, now: int) -> None:
-        """Notes that a batch was sent to the engine."""
+    def sent(self, slot: int, size: int, now: int, deadlines: Sequence[int] = ()) -> None:
+        """Notes that a batch goes to the engine, and when its frames are due."""
         with self._lock:
-            self._in_flight[slot] = _Sent(size, now, self._source)
+            self._in_flight[slot] = _Sent(size, now, self._source, deadlines)
 
     def done(self, slot: int, now: int, failed: bool = False) -> bool:
         """Notes that a batch came back, and returns whether that slot had one; a failed batch is not counted."""
@@ -96,19 +111,22 @@ class ServiceTime:
             if not (failed or together) and found.engine is self._source:
                 self._note(found.size, taken)
             self.last_done, self._taken = now, max(taken, self._taken if together else 0)
+            late = found.size if failed else sum(due < now + self._tail for due in found.deadlines)
+            self._in_time.append((now, found.size - late))
+            self._worth = self._moved(self._worth, self._worth_now())
             return True
 
     def prepared(self, size: int, nanoseconds: int) -> None:
         """Notes how long it took to decode and resize a batch."""
         with self._lock:
             self._prepares.append(nanoseconds // -(-size // self._decoders))
-            self._prepare = self._moved(self._prepare, round(quantile(self._prepares, _SURE)))
+            self._prepare = round(self._moved(self._prepare, quantile(self._prepares, _SURE)))
 
     def decided(self, nanoseconds: int) -> None:
         """Notes how long it took from a batch's scores to its verdicts."""
         with self._lock:
             self._tails.append(nanoseconds)
-            self._tail = self._moved(self._tail, round(quantile(self._tails, _SURE)))
+            self._tail = round(self._moved(self._tail, quantile(self._tails, _SURE)))
 
     def costs(self) -> Costs:
         """Returns the current estimates."""
@@ -118,8 +136,8 @@ class ServiceTime:
                 sizes = range(1, self._max_batch + 1)
                 typical = (0, *(round(self._estimate(size, 0.5)) for size in sizes))
                 sure = (0, *(round(self._estimate(size, _SURE)) for size in sizes))
-                jitter = tuple(sorted(self._padded(self._jitter)))
-                self._costs = Costs(typical, sure, jitter, self._prepare, self._decoders, self._tail)
+                jitter = tuple(sorted(_padded(self._jitter)))
+                self._costs = Costs(typical, sure, jitter, self._prepare, self._decoders, self._tail, self._worth)
             return self._costs
 
     def measured(self, size: int) -> int | None:
@@ -146,6 +164,8 @@ class ServiceTime:
 
     def _learn_anew(self) -> None:
         self._warm = {size: max(1, taken) for size, taken in sorted(self._source.items())}
+        # What sizes took that were not tried while warming, as if the machine were as fast as then.
+        self._learnt: dict[int, float] = {}
         self._times: dict[int, deque[int]] = {}
         self._seen: dict[int, int] = {}
         self._ratios: deque[float] = deque(maxlen=_REMEMBERED)
@@ -161,46 +181,51 @@ class ServiceTime:
         times = self._times.setdefault(size, deque(maxlen=_REMEMBERED))
         times.append(taken)
         self._seen[size] = self._batches
-        if self._warm and reference:
+        if size in self._warm or (size in self._learnt and len(times) > _FEW):
             self._ratios.append(taken / reference)
+        elif self._warm and len(times) >= _GUESS:
+            self._learnt[size] = self._estimate(size, 0.5) / quantile(_padded(self._ratios), 0.5)
         if not self._batches % _FORGOTTEN_AFTER:
             for old in [old for old, seen in self._seen.items() if seen + _FORGOTTEN_AFTER < self._batches]:
                 del self._seen[old], self._times[old]
+                self._learnt.pop(old, None)
         if self._costs is not None:
             before = self._costs.typical[size], self._costs.sure[size]
             after = self._estimate(size, 0.5), self._estimate(size, _SURE)
             if any(abs(new - old) > _NEGLIGIBLE * old for new, old in zip(after, before, strict=True)):
                 self._costs = None
 
-    def _moved(self, before: int, after: int) -> int:
+    def _worth_now(self) -> float:
+        """Returns the frames answered in time per nanosecond, lately."""
+        if len(self._in_time) <= _FEW:
+            return 0.0
+        (begin, _), *others = self._in_time
+        return sum(count for _, count in others) / max(1, others[-1][0] - begin)
+
+    def _moved(self, before: float, after: float) -> float:
         if abs(after - before) <= _NEGLIGIBLE * before:
             return before
         self._costs = None
         return after
 
     def _estimate(self, size: int, share: float) -> float:
-        times = self._times.get(size)
-        if times is not None and (len(times) >= _FEW or not self._warm):
+        times: Sequence[float] = self._times.get(size, deque())
+        if times and not self._warm:
             return quantile(times, share)
-        ratio = quantile(self._padded(self._ratios), share)
+        ratio = quantile(_padded(self._ratios), share)
         if share > 0.5 and len(self._ratios) < _FEW:
             ratio = max(ratio, _UNKNOWN_JITTER)
-        expected = self._reference(size) * ratio
-        return expected if times is None else max(expected if share > 0.5 else 0.0, quantile(times, share))
-
-    @staticmethod
-    def _padded(ratios: deque[float]) -> list[float]:
-        # One stalled batch does not represent the machine.
-        return [*ratios, *[1.0] * (_FEW - len(ratios))]
+        weight = _FEW if size in self._warm or len(times) >= _FEW else _GUESS
+        return quantile([*times, *[self._reference(size) * ratio] * weight], share)
 
     def _reference(self, size: int) -> float:
-        """Returns a size's time during warm-up, or an estimate from the sizes seen; 0 if nothing is known."""
-        known: Mapping[int, float] = self._warm or {
-            seen: quantile(times, 0.5) for seen, times in sorted(self._times.items())
+        """What a size took while warming, or what is to be expected from the sizes that were seen; 0 for no idea."""
+        known: Mapping[int, float] = self._warm | self._learnt or {
+            seen: quantile(times, 0.5) for seen, times in self._times.items()
         }
         if not known:
             return 0.0
-        sizes = list(known)
+        sizes = sorted(known)
         place = bisect_left(sizes, size)
         if place < len(sizes) and (sizes[place] == size or place == 0):
             return known[sizes[place]]

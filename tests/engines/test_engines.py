@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from calibration.dataset import open_test_split, read_frames
 from engines.bundle import Bundle
-from engines.engine import Engine, Frames
+from engines.engine import Engine, Frames, Scores
 from engines.errors import ConfigError, EngineError, EngineUnavailable
 from engines.registry import ENGINES, engine_class, open_engine
 
@@ -112,3 +113,30 @@ def test_a_compiled_model_is_kept_on_disk(bundle: Bundle, tmp_path: Path, monkey
     monkeypatch.setenv("TAKTLINE_CACHE", str(blocked))
     with pytest.raises(ConfigError, match="set TAKTLINE_CACHE"):
         open_engine(bundle, "openvino", "f32", max_batch=1)
+
+
+class Timed(Engine):
+    """An engine that takes a millisecond a frame."""
+
+    name = "timed"
+
+    def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
+        time.sleep(0.001 * len(frames))
+        future: Future[Scores] = Future()
+        future.set_result(self._scores(np.zeros(len(frames), np.float32), np.zeros((len(frames), 2, 2), np.float32)))
+        return future
+
+    def _close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_quick_engine_times_every_size_while_it_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Timed((32, 32), "f32", 6, "cpu") as engine:
+        engine.warm_up()
+        assert sorted(engine.batch_ns) == [1, 2, 3, 4, 5, 6]
+        assert all(taken >= 1e6 * size for size, taken in engine.batch_ns.items())
+    # As if a second were over.
+    monkeypatch.setattr("engines.engine._TIMING_NS", 1)
+    with Timed((32, 32), "f32", 6, "cpu") as engine:
+        engine.warm_up()
+        assert sorted(engine.batch_ns) == [1, 2, 4, 6]

@@ -44,8 +44,11 @@ def best_fixed(
     arrivals: Sequence[int],
     patience: int,
     usual: Callable[[int], int],
-    drawn: Callable[[int], int],
+    draws: Callable[[], Callable[[int], int]],
     max_batch: int,
 ) -> tuple[int, int]:
-    """Returns how many frames the best fixed size inspects, and that size."""
-    return max((inspected_with(size, arrivals, patience, usual, drawn), size) for size in range(1, max_batch + 1))
+    """Returns how many frames the best fixed size inspects, and that size.
+
+    `draws` begins anew to draw how long batches take: the best size is no lucky one.
+    """
+    return max((inspected_with(size, arrivals, patience, usual, draws()), size) for size in range(1, max_batch + 1))

@@ -61,14 +61,25 @@ def test_the_size_that_answers_most_is_chosen(
 
 def test_a_batch_is_not_closed_long_before_the_engine_can_take_it() -> None:
     busy = EngineState(False, 50 * MS, 55 * MS)
-    # The best size is closed a millisecond before, so that the engine need not wait; a smaller one may still grow.
+    # Nothing is closed earlier than a millisecond before, so that the engine need not wait.
     assert plan([1000] * 8, busy) == Plan(0, 110 * MS, 0, 49 * MS)
-    assert plan([1000] * 3, busy) == Plan(0, 110 * MS, 0, 50 * MS)
     assert plan([1000] * 8, EngineState(False, MS // 2, 3 * MS)).size == 8
-    assert plan([1000] * 3, EngineState(False, MS // 2, 3 * MS)).size == 0
+    # A smaller batch than the best one may still grow, and one that is only just in time may still become newer: they
+    # are closed when the engine is surely free.
+    assert plan([1000] * 3, EngineState(False, MS // 2, 3 * MS)).again == 3 * MS
+    assert plan([222] * 8, EngineState(False, MS // 2, 3 * MS)).again == 3 * MS
+    assert plan([1000] * 3, EngineState(False, 0, 0)).size == 3
     # Decoding comes first, so a batch is begun that much earlier.
     slow = costs(*(40 + 20 * size for size in range(1, 9)), prepare=30 * MS, decoders=4)
     assert plan([1000] * 5, busy, slow).size == 5
+    assert plan([1000] * 3, EngineState(False, 50 * MS, 90 * MS), slow).again == 30 * MS
+
+
+@pytest.mark.parametrize(("worth", "size"), [(0.0, 1), (1 / 60, 1), (1 / 100, 2), (1 / 1000, 2)])
+def test_a_larger_batch_is_worth_it_where_time_brings_little(worth: float, size: int) -> None:
+    """Two take 130 ms together, and one after the other 120: time for the second is only there if nobody else comes."""
+    few = Costs((0, 60 * MS, 130 * MS), (0, 60 * MS, 130 * MS), worth=worth / MS)
+    assert plan([140] * 4, costs=few).size == size
 
 
 def test_what_waits_for_the_engine_counts() -> None:

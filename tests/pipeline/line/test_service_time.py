@@ -52,6 +52,46 @@ def test_a_size_that_was_slow_once_is_not_avoided_for_ever() -> None:
     assert times.costs().typical[2] == 150
 
 
+def test_one_slow_batch_does_not_speak_for_its_size() -> None:
+    times, now = warmed(4, {1: 100, 2: 150, 4: 250}), 0
+    now = serve(times, 4, 1250, now)
+    assert times.costs().typical == (0, 100, 150, 200, 250)
+    for _ in range(9):
+        now = serve(times, 4, 500, now)
+    assert times.costs().typical[4] == 500
+
+
+def test_a_size_that_was_not_tried_while_warming_is_learnt_soon_and_says_nothing_about_the_others() -> None:
+    """Five cost as much as eight here, as where sizes are padded to powers of two."""
+    times, now = warmed(8, {1: 100, 2: 150, 4: 250, 8: 450}), 0
+    for _ in range(3):
+        now = serve(times, 5, 450, now)
+    # Larger ones between it and the next that was tried cost no less.
+    assert times.costs().typical == (0, 100, 150, 200, 250, 450, 450, 450, 450)
+    for _ in range(40):
+        now = serve(times, 5, 450, now)
+    assert times.costs().typical == (0, 100, 150, 200, 250, 450, 450, 450, 450)
+    # The machine becomes half as fast.
+    for _ in range(40):
+        now = serve(times, 5, 900, now)
+    assert times.costs().typical[5] == 900
+
+
+def test_what_time_is_worth_is_what_was_answered_in_time_lately() -> None:
+    times, now = warmed(4, {1: 100, 4: 250}), 0
+    assert times.costs().worth == 0
+    for _ in range(40):
+        times.sent(0, 4, now, [now + 240, now + 250, now + 260, now + 270])
+        now += 250
+        times.done(0, now)
+    assert times.costs().worth == pytest.approx(3 / 250, rel=0.03)
+    for number in range(40):
+        times.sent(0, 4, now, [now + 1000] * 4)
+        now += 500
+        times.done(0, now, failed=number % 2 == 0)
+    assert times.costs().worth == pytest.approx(4 / 1000, rel=0.05)
+
+
 def test_a_batch_that_waited_for_another_is_not_charged_for_it_and_a_failed_one_says_nothing() -> None:
     times = ServiceTime(4)
     times.sent(0, 4, 1000)
