@@ -179,7 +179,12 @@ class Engine(Closing):
         self._closed = True
         limit = CLOSE_S if deadline is None else deadline
         closer = threading.Thread(target=self._close_quietly, name=f"close {self.name}", daemon=True)
-        closer.start()
+        try:
+            closer.start()
+        except RuntimeError:
+            # The machine has no thread left, so nobody can wait for only so long.
+            self._close_quietly()
+            return
         closer.join(limit)
         if closer.is_alive():
             log.error("the engine %s did not close within %g s; it is abandoned", self.name, limit)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from engines.errors import DataError
 
+_OPENCV_NO_MEMORY = -4
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 Image = npt.NDArray[np.uint8]
@@ -39,11 +40,17 @@ def read_image(path: Path) -> Image:
         raise DataError(f"{path} {error}; replace or remove it") from error
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Returns whether an error says that the process got no memory: OpenCV has an error of its own for that."""
+    return isinstance(error, MemoryError) or (isinstance(error, cv2.error) and error.code == _OPENCV_NO_MEMORY)
+
+
 def decode_image(data: bytes) -> Image:
     """Decodes the bytes of a picture file to uint8, BGR `[H, W, 3]` or gray `[H, W]`.
 
     Raises:
         DataError: the bytes are not a picture, or only part of one. The text lacks its subject.
+        MemoryError: none is left for it, which is not the fault of the picture.
     """
     if not data:
         raise DataError("is an empty file")
@@ -52,6 +59,8 @@ def decode_image(data: bytes) -> Image:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
+        if is_out_of_memory(error):
+            raise MemoryError from error
         raise DataError("is not a picture that can be decoded") from error
     if image is None or image.size == 0:
         raise DataError("is not a picture that can be decoded")

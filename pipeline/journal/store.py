@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _RETRY_S = 1.0
 _CHUNK = 500
 _OPEN_S = 5.0
+_FAILURES = (sqlite3.Error, OSError, MemoryError)
 
 
 def new_epoch() -> str:
@@ -116,7 +117,7 @@ class Journal(Closing):
             self._disk.run(
                 lambda errand: self._write(entries, errand), patience(batch, now), lambda: self._late.extend(entries)
             )
-        except (sqlite3.Error, OSError) as error:
+        except _FAILURES as error:
             with self._state:
                 self._fall(error)
                 return self._keep(batch)
@@ -224,7 +225,7 @@ class Journal(Closing):
     def _write(self, entries: Sequence[Entry], errand: Errand) -> None:
         try:
             self._insert(entries, errand=errand)
-        except (sqlite3.Error, OSError) as error:
+        except _FAILURES as error:
             self._leave(error)
             raise
 
@@ -244,8 +245,8 @@ class Journal(Closing):
             try:
                 self._open()
                 self._write_waiting()
-            except (sqlite3.Error, OSError, ConfigError) as error:
-                self._trouble = str(error)
+            except (*_FAILURES, ConfigError) as error:
+                self._trouble = str(error) or "no memory is left"
                 self._retry_at = time.monotonic() + _RETRY_S
                 self._leave(error)
 
@@ -283,11 +284,11 @@ class Journal(Closing):
 
     def _fall(self, error: Exception) -> None:
         """Continues without the disk."""
-        self._trouble = str(error)
+        self._trouble = str(error) or "no memory is left"
         self._epoch = new_epoch()
         # A disk that was late may be back in a moment; one that failed gets a second.
         self._retry_at = time.monotonic() + (0.0 if isinstance(error, TimeoutError) else _RETRY_S)
-        log.error("the journal %s cannot be written (%s); verdicts are published without it", self.path, error)
+        log.error("the journal %s cannot be written (%s); verdicts are published without it", self.path, self._trouble)
 
     def _keep(self, batch: Sequence[Decided]) -> list[Entry]:
         """Keeps a batch in memory until it can be written; what does not fit is lost to the journal."""

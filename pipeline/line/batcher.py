@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -12,7 +13,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from engines.image import resize_frame
+from engines.image import is_out_of_memory, resize_frame
 from engines.worker import Worker
 from pipeline.flow.channel import Channel, ChannelClosed
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
@@ -27,6 +28,7 @@ from pipeline.line.service_time import ServiceTime
 log = logging.getLogger(__name__)
 
 DECODERS = 4
+_STARVED_PAUSE_S, _LATELY_NS = 0.05, 2_000_000_000
 
 
 @dataclass(slots=True)
@@ -88,6 +90,7 @@ class Batcher(Stage):
 
     `plan_batch` makes the decisions; this class has the threads. A frame that cannot be answered in time or decoded is
     given up at once.
+    If no memory is left, frames are answered `engine_error` and the line continues.
     """
 
     restarts = 3
@@ -104,24 +107,38 @@ class Batcher(Stage):
     ) -> None:
         super().__init__("batcher", clock)
         self._queue, self._outbox, self._buffers = queue, outbox, buffers
-        self._ledger, self._service_time = ledger, service_time
+        self._ledger, self._service_time, self._clock = ledger, service_time, clock
         self._held: list[Frame] = []
+        self._starved: tuple[str, int] | None = None
         self._warnings = RateLimitedLog(log)
         # Decoding and resizing release the interpreter's lock.
         self._decoders = Worker("decoder", decoders) if decoders > 1 else None
 
     def work(self) -> None:
         """Makes batches until all cameras have ended."""
+        if self._decoders is not None:
+            # Its threads start with the first call; a machine that runs out of memory later gives none.
+            self._decoders.submit(lambda: None).result()
         while True:
             slot = self._buffers.take()
             try:
                 batch = self._next(slot)
+            except MemoryError:
+                self._let_go(slot)
+                self._starve("collecting a batch")
+                # Not at once: what it lacks now it would lack again.
+                time.sleep(_STARVED_PAUSE_S)
+                continue
             except BaseException:
-                for frame in self._held:
-                    self._ledger.give_up(frame, "engine_error")
-                self._buffers.give_back(slot)
+                self._let_go(slot)
                 raise
             self._outbox.put(batch)
+
+    @property
+    def trouble(self) -> str | None:
+        """Says that memory ran out in the last two seconds, or None."""
+        starved = self._starved
+        return None if starved is None or self._clock.monotonic_ns() - starved[1] > _LATELY_NS else starved[0]
 
     def ended(self) -> None:
         """Ends the decoders and closes the queue of batches."""
@@ -187,6 +204,17 @@ class Batcher(Stage):
     def _costs(self) -> Costs:
         return self._service_time.costs()
 
+    def _let_go(self, slot: int) -> None:
+        for frame in self._held:
+            self._ledger.give_up(frame, "engine_error")
+        self._held = []
+        self._buffers.give_back(slot)
+
+    def _starve(self, what: str) -> None:
+        why = f"the machine has no memory left for {what}; end what else runs on it"
+        self._starved = why, self._clock.monotonic_ns()
+        self._warnings.warning("%s", why)
+
     def _decode_all(self, frames: Sequence[Frame], memory: npt.NDArray[np.uint8]) -> list[bool]:
         """Decodes each frame into its row; returns only when no decoder writes to this memory any more."""
         if len(frames) == 1 or self._decoders is None:
@@ -210,6 +238,10 @@ class Batcher(Stage):
                 resize_frame(image, self._buffers.size, out=row)
                 return True
         except Exception as error:  # noqa: BLE001 - whatever a picture does to its decoder concerns only this frame
+            if is_out_of_memory(error):
+                self._starve("pictures")
+                self._ledger.give_up(frame, "engine_error")
+                return False
             frame.fault = str(error) or type(error).__name__
         if not frame.answered:
             fault = frame.fault or "there is no picture"

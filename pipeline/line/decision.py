@@ -37,6 +37,9 @@ class Decision(Stage):
         """Waits for a batch's scores and answers each of its frames."""
         try:
             self._decide(scored)
+        except MemoryError:
+            # Its next batch may find some: this is no reason to start a stage again.
+            log.error("a batch of %d frames was not judged: the machine has no memory left", len(scored.batch.frames))
         finally:
             # Frames that have been answered keep their answer.
             for frame in scored.batch.frames:

@@ -152,6 +152,7 @@ class Line(Closing):
                     0 if journal is None else journal.first(source.camera))
             for source in self._sources
         ]  # fmt: skip
+        self._batcher = Batcher(self._queue, self._batches, self._buffers, self._ledger, service_time, clock)
         # These bring answers out; a line has ended when they have.
         self._answering: list[Stage] = [
             self._ledger,
@@ -160,7 +161,7 @@ class Line(Closing):
         ]
         self._stages: list[Stage] = [
             *captures,
-            Batcher(self._queue, self._batches, self._buffers, self._ledger, service_time, clock),
+            self._batcher,
             Inference(self._slot, self._batches, self._scored, self._buffers, clock),
             Decision(self._scored, self._ledger, service_time, self.metrics, clock),
             *self._answering,
@@ -194,6 +195,7 @@ class Line(Closing):
         """Returns the state of the line as plain values; see `describe_line`."""
         return describe_line(
             self.config.line.name, self.model, self._sources, self.metrics, self._journal, self._service_time,
+            self._batcher,
             live=self._failure is None, started=self._started, paused=self._paused.is_set(),
         )  # fmt: skip
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from engines.choice import Choice
 from engines.failover import FailoverEngine
 from pipeline.journal.store import Journal
+from pipeline.line.batcher import Batcher
 from pipeline.line.model import Model
 from pipeline.line.service_time import ServiceTime
 from pipeline.publish.metrics import LineMetrics, Status
@@ -20,6 +21,7 @@ def describe_line(
     metrics: LineMetrics,
     journal: Journal | None,
     service_time: ServiceTime,
+    batcher: Batcher,
     *,
     live: bool,
     started: bool,
@@ -38,6 +40,8 @@ def describe_line(
         for source in sources
     }
     why_not = [f"camera {name}: {state['trouble']}" for name, state in cameras.items() if state["trouble"]]
+    if batcher.trouble is not None:
+        why_not.append(batcher.trouble)
     if paused:
         why_not.append("the line is paused")
     if not started:

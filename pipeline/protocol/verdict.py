@@ -16,6 +16,7 @@ from engines.validation import explain
 from pipeline.protocol.topics import MOST_TEXT_BYTES, TOPIC, safe_text
 
 WIRE_VERSION = 2
+_BUFFER_BYTES = 16 << 10
 
 Outcome = Literal["ok", "ng", "uninspected"]
 Reason = Literal["dropped", "late", "corrupt", "engine_error"]
@@ -215,7 +216,8 @@ def pack(verdict: Verdict, heatmap: Heatmap | None) -> list[bytes]:
     if heatmap is not None:
         height, width = heatmap.grid.shape
         body["heatmap"] = {"h": height, "w": width, "low": heatmap.low, "high": heatmap.high}
-    parts = [f"{TOPIC}{verdict.camera}".encode(), msgpack.packb(body)]
+    # Not `packb`: its buffer of a megabyte is the first that a machine without memory refuses.
+    parts = [f"{TOPIC}{verdict.camera}".encode(), msgpack.Packer(buf_size=_BUFFER_BYTES).pack(body)]
     if heatmap is not None:
         parts.append(heatmap.grid.tobytes())
     return parts

@@ -77,12 +77,13 @@ class Arrivals:
             except FileNotFoundError:
                 del self._growing[name]
                 continue
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 if time.monotonic() - growing.since < self._give_up_s:
                     if isinstance(error, PermissionError):
                         continue
                     return
-                reason = f"{self._root / name} cannot be read: {error.strerror or error}"
+                why = error.strerror or str(error) if isinstance(error, OSError) else "the machine has no memory left"
+                reason = f"{self._root / name} cannot be read: {why}"
                 arrival = Arrival(name, growing.state, None, reason)
             if arrival is not None:
                 del self._growing[name]

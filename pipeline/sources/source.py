@@ -73,6 +73,8 @@ class Source(ABC):
             encoded = path.read_bytes()
         except OSError as error:
             fault = f"{path} cannot be read: {error.strerror or error}"
+        except MemoryError:
+            fault = f"{path} cannot be read: the machine has no memory left"
         return self._frame(captured_at, captured, encoded=encoded, part=part, label=label, fault=fault)
 
     def _frame(

@@ -171,9 +171,7 @@ def draw_load(seed: int, most_jitter: float = 0.1) -> tuple[str, Load]:
 
 def main() -> None:
     """Draws cases."""
-    parser = argparse.ArgumentParser(
-        description="Draw overloaded lines, and print those below 0.9."
-    )
+    parser = argparse.ArgumentParser(description="Draw overloaded lines, and print those below 0.9.")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--cases", type=int, default=300)
     parser.add_argument("--first", type=int, default=0, help="seed of the first case")

@@ -110,7 +110,7 @@ def write_line(tmp_path: Path, bundle: Path, source: str, follow: bool = False) 
 
 @pytest.mark.long
 def test_nothing_is_lost_when_the_line_and_its_subscriber_are_killed(
-    tiny: Path, parts: Path, tmp_path: Path, collector: Collector, request: pytest.FixtureRequest
+    bundle_path: Path, parts: Path, tmp_path: Path, collector: Collector, request: pytest.FixtureRequest
 ) -> None:
     """By hand, with `--kills 200 -s` and no time limit."""
     kills = request.config.getoption("--kills")
@@ -118,7 +118,7 @@ def test_nothing_is_lost_when_the_line_and_its_subscriber_are_killed(
     journal, store = tmp_path / "line.journal", tmp_path / "store"
     line_file = write_line(tmp_path, bundle_path, f"replay:{parts}")
     (tmp_path / "none").mkdir()
-    idle = write_line(tmp_path, tiny, "folder:none", follow=True)
+    idle = write_line(tmp_path, bundle_path, "folder:none", follow=True)
     subscriber_dies = set(rng.sample(range(kills), kills // 4))
     sleeps = set(rng.sample(range(kills), kills // 5))
     for life in range(kills):
