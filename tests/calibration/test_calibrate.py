@@ -128,7 +128,7 @@ def test_bad_input_gets_one_sentence(
     before = sorted(small.rglob("*"))
     assert message in refusal(taktline_in_process, *(argument.format(**names) for argument in arguments))
     assert sorted(small.rglob("*")) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "small"]
 
 
 def test_a_bundle_that_was_altered_is_not_replayed(
