@@ -29,7 +29,7 @@ README = (ROOT / "README.md").read_text()
 # subscriber beside it misses nothing.
 APPENDED = {
     "calibrate": ("--size", "64", "--steps", "40"),
-    "evaluate --all": ("--steps", "20"),
+    "evaluate --all": ("--size", "64", "--steps", "20"),
     "replay": ("--await-subscribers", "1"),
 }
 
