@@ -150,7 +150,7 @@ def threshold_sentence(threshold: Threshold) -> str:
     low, high = threshold.interval_per_1000
     text = (
         f"Threshold {threshold.value:.3f} sigma (rule {threshold.rule}): {threshold.false_alarms_per_1000:.1f} false "
-        f"alarms expected in 1000 good parts, 99 % between {low:.1f} and {high:.1f}, from {threshold.samples} held-out "
-        "good parts."
+        f"alarms expected in 1000 good parts, and between {low / 10:.0f} and {high / 10:.0f} in the next 100 (99 %), from "
+        f"{threshold.samples} held-out good parts."
     )
     return f"{text} [yellow]Warning: {threshold.warning}.[/]" if threshold.warning else text
