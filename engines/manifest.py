@@ -75,7 +75,7 @@ class Statistics(Part):
 
 
 class Training(Part):
-    """How the autoencoder was trained, and its losses, one entry per epoch."""
+    """How the autoencoder was trained, with its losses per epoch; and why it has its size, if that was measured."""
 
     normals: int
     seed: int
@@ -83,6 +83,7 @@ class Training(Part):
     train_loss: tuple[float, ...]
     validation_loss: tuple[float, ...]
     seconds: float
+    size_reason: str | None = None
 
 
 class BackboneInfo(Part):

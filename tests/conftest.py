@@ -41,8 +41,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with what takes longest, so that no worker is alone with it in the end."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """Deals what takes longest out to all workers, each to begin with, so that none is alone with it in the end.
+
+    Each worker takes one run of the list.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long") is not None]
+    short = [item for item in items if item.get_closest_marker("long") is None]
+    items[:] = [
+        item
+        for worker in range(workers)
+        for item in (
+            *long[worker::workers],
+            *short[worker * len(short) // workers : (worker + 1) * len(short) // workers],
+        )
+    ]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -151,8 +164,8 @@ def magnetic_tile_fifth(magnetic_tile: Path, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def screw_bundle(screw: Path, weights: Path, kept: Kept) -> Path:
-    """A bundle of the screw, calibrated with the product's defaults but a quarter of the steps."""
-    settings = CalibrationSettings(str(weights), training=TrainingSettings(steps=500), int8=True)
+    """A bundle of the screw, calibrated with the product's defaults but half of the steps."""
+    settings = CalibrationSettings(str(weights), training=TrainingSettings(steps=1000), int8=True)
     return kept("screw_bundle", lambda path: calibrate(screw, path, settings))
 
 
