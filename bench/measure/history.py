@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from bench.measure.scratch import scratch_folder
 from engines.errors import ConfigError, TaktlineError
 from pipeline.journal.file import open_writer, write_entries
 from pipeline.journal.history import History
@@ -28,6 +28,8 @@ _EVERY_NS = 100_000_000
 _BATCH = 500
 _NG_EVERY, _RARE_EVERY, _LABELS = 50, 100_000, 500
 _MOST_VERDICTS = 20_000_000
+# A verdict takes half a kilobyte, and as much again in the log.
+_BYTES = 1_200
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,7 @@ class Waited:
     later_ms: float | None
 
 
-def measure_history(
-    folder: Path | None, count: int, runs: int, progress: Callable[[int], None]
-) -> list[Waited]:
+def measure_history(folder: Path | None, count: int, runs: int, progress: Callable[[int], None]) -> list[Waited]:
     """Fills a journal and asks for its history in every way, also for what is rare and long ago.
 
     Args:
@@ -66,7 +66,10 @@ def measure_history(
     """
     if count > _MOST_VERDICTS:
         raise ConfigError(f"it makes at most {_MOST_VERDICTS} verdicts; give a lower number")
-    with _temporary(folder, count) as place:
+    with scratch_folder(folder) as place:
+        size = _BYTES * count
+        if shutil.disk_usage(place).free < size:
+            raise TaktlineError(f"{count} verdicts need {size / 1e9:.1f} GB of disk; give another --folder")
         journal = place / "bench.journal"
         _fill(journal, count, progress)
         return [_ask(journal, name, selection, runs) for name, selection in _questions(count).items()]
@@ -158,17 +161,3 @@ def _entry(number: int, score: float) -> Entry:
     _, body, *rest = pack(verdict, heatmap)
     facts = Facts(verdict.reason, value, verdict.part, verdict.latency.total)
     return Entry(_EPOCH, camera, number, verdict.captured_at, outcome, body, rest[0] if rest else None, facts)
-
-
-@contextmanager
-def _temporary(folder: Path | None, count: int) -> Iterator[Path]:
-    try:
-        place = tempfile.TemporaryDirectory(prefix="taktline-bench-", dir=folder)
-    except OSError as error:
-        raise TaktlineError(f"the folder {folder} cannot be written: {error.strerror}; give another one") from error
-    with place as name:
-        # A verdict takes half a kilobyte, and its log as much again.
-        if shutil.disk_usage(name).free < 1_200 * count:
-            size = f"{1_200 * count / 1e9:.1f} GB"
-            raise TaktlineError(f"{count} verdicts need {size}, and the disk of {name} has less; give --folder")
-        yield Path(name)

@@ -47,9 +47,7 @@ def draw(count: int = COUNT) -> list[Verdict]:
         late: Reason | None = dice.choice(("late", "dropped")) if outcome == "uninspected" else None
         score = None if late else round(dice.uniform(0, 10), 3)
         part = dice.choice((None, f"lot-{dice.randrange(9)}/{number:04d}", "übel/%_*"))
-        found.append(
-            dataclasses.replace(verdict, epoch="ab1", reason=late, score=score, part=part, journaled=True)
-        )
+        found.append(dataclasses.replace(verdict, epoch="ab1", reason=late, score=score, part=part, journaled=True))
     return found
 
 
@@ -377,6 +375,7 @@ def test_a_deep_page_takes_no_longer_than_the_first(tmp_path: Path) -> None:
                  for n in range(2_000)], 1,
             )  # fmt: skip
     with History(path) as history:
+
         def cost(after: Key | None) -> float:
             started = time.thread_time()
             for _ in range(20):
