@@ -250,6 +250,19 @@ def test_a_verdict_that_cannot_be_read_is_counted_and_the_page_goes_on(tmp_path:
             history.find(VerdictKey(draw(20)[3].camera, "ab1", 3))
 
 
+def test_it_follows_the_line_to_a_new_journal(tmp_path: Path) -> None:
+    path = tmp_path / "line.journal"
+    write(path, draw(20))
+    with History(path) as history:
+        assert history.count(Selection()).number == 20
+        path.rename(tmp_path / "aside")
+        with pytest.raises(DataError, match="there is no journal"):
+            history.page(Selection())
+        write(path, draw(7))
+        assert history.count(Selection()).number == 7
+        assert history.unsearched == 0
+
+
 def version_1(path: Path, verdicts: list[Verdict]) -> None:
     """Writes a journal as the first Taktline did."""
     with closing(sqlite3.connect(path)) as connection:
