@@ -24,7 +24,7 @@ from calibration.progress import Reporter, silent
 from calibration.quantise import Labelled, import_nncf, quantise
 from calibration.size import choose_size, explain_size, offer_sizes
 from calibration.survey import shared_pictures
-from calibration.threshold import choose_threshold, heatmap_scale
+from calibration.threshold import check_parameter, choose_threshold, heatmap_scale
 from engines.bundle import Bundle, new_bundle, open_bundle, update_manifest, write_manifest
 from engines.engine import EXACT
 from engines.errors import DataError
@@ -32,7 +32,7 @@ from engines.image import Image
 from engines.manifest import Int8
 from engines.network import NetworkConfig
 from engines.registry import open_engine
-from engines.threshold_rule import Rule
+from engines.threshold_rule import LABELLED_RULES, Rule
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,9 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
         update_manifest(open_bundle(folder), {"bands": {name: band.model_dump() for name, band in bands.items()}})
         report("export", 1, 1)
     bundle = open_bundle(out)
-    return decide_threshold(bundle, "f1", None, dataset.test) if settings.rule == "f1" else bundle
+    if settings.rule in LABELLED_RULES:
+        return decide_threshold(bundle, settings.rule, settings.value, dataset.test)
+    return bundle
 
 
 def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: Sequence[Sample] = ()) -> Bundle:
@@ -125,13 +127,14 @@ def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: 
         bundle: the bundle.
         rule: see `calibration.threshold.choose_threshold`.
         value: what the rule is given; None for its default.
-        labelled: for `f1`: labelled parts.
+        labelled: for `f1` and `cost`: labelled parts.
 
     Raises:
         TaktlineError: the rule or its value cannot be used.
     """
+    check_parameter(rule, value)
     pairs = None
-    if rule == "f1":
+    if rule in LABELLED_RULES:
         with open_engine(bundle, precision=EXACT, max_batch=8, measure=False) as engine:
             evaluation = evaluate(bundle, engine, labelled)
         pairs = evaluation.scores, evaluation.defective
@@ -186,10 +189,11 @@ def _labelled(test: tuple[Sample, ...], size: tuple[int, int], seed: int) -> Lab
 
 def _check_rule(settings: CalibrationSettings, dataset: Dataset) -> None:
     """Refuses at once what would only be refused after minutes of training."""
-    if settings.rule != "f1":
-        choose_threshold(settings.rule, settings.value, (0.0, 1.0))
-    elif len({sample.defective for sample in dataset.test}) < 2:
-        raise DataError(f"the rule f1 needs good and defective test parts under {dataset.root}; give another rule")
+    check_parameter(settings.rule, settings.value)
+    if settings.rule in LABELLED_RULES and len({sample.defective for sample in dataset.test}) < 2:
+        raise DataError(
+            f"the rule {settings.rule} needs good and defective test parts under {dataset.root}; give another rule"
+        )
 
 
 def _manifest(
@@ -201,9 +205,9 @@ def _manifest(
     size_reason: str | None,
 ) -> dict[str, object]:
     scores = tuple(float(score) for score in np.sort(fitted.scores))
-    # The rule f1 wants scores of defective parts, which the finished bundle gives; until then sigma holds.
+    # Some rules want scores of defective parts, which the finished bundle gives; until then sigma holds.
     rule: Rule
-    rule, value = ("sigma", None) if settings.rule == "f1" else (settings.rule, settings.value)
+    rule, value = ("sigma", None) if settings.rule in LABELLED_RULES else (settings.rule, settings.value)
     mean, std = (float(value) for value in fitted.network.score_stats)
     return {
         "category": dataset.category,

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engines.threshold_rule import Rule
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+# What version 5 added may be left out, so bundles of version 4 open as they are.
+READABLE_VERSIONS = (4, SCHEMA_VERSION)
 
 _MOST_SIGMA = 1000.0
 _SIDES = range(32, 4096 + 1, 16)
@@ -20,17 +22,37 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class ThresholdTail(Part):
+    """The tail of held-out good parts' scores that a threshold's false alarms are read from.
+
+    Attributes:
+        parts: held-out good parts in the tail.
+        base: the score above which it begins, in sigma.
+        shape: of the generalised Pareto distribution: below 0 it ends, at 0 it is exponential, above 0 it is heavy.
+        interval_per_1000: 95 % interval of the false alarms in a thousand good parts in the long run.
+        value_interval: 95 % interval of the score, in sigma, that gives the wanted false-alarm rate in the long run;
+            None for other rules.
+    """
+
+    parts: int
+    base: float
+    shape: float
+    interval_per_1000: tuple[float, float]
+    value_interval: tuple[float, float] | None
+
+
 class Threshold(Part):
     """When a part counts as defective: its score, in sigma, is above `value`.
 
     Attributes:
         value: the threshold in sigma units.
         rule: how it was chosen.
-        parameter: the rule's parameter: standard deviations, or a false-alarm rate.
+        parameter: the rule's parameter: standard deviations, a false-alarm rate, or what a miss costs.
         samples: held-out good parts that the promised false alarms are based on.
         tuned_on_defects: whether defective parts influenced it.
         false_alarms_per_1000: good parts in a thousand that are expected to be rejected.
         interval_per_1000: 99 % prediction interval of that share among the next 100 good parts.
+        tail: where the false alarms come from; None if they were counted, or chosen by an older Taktline.
         warning: what the number of samples cannot support, or None.
     """
 
@@ -41,6 +63,7 @@ class Threshold(Part):
     tuned_on_defects: bool
     false_alarms_per_1000: float
     interval_per_1000: tuple[float, float]
+    tail: ThresholdTail | None = None
     warning: str | None
 
 

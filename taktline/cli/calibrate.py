@@ -1,4 +1,4 @@
-"""`taktline calibrate` and `taktline threshold`."""
+"""`taktline calibrate`."""
 
 from __future__ import annotations
 
@@ -14,34 +14,36 @@ from engines.candidates import AUTO
 from engines.errors import ConfigError
 from engines.extras import require
 from engines.threshold_rule import Rule
-from taktline.cli.console import progress_bars, show, show_json, stderr
+from taktline.cli.console import progress_bars, show_json, stderr
 from taktline.cli.options import (
     BackboneOption,
-    BundleArgument,
     DataArgument,
     JsonFlag,
     SeedOption,
     SizeOption,
     SplitOption,
 )
+from taktline.cli.rule import (
+    MaxFalseAlarmsOption,
+    MissCostsOption,
+    RuleOption,
+    ValueOption,
+    read_rule,
+    threshold_sentence,
+)
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationSettings
-    from engines.manifest import Threshold
-
-RuleOption = Annotated[Rule, typer.Option(help="How to choose the threshold.")]
-ValueOption = Annotated[
-    float | None,
-    typer.Option(min=-1000, max=1000, help="Number of sigmas (default 2), or the false-alarm rate (default 0.01)."),
-]
 
 
 def calibrate(
     data: DataArgument,
     out: Annotated[Path, typer.Option(help="Folder to write the model bundle to.")],
     backbone: BackboneOption = "imagenet",
-    rule: RuleOption = "sigma",
+    rule: RuleOption = None,
     value: ValueOption = None,
+    max_false_alarms: MaxFalseAlarmsOption = None,
+    miss_costs: MissCostsOption = None,
     split: SplitOption = DEFAULT_SPLIT,
     size: SizeOption = "224",
     epochs: Annotated[int, typer.Option(min=1, max=100, help="Maximum passes over the good parts.")] = 100,
@@ -56,7 +58,8 @@ def calibrate(
 
     Example: taktline calibrate data/bottle --out runs/bottle
     """
-    settings = calibration_settings(backbone, rule, value, split, size, epochs, steps, batch_size, lr, seed)
+    chosen, parameter = read_rule(rule, value, max_false_alarms, miss_costs)
+    settings = calibration_settings(backbone, chosen, parameter, split, size, epochs, steps, batch_size, lr, seed)
     from calibration.calibrate import calibrate as make_bundle
 
     with progress_bars() as report:
@@ -74,32 +77,6 @@ def calibrate(
     if manifest.training.size_reason is not None:
         stderr().print(f"{manifest.training.size_reason}.")
     stderr().print(threshold_sentence(manifest.threshold))
-
-
-def threshold(
-    bundle: BundleArgument,
-    rule: RuleOption = "sigma",
-    value: ValueOption = None,
-    data: Annotated[Path | None, typer.Option(help="For the rule f1: a data set with labelled test pictures.")] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Choose a new threshold for a bundle, without training.
-
-    Example: taktline threshold runs/bottle --rule false-alarm-rate --value 0.02
-    """
-    need_calibration_packages()
-    from calibration.calibrate import decide_threshold
-    from calibration.dataset import open_test_split
-    from engines.bundle import open_bundle
-
-    if (rule == "f1") != (data is not None):
-        raise ConfigError("the rule f1 needs --data with labelled test pictures; the other rules take no --data")
-    samples = open_test_split(data) if data is not None else ()
-    chosen = decide_threshold(open_bundle(bundle), rule, value, samples).manifest.threshold
-    if as_json:
-        show_json(chosen.model_dump(mode="json"))
-    else:
-        show(threshold_sentence(chosen))
 
 
 def calibration_settings(
@@ -147,14 +124,3 @@ def need_calibration_packages() -> None:
     """
     for module in ("jinja2", "matplotlib", "onnxscript", "safetensors", "sklearn", "torch", "torchvision"):
         require(module, "calibrate")
-
-
-def threshold_sentence(threshold: Threshold) -> str:
-    """Returns a sentence with a threshold and its expected false alarms, and its warning if there is one."""
-    low, high = threshold.interval_per_1000
-    text = (
-        f"Threshold {threshold.value:.3f} sigma (rule {threshold.rule}): {threshold.false_alarms_per_1000:.1f} false "
-        f"alarms expected in 1000 good parts, and between {low / 10:.0f} and {high / 10:.0f} in the next 100 (99 %), "
-        f"from {threshold.samples} held-out good parts."
-    )
-    return f"{text} [yellow]Warning: {threshold.warning}.[/]" if threshold.warning else text
