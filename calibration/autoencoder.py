@@ -93,13 +93,13 @@ def standardise(cache: FeatureCache, images: npt.NDArray[np.int64]) -> Standard:
     split = 4 * LAYER2_CHANNELS
     sums = torch.zeros(2, CELL, dtype=torch.float64)
     for start in range(0, len(images), 32):
-        cells = torch.from_numpy(cache.cells[images[start : start + 32]]).reshape(-1, CELL).double()
+        cells = torch.from_numpy(cache.cells_of(images[start : start + 32])).reshape(-1, CELL).double()
         sums[0] += cells.sum(0)
         sums[1] += (cells * cells).sum(0)
     cache.release()
     # The four layer2 vectors of a cell are the same channels at four places.
     layer2 = sums[:, :split].reshape(2, 4, LAYER2_CHANNELS).mean(1).repeat(1, 4)
-    mean, square = torch.cat([layer2, sums[:, split:]], 1) / (len(images) * cache.cells.shape[1])
+    mean, square = torch.cat([layer2, sums[:, split:]], 1) / (len(images) * len(cache.kept))
     std = torch.sqrt((square - mean * mean).clamp_min(0.0))
     return Standard(mean.float(), std.clamp_min(1e-3 * float(std.mean())).float())
 
@@ -130,14 +130,14 @@ def train_autoencoder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = CellAutoencoder(*widths)
-    per_image = cache.cells.shape[1]
+    per_image = len(cache.kept)
     epoch_steps = max(1, math.ceil(len(train) * per_image / settings.batch_size))
     total = max(1, min(settings.steps, settings.epochs * epoch_steps))
     optimiser = torch.optim.Adam(model.parameters(), settings.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=total, pct_start=_rise(total)
     )
-    held = standard.apply(_draw(cache, validation, min(VALIDATION_CELLS, len(validation) * per_image), generator))
+    held = standard.apply(cache.draw(validation, min(VALIDATION_CELLS, len(validation) * per_image), generator))
     train_losses: list[float] = []
     validation_losses: list[float] = []
     best: tuple[float, dict[str, Tensor]] | None = None
@@ -146,7 +146,7 @@ def train_autoencoder(
     # The lower precision is for speed only; weights, batch norm and loss stay in float32.
     half = torch.backends.cpu.get_cpu_capability() in ("AVX512", "AMX") or torch.cuda.is_available()
     for step in range(1, total + 1):
-        cells = standard.apply(_draw(cache, train, settings.batch_size, generator))
+        cells = standard.apply(cache.draw(train, settings.batch_size, generator))
         optimiser.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             guess = model(cells)
@@ -207,13 +207,6 @@ def _fold_norm(linear: nn.Linear, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]
     scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
     bias = (linear.bias.double() - norm.running_mean.double()) * scale + norm.bias.double()
     return linear.weight.double() * scale[:, None], bias
-
-
-def _draw(cache: FeatureCache, images: npt.NDArray[np.int64], count: int, generator: torch.Generator) -> Tensor:
-    per_image = cache.cells.shape[1]
-    picks = torch.randint(len(images) * per_image, (count,), generator=generator).numpy()
-    flat = cache.cells.reshape(-1, CELL)
-    return torch.from_numpy(flat[images[picks // per_image] * per_image + picks % per_image])
 
 
 @torch.no_grad()

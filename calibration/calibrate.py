@@ -10,9 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from calibration.autoencoder import TrainingSettings
-from calibration.backbone import load_backbone
+from calibration.backbone import LoadedBackbone, load_backbone
 from calibration.bands import measure_bands
 from calibration.dataset import FEW_NORMALS, Dataset, Sample, open_dataset, read_frames
 from calibration.defaults import DEFAULT_SPLIT
@@ -22,6 +23,7 @@ from calibration.features import cache_capacity
 from calibration.fit import Fitted, fit_network, sample_of
 from calibration.progress import Reporter, silent
 from calibration.quantise import Labelled, import_nncf, quantise
+from calibration.region import InspectedRegion, Roi, read_region, visible_cells, write_region
 from calibration.size import choose_size, explain_size, offer_sizes
 from calibration.survey import shared_pictures
 from calibration.threshold import check_parameter, choose_threshold, heatmap_scale
@@ -55,6 +57,8 @@ class CalibrationSettings:
         auto_size: whether the size of its input is measured on the good parts instead.
         training: the autoencoder's training.
         int8: whether to make an 8-bit model for OpenVINO as well.
+        ignore: a picture, white where frames are ignored; see `calibration.region.read_region`.
+        roi: x, y, width and height in pixels of the pictures; all outside is ignored.
     """
 
     backbone: str = "imagenet"
@@ -65,6 +69,8 @@ class CalibrationSettings:
     auto_size: bool = False
     training: TrainingSettings = field(default_factory=TrainingSettings)
     int8: bool = False
+    ignore: Path | None = None
+    roi: Roi | None = None
 
 
 def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Reporter = silent) -> Bundle:
@@ -96,10 +102,10 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
         offers = offer_sizes(dataset.train, report)
         size_reason = explain_size(offers)
         settings = replace(settings, network=replace(settings.network, size=choose_size(offers).size))
+    size = settings.network.size
+    region = read_region(settings.ignore, settings.roi, dataset.train[0].path, size, settings.network.ring)
     with new_bundle(out) as folder:
-        size = settings.network.size
-        adapt = list(read_frames(dataset.train[:_ADAPT_FRAMES], size)) if settings.backbone == "untrained" else None
-        backbone = load_backbone(settings.backbone, settings.training.seed, adapt)
+        backbone = _load_backbone(dataset, settings, region)
         train = _within_cache(dataset.train, size, settings.training.seed)
         if not backbone.pretrained:
             log.warning("the backbone is UNTRAINED: good for trying things out, not for inspecting real parts")
@@ -107,9 +113,11 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
         fitted = fit_network(backbone, frames, len(train), settings.network, settings.training, report)
         report("export", 0, 1)
         write_network(fitted.network, folder)
+        if region is not None:
+            write_region(region, folder)
         int8 = _quantise(folder, train, dataset.test, fitted, settings, report) if settings.int8 else None
         backbone_info = {"source": backbone.source, "sha256": backbone.sha256, "pretrained": backbone.pretrained}
-        write_manifest(folder, _manifest(dataset, fitted, settings, backbone_info, int8, size_reason))
+        write_manifest(folder, _manifest(dataset, fitted, settings, backbone_info, region, int8, size_reason))
         held_out = list(read_frames([train[index] for index in fitted.held_out], size))
         bands = measure_bands(open_bundle(folder), fitted.network, held_out, report)
         update_manifest(open_bundle(folder), {"bands": {name: band.model_dump() for name, band in bands.items()}})
@@ -140,6 +148,18 @@ def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: 
         pairs = evaluation.scores, evaluation.defective
     threshold = choose_threshold(rule, value, bundle.manifest.statistics.scores, pairs)
     return update_manifest(bundle, {"threshold": threshold.model_dump()})
+
+
+def _load_backbone(dataset: Dataset, settings: CalibrationSettings, region: InspectedRegion | None) -> LoadedBackbone:
+    """Loads the backbone, and hides from it what is ignored."""
+    adapt = None
+    if settings.backbone == "untrained":
+        frames = read_frames(dataset.train[:_ADAPT_FRAMES], settings.network.size)
+        adapt = [frame if region is None else region.blank(frame) for frame in frames]
+    backbone = load_backbone(settings.backbone, settings.training.seed, adapt)
+    if region is not None:
+        backbone.network.visible = torch.from_numpy(region.visible[None, None]).float()
+    return backbone
 
 
 def _within_cache(samples: tuple[Sample, ...], size: tuple[int, int], seed: int) -> tuple[Sample, ...]:
@@ -201,6 +221,7 @@ def _manifest(
     fitted: Fitted,
     settings: CalibrationSettings,
     backbone: dict[str, object],
+    region: InspectedRegion | None,
     int8: Int8 | None,
     size_reason: str | None,
 ) -> dict[str, object]:
@@ -215,7 +236,7 @@ def _manifest(
         "network": fitted.network.config.to_json(),
         "backbone": backbone,
         "threshold": choose_threshold(rule, value, scores).model_dump(),
-        "heatmap": heatmap_scale(fitted.heat).model_dump(),
+        "heatmap": heatmap_scale(fitted.heat, None if region is None else visible_cells(region.visible)).model_dump(),
         "statistics": {"samples": len(scores), "mean": mean, "std": std, "scores": scores},
         "training": {
             "normals": len(fitted.held_out) + fitted.trained_on,
@@ -228,6 +249,7 @@ def _manifest(
         },
         "int8": None if int8 is None else int8.model_dump(),
         "bands": {},
+        "ignored": None if region is None else region.area.model_dump(),
         "versions": _versions(),
     }
 

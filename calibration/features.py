@@ -39,15 +39,24 @@ class FeatureCache:
     """Feature maps of images, stored by layer3 cell: the four layer2 vectors under it, then its layer3 vector.
 
     Args:
+        kept: which cells count; None for all.
         memory: the mapped file behind `cells`, if there is one.
 
     Attributes:
         cells: float16 `[N, h * w, 3072]` in a temporary file.
         grid: rows and columns of layer3.
+        kept: which of an image's cells are not ignored, ascending.
     """
 
-    def __init__(self, cells: npt.NDArray[np.float16], grid: tuple[int, int], memory: mmap.mmap | None = None) -> None:
+    def __init__(
+        self,
+        cells: npt.NDArray[np.float16],
+        grid: tuple[int, int],
+        kept: npt.NDArray[np.int64] | None = None,
+        memory: mmap.mmap | None = None,
+    ) -> None:
         self.cells, self.grid, self._memory = cells, grid, memory
+        self.kept = np.arange(grid[0] * grid[1]) if kept is None else kept
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -59,6 +68,18 @@ class FeatureCache:
             yield from_cells(rows, self.grid)
         self.release()
 
+    def cells_of(self, images: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+        """Returns the cells of some images that are not ignored, `[n, kept, 3072]`."""
+        whole = len(self.kept) == self.cells.shape[1]
+        return self.cells[images] if whole else self.cells[np.ix_(images, self.kept)]
+
+    def draw(self, images: npt.NDArray[np.int64], count: int, generator: torch.Generator) -> Tensor:
+        """Draws cells at random over some images, with replacement, `[count, 3072]`."""
+        per_image = len(self.kept)
+        picks = torch.randint(len(images) * per_image, (count,), generator=generator).numpy()
+        flat = self.cells.reshape(-1, CELL)
+        return torch.from_numpy(flat[images[picks // per_image] * self.cells.shape[1] + self.kept[picks % per_image]])
+
     def release(self) -> None:
         """Frees the memory of pages that were read; they stay in the file, and mostly in the system's cache."""
         if self._memory is not None:
@@ -67,7 +88,12 @@ class FeatureCache:
 
 @contextmanager
 def extract_features(
-    backbone: Backbone | Runner, frames: Iterable[Image], count: int, size: tuple[int, int], report: Reporter
+    backbone: Backbone | Runner,
+    frames: Iterable[Image],
+    count: int,
+    size: tuple[int, int],
+    report: Reporter,
+    kept: npt.NDArray[np.int64] | None = None,
 ) -> Iterator[FeatureCache]:
     """Computes the features of `count` frames and keeps them in a temporary file during the block.
 
@@ -80,6 +106,7 @@ def extract_features(
         count: number of frames.
         size: height and width of the frames.
         report: called with the progress.
+        kept: which cells of layer3 count; None for all.
     """
     grid = (size[0] // 16, size[1] // 16)
     with tempfile.TemporaryDirectory(prefix="taktline-features-") as folder:
@@ -95,7 +122,7 @@ def extract_features(
             file.flush()
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         cells = np.frombuffer(memory, np.float16).reshape(done, grid[0] * grid[1], CELL)
-        yield FeatureCache(cells, grid, memory)
+        yield FeatureCache(cells, grid, kept, memory)
 
 
 def to_cells(layer2: Tensor, layer3: Tensor) -> Tensor:

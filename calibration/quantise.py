@@ -21,6 +21,7 @@ from calibration.export import OPSET, export_onnx, quiet_export
 from calibration.features import extract_features
 from calibration.fit import refit_statistics
 from calibration.progress import Reporter
+from calibration.region import coarse_places
 from engines.bundle import MODEL_F32, MODEL_INT8, MODEL_INT8_WEIGHTS
 from engines.engine import EXACT
 from engines.extras import require
@@ -101,7 +102,7 @@ def quantise(
         def named(task: str, done: int, total: int, note: str = "") -> None:
             report(f"int8 {task}", done, total, note)
 
-        with extract_features(features, frames, len(frames), size, named) as cache:
+        with extract_features(features, frames, len(frames), size, named, coarse_places(network)) as cache:
             refit_statistics(own, cache, np.arange(len(train)), np.arange(len(train), len(frames)))
         joined = _join(openvino, backbone, core.read_model(str(_export_head(own, size, Path(work)))), False)
         compiled = core.compile_model(joined, "CPU", config)
@@ -176,6 +177,9 @@ def _quantise_backbone(
     # Measured: the first convolution and the first block are cheap, and half of the loss lies in them.
     convolutions = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
     first = [op.get_friendly_name() for op in convolutions[:_KEPT_CONVOLUTIONS]]
+    if network.backbone.visible is not None:
+        # Pixels times the mask, before the first convolution.
+        first.append(next(op for op in model.get_ordered_ops() if op.get_type_name() == "Multiply").get_friendly_name())
     ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
     with _quiet("nncf"):
         quantised = nncf.quantize(

@@ -131,7 +131,7 @@ def false_alarm_interval(scores: Scores, threshold: float) -> tuple[float, float
     return float(low), float(high)
 
 
-def heatmap_scale(cells: npt.NDArray[np.float32]) -> Heatmap:
+def heatmap_scale(cells: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_] | None = None) -> Heatmap:
     """Calibrates the heatmap's fixed scale on held-out good parts.
 
     A cell belongs to a region where it lies above all but one in a thousand cells of good parts; the hottest colour
@@ -139,8 +139,10 @@ def heatmap_scale(cells: npt.NDArray[np.float32]) -> Heatmap:
 
     Args:
         cells: heatmaps of held-out good parts in sigma units, `[n, h, w]`.
+        keep: which cells are not ignored, `[h, w]`; None for all.
     """
-    threshold = max(_MIN_CELL_SIGMA, float(np.quantile(cells, _CELL_QUANTILE)))
+    counted = cells if keep is None else cells[:, keep]
+    threshold = max(_MIN_CELL_SIGMA, float(np.quantile(counted, _CELL_QUANTILE)))
     return Heatmap(grid=(cells.shape[1], cells.shape[2]), full_scale=3 * threshold, threshold=threshold)
 
 

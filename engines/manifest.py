@@ -117,6 +117,20 @@ class BackboneInfo(Part):
     pretrained: bool
 
 
+class IgnoredArea(Part):
+    """What part of every frame is ignored.
+
+    Attributes:
+        mask: name of the picture that was white there, or None.
+        roi: x, y, width and height outside which all is ignored, in pixels of the calibration's pictures, or None.
+        share: share of the network's input that is ignored.
+    """
+
+    mask: str | None
+    roi: tuple[int, int, int, int] | None
+    share: float
+
+
 class Int8(Part):
     """How far the 8-bit model differs from the float32 one on held-out good parts, and whether that was accepted.
 
@@ -176,6 +190,7 @@ class Manifest(Part):
 
     Attributes:
         bands: for each precision, how far its scores are from float32's.
+        ignored: what part of every frame is ignored, or None.
     """
 
     schema_version: int
@@ -189,6 +204,7 @@ class Manifest(Part):
     training: Training
     int8: Int8 | None
     bands: dict[str, Band]
+    ignored: IgnoredArea | None = None
     versions: dict[str, str]
     files: dict[str, str]
 

@@ -23,6 +23,7 @@ LOG_FLOOR = 1e-6
 # Of a layer3 cell: one for each of the four layer2 cells under it, and its own.
 ERRORS_PER_CELL = 5
 SPREAD_LIMIT = 4.0
+_NEVER_HIGHEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class NetworkConfig:
         blur: standard deviation of the Gaussian that smooths the maps, in layer2 cells.
         ring: cells at the border that do not count in the score.
         top_share: the score is the mean over this share of the highest cells.
+        inspected: cells within the ring that count in the score, if parts of the frame are ignored; else None.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -54,6 +56,7 @@ class NetworkConfig:
     blur: float = 0.7
     ring: int = 1
     top_share: float = 0.08
+    inspected: int | None = None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -176,18 +179,21 @@ class InspectionNetwork(nn.Module):
         heat_norms: the same of the heatmap's layers, `[layer, 2]`.
         score_stats: mean and standard deviation of the raw score of held-out normals.
         heat_stats: mean and standard deviation of the raw heatmap's cells of held-out normals.
+        keep: 1 where a cell counts and 0 where the frame is ignored, `[h, w]`; None where all count.
     """
 
     score_norms: Tensor
     heat_norms: Tensor
     score_stats: Tensor
     heat_stats: Tensor
+    keep: Tensor | None
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
         rows, columns = config.grid
-        self.backbone = Backbone(config.stride_in_1x1)
+        masked = config.inspected is not None
+        self.backbone = Backbone(config.stride_in_1x1, config.size if masked else None)
         self.autoencoder = Autoencoder(config.hidden)
         self.error2 = LayerError(LAYER2_CHANNELS)
         self.error3 = LayerError(LAYER3_CHANNELS)
@@ -196,6 +202,7 @@ class InspectionNetwork(nn.Module):
         self.register_buffer("heat_norms", torch.tensor([0.0, 1.0]).repeat(2, 1))
         self.register_buffer("score_stats", torch.tensor([0.0, 1.0]))
         self.register_buffer("heat_stats", torch.tensor([0.0, 1.0]))
+        self.register_buffer("keep", torch.ones(rows, columns) if masked else None)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Returns score `[N]` and heatmap `[N, h, w]`, float32, in sigma units."""
@@ -206,7 +213,7 @@ class InspectionNetwork(nn.Module):
         """Does everything after the backbone; see `forward`."""
         score_map, heat = self.raw_maps(layer2, layer3)
         score = (self.raw_score(score_map) - self.score_stats[0]) / self.score_stats[1]
-        return score, (heat - self.heat_stats[0]) / self.heat_stats[1]
+        return score, self._kept((heat - self.heat_stats[0]) / self.heat_stats[1])
 
     def raw_maps(self, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the smoothed score map and heatmap, float32 `[N, h, w]`, before they are in sigma units."""
@@ -216,7 +223,8 @@ class InspectionNetwork(nn.Module):
         weights = self.config.layer_weights
         score_map = sum(part * combine(maps, norms, weights) for maps, part, norms in kinds if maps is not None)
         assert isinstance(score_map, Tensor)
-        return self._blur(score_map), self._blur(combine(heat, self.heat_norms, self.config.heat_weights))
+        heat_map = combine(heat, self.heat_norms, self.config.heat_weights)
+        return self._blur(self._kept(score_map)), self._blur(self._kept(heat_map))
 
     def layer_maps(
         self, layer2: Tensor, layer3: Tensor
@@ -237,9 +245,17 @@ class InspectionNetwork(nn.Module):
     def raw_score(self, score_map: Tensor) -> Tensor:
         """Returns the mean of the highest cells within the ring, float32 `[N]`."""
         ring, (rows, columns) = self.config.ring, self.config.grid
+        if self.keep is not None:
+            # There are more cells that count than the score takes, and all of them are higher.
+            score_map = score_map - (1 - self.keep) * _NEVER_HIGHEST
         inner = score_map[:, ring : rows - ring, ring : columns - ring].flatten(1)
-        count = max(1, int(self.config.top_share * (rows - 2 * ring) * (columns - 2 * ring)))
+        counted = self.config.inspected or (rows - 2 * ring) * (columns - 2 * ring)
+        count = max(1, int(self.config.top_share * counted))
         return torch.topk(inner, count, dim=1).values.mean(1)
+
+    def _kept(self, values: Tensor) -> Tensor:
+        """Sets a map `[N, h, w]` to the mean of good parts where the frame is ignored."""
+        return values if self.keep is None else values * self.keep
 
     def _blur(self, values: Tensor) -> Tensor:
         taps = [math.exp(-((offset / self.config.blur) ** 2) / 2) for offset in (0, 1, 2)]

@@ -33,11 +33,20 @@ class Bottleneck(nn.Module):
 
 
 class Backbone(nn.Module):
-    """ResNet-50 from the pixels to layer2 and layer3, for uint8 frames in OpenCV's BGR order."""
+    """ResNet-50 from the pixels to layer2 and layer3, for uint8 frames in OpenCV's BGR order.
+
+    Args:
+        stride_in_1x1: the strides of layer2.0 and layer3.0 sit in their first 1 x 1 convolution.
+        masked: height and width of the frames if parts of them are ignored, else None.
+
+    Attributes:
+        visible: 1 where a pixel is inspected and 0 where it is ignored, `[1, 1, H, W]`; None where all are inspected.
+    """
 
     pixel_mean: Tensor
+    visible: Tensor | None
 
-    def __init__(self, stride_in_1x1: bool = False) -> None:
+    def __init__(self, stride_in_1x1: bool = False, masked: tuple[int, int] | None = None) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
@@ -45,6 +54,7 @@ class Backbone(nn.Module):
         self.layer2 = self._layer(256, 128, 4, 2, stride_in_1x1)
         self.layer3 = self._layer(512, 256, 6, 2, stride_in_1x1)
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN_BGR).reshape(1, 3, 1, 1))
+        self.register_buffer("visible", None if masked is None else torch.ones(1, 1, *masked))
 
     @staticmethod
     def _layer(inputs: int, width: int, blocks: int, stride: int, stride_in_1x1: bool) -> nn.Sequential:
@@ -62,6 +72,9 @@ class Backbone(nn.Module):
         """
         # The cast comes first: TensorRT's parser refuses to transpose uint8.
         x = frames.to(self.pixel_mean.dtype).permute(0, 3, 1, 2) - self.pixel_mean
+        if self.visible is not None:
+            # Ignored pixels have the mean colour, whatever is there: no feature can tell.
+            x = x * self.visible
         x = self.layer1(self.maxpool(torch.relu(self.conv1(x))))
         layer2 = self.layer2(x)
         layer3 = self.layer3(layer2)

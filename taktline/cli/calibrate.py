@@ -35,6 +35,8 @@ from taktline.cli.rule import (
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationSettings
 
+_ROI_NUMBERS = 4
+
 
 def calibrate(
     data: DataArgument,
@@ -51,6 +53,12 @@ def calibrate(
     batch_size: Annotated[int, typer.Option(min=16, help="Feature cells per optimiser step.")] = 1024,
     lr: Annotated[float, typer.Option(help="Adam's peak learning rate.")] = 1e-3,
     seed: SeedOption = 0,
+    ignore: Annotated[
+        Path | None, typer.Option(help="Picture, white where frames are ignored, such as a background or a clamp.")
+    ] = None,
+    roi: Annotated[
+        str | None, typer.Option(help="x,y,width,height in pixels of the pictures; all outside is ignored.")
+    ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Also make an 8-bit model for OpenVINO.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -60,10 +68,11 @@ def calibrate(
     """
     chosen, parameter = read_rule(rule, value, max_false_alarms, miss_costs)
     settings = calibration_settings(backbone, chosen, parameter, split, size, epochs, steps, batch_size, lr, seed)
+    area = None if roi is None else parse_roi(roi)
     from calibration.calibrate import calibrate as make_bundle
 
     with progress_bars() as report:
-        bundle = make_bundle(data, out, replace(settings, int8=int8), report)
+        bundle = make_bundle(data, out, replace(settings, int8=int8, ignore=ignore, roi=area), report)
     manifest = bundle.manifest
     if as_json:
         show_json(manifest.model_dump(mode="json"))
@@ -76,6 +85,8 @@ def calibrate(
     )
     if manifest.training.size_reason is not None:
         stderr().print(f"{manifest.training.size_reason}.")
+    if manifest.ignored is not None:
+        stderr().print(f"{manifest.ignored.share:.0%} of every frame is ignored; ignored.png in the bundle shows what.")
     stderr().print(threshold_sentence(manifest.threshold))
 
 
@@ -114,6 +125,21 @@ def parse_size(text: str) -> tuple[int, int]:
     if not all(side % 16 == 0 and 64 <= side <= 1024 for side in (width, height)):
         raise ConfigError(f"the size is {text}; give multiples of 16 between 64 and 1024, such as 224 or 224x560")
     return height, width
+
+
+def parse_roi(text: str) -> tuple[int, int, int, int]:
+    """Reads a region of interest such as `100,40,800,600`.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    numbers = [number.strip() for number in text.split(",")]
+    if len(numbers) != _ROI_NUMBERS or not all(number.isascii() and number.isdigit() for number in numbers):
+        raise ConfigError(
+            f"the region of interest is '{text}'; give x,y,width,height in pixels, such as 100,40,800,600"
+        )
+    x, y, width, height = map(int, numbers)
+    return x, y, width, height
 
 
 def need_calibration_packages() -> None:
