@@ -24,6 +24,7 @@ from calibration.fit import Fitted, fit_network, sample_of
 from calibration.progress import Reporter, silent
 from calibration.quantise import Labelled, import_nncf, quantise
 from calibration.region import InspectedRegion, Roi, read_region, visible_cells, write_region
+from calibration.regions import choose_regions, measure_regions
 from calibration.size import choose_size, explain_size, offer_sizes
 from calibration.survey import shared_pictures
 from calibration.threshold import check_parameter, choose_threshold, heatmap_scale
@@ -146,8 +147,12 @@ def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: 
         with open_engine(bundle, precision=EXACT, max_batch=8, measure=False) as engine:
             evaluation = evaluate(bundle, engine, labelled)
         pairs = evaluation.scores, evaluation.defective
-    threshold = choose_threshold(rule, value, bundle.manifest.statistics.scores, pairs)
-    return update_manifest(bundle, {"threshold": threshold.model_dump()})
+    known = bundle.manifest.statistics
+    threshold = choose_threshold(rule, value, known.scores, pairs)
+    regions = choose_regions(threshold, known.scores, known.regions)
+    return update_manifest(
+        bundle, {"threshold": threshold.model_dump(), "regions": [row.model_dump() for row in regions]}
+    )
 
 
 def _load_backbone(dataset: Dataset, settings: CalibrationSettings, region: InspectedRegion | None) -> LoadedBackbone:
@@ -225,19 +230,29 @@ def _manifest(
     int8: Int8 | None,
     size_reason: str | None,
 ) -> dict[str, object]:
-    scores = tuple(float(score) for score in np.sort(fitted.scores))
+    order = np.argsort(fitted.scores)
+    scores = tuple(float(score) for score in fitted.scores[order])
+    levels = measure_regions(fitted.heat[order])
     # Some rules want scores of defective parts, which the finished bundle gives; until then sigma holds.
     rule: Rule
     rule, value = ("sigma", None) if settings.rule in LABELLED_RULES else (settings.rule, settings.value)
+    threshold = choose_threshold(rule, value, scores)
     mean, std = (float(value) for value in fitted.network.score_stats)
     return {
         "category": dataset.category,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "network": fitted.network.config.to_json(),
         "backbone": backbone,
-        "threshold": choose_threshold(rule, value, scores).model_dump(),
+        "threshold": threshold.model_dump(),
+        "regions": [row.model_dump() for row in choose_regions(threshold, scores, levels)],
         "heatmap": heatmap_scale(fitted.heat, None if region is None else visible_cells(region.visible)).model_dump(),
-        "statistics": {"samples": len(scores), "mean": mean, "std": std, "scores": scores},
+        "statistics": {
+            "samples": len(scores),
+            "mean": mean,
+            "std": std,
+            "scores": scores,
+            "regions": [row.model_dump() for row in levels],
+        },
         "training": {
             "normals": len(fitted.held_out) + fitted.trained_on,
             "seed": settings.training.seed,

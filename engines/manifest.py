@@ -81,6 +81,34 @@ class Heatmap(Part):
     threshold: float
 
 
+class RegionThreshold(Part):
+    """From where on a region of the heatmap alone makes a part defective, on lines that ask for it.
+
+    Attributes:
+        cells: size of the smallest region that counts, in cells of the heatmap.
+        value: all of its cells must lie above this, in sigma.
+        false_alarms_per_1000: good parts in a thousand that are expected to be rejected by score or region.
+        interval_per_1000: 99 % prediction interval of that share among the next 100 good parts.
+    """
+
+    cells: int = Field(ge=1)
+    value: float
+    false_alarms_per_1000: float
+    interval_per_1000: tuple[float, float]
+
+
+class RegionLevels(Part):
+    """How high regions of a size reach on held-out good parts.
+
+    Attributes:
+        cells: size of the regions, in cells of the heatmap.
+        levels: of each part, in sigma, in the order of their scores.
+    """
+
+    cells: int = Field(ge=1)
+    levels: tuple[float, ...]
+
+
 class Statistics(Part):
     """Scores of held-out good parts, before and after conversion to sigma units.
 
@@ -89,12 +117,14 @@ class Statistics(Part):
         mean: mean of the raw score.
         std: standard deviation of the raw score.
         scores: in sigma, ascending; thresholds are chosen from these.
+        regions: how high regions of their heatmaps reach, by size; empty in bundles of version 4.
     """
 
     samples: int = Field(ge=1)
     mean: float
     std: float = Field(gt=0)
     scores: tuple[float, ...]
+    regions: tuple[RegionLevels, ...] = ()
 
 
 class Training(Part):
@@ -190,6 +220,7 @@ class Manifest(Part):
 
     Attributes:
         bands: for each precision, how far its scores are from float32's.
+        regions: from where on a region alone makes a part defective, by size; empty in bundles of version 4.
         ignored: what part of every frame is ignored, or None.
     """
 
@@ -204,6 +235,7 @@ class Manifest(Part):
     training: Training
     int8: Int8 | None
     bands: dict[str, Band]
+    regions: tuple[RegionThreshold, ...] = ()
     ignored: IgnoredArea | None = None
     versions: dict[str, str]
     files: dict[str, str]
