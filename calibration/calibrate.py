@@ -100,14 +100,14 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
         )
     size_reason = None
     if settings.auto_size:
-        offers = offer_sizes(dataset.train, report)
+        offers = offer_sizes(dataset.train, report, settings.network.arch)
         size_reason = explain_size(offers)
         settings = replace(settings, network=replace(settings.network, size=choose_size(offers).size))
     size = settings.network.size
     region = read_region(settings.ignore, settings.roi, dataset.train[0].path, size, settings.network.ring)
     with new_bundle(out) as folder:
         backbone = _load_backbone(dataset, settings, region)
-        train = _within_cache(dataset.train, size, settings.training.seed)
+        train = _within_cache(dataset.train, settings)
         if not backbone.pretrained:
             log.warning("the backbone is UNTRAINED: good for trying things out, not for inspecting real parts")
         frames: Iterator[Image] = read_frames(train, size)
@@ -161,19 +161,19 @@ def _load_backbone(dataset: Dataset, settings: CalibrationSettings, region: Insp
     if settings.backbone == "untrained":
         frames = read_frames(dataset.train[:_ADAPT_FRAMES], settings.network.size)
         adapt = [frame if region is None else region.blank(frame) for frame in frames]
-    backbone = load_backbone(settings.backbone, settings.training.seed, adapt)
+    backbone = load_backbone(settings.backbone, settings.training.seed, adapt, settings.network.arch)
     if region is not None:
         backbone.network.visible = torch.from_numpy(region.visible[None, None]).float()
     return backbone
 
 
-def _within_cache(samples: tuple[Sample, ...], size: tuple[int, int], seed: int) -> tuple[Sample, ...]:
-    capacity = cache_capacity(size)
+def _within_cache(samples: tuple[Sample, ...], settings: CalibrationSettings) -> tuple[Sample, ...]:
+    capacity = cache_capacity(settings.network.size, settings.network.channels)
     if len(samples) <= capacity:
         return samples
     log.warning("of %d good parts %d are used, drawn at random: the temporary file for features is bounded",
                 len(samples), capacity)  # fmt: skip
-    picks = np.sort(np.random.default_rng(seed).choice(len(samples), capacity, replace=False))
+    picks = np.sort(np.random.default_rng(settings.training.seed).choice(len(samples), capacity, replace=False))
     return tuple(samples[index] for index in picks)
 
 

@@ -19,7 +19,6 @@ from calibration.progress import Reporter
 from calibration.region import coarse_places, count_cells, kept_places, visible_cells
 from engines.image import Image
 from engines.network import InspectionNetwork, NetworkConfig
-from engines.resnet import LAYER2_CHANNELS
 
 HELD_OUT_SHARE = 0.2
 MIN_HELD_OUT = 5
@@ -73,7 +72,7 @@ def fit_network(
         report: told how far it is.
     """
     started = time.monotonic()
-    config = replace(config, stride_in_1x1=backbone.network.layer2[0].conv1.stride == (2, 2))
+    config = replace(config, arch=backbone.network.arch, stride_in_1x1=backbone.network.stride_in_1x1)
     if count < ENOUGH_FOR_CONTEXT:
         # Few images do not show what error is usual in every context: half of the score leans on the error's share of
         # the feature's own energy instead, which needs no fitting.
@@ -158,10 +157,10 @@ def _fit_weights(
     for layer2, layer3 in cache.maps(images):
         _, guess2, guess3 = network.autoencoder(layer2, layer3)
         for index, difference in enumerate((guess2 - layer2, guess3 - layer3)):
-            own = difference.flatten(2)[:, :, places[index]].double()
-            squares[index] = squares[index] + (own**2).mean(2).sum(0)
-    split = 4 * LAYER2_CHANNELS
-    channels = [slice(0, LAYER2_CHANNELS), slice(split, None)]
+            counted = difference.flatten(2)[:, :, places[index]].double()
+            squares[index] = squares[index] + (counted**2).mean(2).sum(0)
+    own = network.config.channels[0]
+    channels = [slice(0, own), slice(4 * own, None)]
     for error, square, part in zip((network.error2, network.error3), squares, channels, strict=True):
         variance = standard.std[part].double() ** 2
         residual = square / len(images) / variance

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from engines.architecture import ARCHITECTURES
 from engines.threshold_rule import Rule
 
 SCHEMA_VERSION = 5
@@ -242,9 +243,12 @@ class Manifest(Part):
 
     @field_validator("network")
     @classmethod
-    def _check_size(cls, network: dict[str, Any]) -> dict[str, Any]:
+    def _check_network(cls, network: dict[str, Any]) -> dict[str, Any]:
         # An impossible size would fail much later, in a foreign library.
         size = network.get("size")
         if not isinstance(size, list | tuple) or len(size) != 2 or any(side not in _SIDES for side in size):
             raise ValueError(f"its size is {size!r}, not two multiples of 16 from {_SIDES[0]} to {_SIDES[-1]}")
+        arch = network.get("arch", "resnet50")
+        if arch not in ARCHITECTURES:
+            raise ValueError(f"its arch is {arch!r}, not one of {', '.join(ARCHITECTURES)}")
         return network

@@ -1,6 +1,6 @@
 """The one definition of the network: uint8 frames in, anomaly score and heatmap out.
 
-A ResNet-50 (He et al. 2015) up to layer3, with batch norm already folded into its convolutions, gives two
+A ResNet (He et al. 2015) up to layer3, with batch norm already folded into its convolutions, gives two
 feature maps; an autoencoder reconstructs them through one code per layer3 cell; where it fails, the
 part is anomalous. Everything from the cast of the pixels to the score in sigma units lies in here, so that
 every engine computes the same thing. Training happens elsewhere (`calibration.fit`); this module only runs.
@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engines.architecture import ARCHITECTURES, Arch
 from engines.maps import combine, gather, spread
-from engines.resnet import LAYER2_CHANNELS, LAYER3_CHANNELS, Backbone
+from engines.resnet import Backbone
 
 LOG_FLOOR = 1e-6
 # Of a layer3 cell: one for each of the four layer2 cells under it, and its own.
@@ -32,6 +33,7 @@ class NetworkConfig:
 
     Attributes:
         size: height and width of the input in pixels, multiples of 16.
+        arch: the backbone's architecture.
         stride_in_1x1: the strides of layer2.0 and layer3.0 sit in their first 1 x 1 convolution (Caffe style).
         hidden: width of the two hidden layers.
         code: width of the code that the autoencoder was trained with.
@@ -46,6 +48,7 @@ class NetworkConfig:
     """
 
     size: tuple[int, int] = (224, 224)
+    arch: Arch = "resnet50"
     stride_in_1x1: bool = False
     hidden: int = 512
     code: int = 512
@@ -57,6 +60,17 @@ class NetworkConfig:
     ring: int = 1
     top_share: float = 0.08
     inspected: int | None = None
+
+    @classmethod
+    def of(cls, arch: Arch, size: tuple[int, int] = (224, 224)) -> NetworkConfig:
+        """Returns the default settings for an architecture: a network as wide as suits it."""
+        shape = ARCHITECTURES[arch]
+        return cls(size, arch, hidden=shape.hidden, code=shape.hidden, context_width=shape.context_width)
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels of layer2 and layer3."""
+        return ARCHITECTURES[self.arch].outputs[1:]
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -82,13 +96,14 @@ class Autoencoder(nn.Module):
     is the code, which nothing but a product leads to and from.
     """
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, channels: tuple[int, int]) -> None:
         super().__init__()
-        self.enter2 = nn.Conv2d(LAYER2_CHANNELS, hidden, 2, stride=2)
-        self.enter3 = nn.Conv2d(LAYER3_CHANNELS, hidden, 1, bias=False)
+        layer2, layer3 = channels
+        self.enter2 = nn.Conv2d(layer2, hidden, 2, stride=2)
+        self.enter3 = nn.Conv2d(layer3, hidden, 1, bias=False)
         self.code = nn.Conv2d(hidden, hidden, 1)
-        self.exit2 = nn.Conv2d(hidden, 4 * LAYER2_CHANNELS, 1)
-        self.exit3 = nn.Conv2d(hidden, LAYER3_CHANNELS, 1)
+        self.exit2 = nn.Conv2d(hidden, 4 * layer2, 1)
+        self.exit3 = nn.Conv2d(hidden, layer3, 1)
 
     def forward(self, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the last hidden layer `[N, hidden, h, w]` and what it makes of layer2 and layer3."""
@@ -193,10 +208,9 @@ class InspectionNetwork(nn.Module):
         self.config = config
         rows, columns = config.grid
         masked = config.inspected is not None
-        self.backbone = Backbone(config.stride_in_1x1, config.size if masked else None)
-        self.autoencoder = Autoencoder(config.hidden)
-        self.error2 = LayerError(LAYER2_CHANNELS)
-        self.error3 = LayerError(LAYER3_CHANNELS)
+        self.backbone = Backbone(config.arch, config.stride_in_1x1, config.size if masked else None)
+        self.autoencoder = Autoencoder(config.hidden, config.channels)
+        self.error2, self.error3 = map(LayerError, config.channels)
         self.context = Context(config.hidden, config.context_width, (rows // 2, columns // 2))
         self.register_buffer("score_norms", torch.tensor([0.0, 1.0]).repeat(2, 2, 1))
         self.register_buffer("heat_norms", torch.tensor([0.0, 1.0]).repeat(2, 1))

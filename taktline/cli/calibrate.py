@@ -10,12 +10,14 @@ import typer
 from rich.markup import escape
 
 from calibration.defaults import DEFAULT_SPLIT
+from engines.architecture import Arch
 from engines.candidates import AUTO
 from engines.errors import ConfigError
 from engines.extras import require
 from engines.threshold_rule import Rule
 from taktline.cli.console import progress_bars, show_json, stderr
 from taktline.cli.options import (
+    BackboneArchOption,
     BackboneOption,
     DataArgument,
     JsonFlag,
@@ -42,6 +44,7 @@ def calibrate(
     data: DataArgument,
     out: Annotated[Path, typer.Option(help="Folder to write the model bundle to.")],
     backbone: BackboneOption = "imagenet",
+    backbone_arch: BackboneArchOption = "resnet50",
     rule: RuleOption = None,
     value: ValueOption = None,
     max_false_alarms: MaxFalseAlarmsOption = None,
@@ -67,7 +70,9 @@ def calibrate(
     Example: taktline calibrate data/bottle --out runs/bottle
     """
     chosen, parameter = read_rule(rule, value, max_false_alarms, miss_costs)
-    settings = calibration_settings(backbone, chosen, parameter, split, size, epochs, steps, batch_size, lr, seed)
+    settings = calibration_settings(
+        backbone, chosen, parameter, split, size, epochs, steps, batch_size, lr, seed, backbone_arch
+    )
     area = None if roi is None else parse_roi(roi)
     from calibration.calibrate import calibrate as make_bundle
 
@@ -92,7 +97,7 @@ def calibrate(
 
 def calibration_settings(
     backbone: str, rule: Rule, value: float | None, split: float, size: str, epochs: int, steps: int,
-    batch_size: int, lr: float, seed: int,
+    batch_size: int, lr: float, seed: int, arch: Arch = "resnet50",
 ) -> CalibrationSettings:  # fmt: skip
     """Checks the options of a calibration and returns them as its settings.
 
@@ -108,7 +113,7 @@ def calibration_settings(
     if not 0 < lr < 1:
         raise ConfigError(f"the learning rate is {lr:g}; give one above 0 and below 1, such as 0.001")
     training = TrainingSettings(epochs, steps, lr, batch_size, seed)
-    network = NetworkConfig() if size == AUTO else NetworkConfig(size=parse_size(size))
+    network = NetworkConfig.of(arch) if size == AUTO else NetworkConfig.of(arch, parse_size(size))
     return CalibrationSettings(backbone, rule, value, split, network, size == AUTO, training)
 
 

@@ -14,6 +14,7 @@ from engines.errors import ConfigError
 from taktline.cli.calibrate import calibration_settings, need_calibration_packages
 from taktline.cli.console import progress_bars, show
 from taktline.cli.options import (
+    BackboneArchOption,
     BackboneOption,
     EngineOption,
     JsonFile,
@@ -47,6 +48,7 @@ def evaluate(
         ),
     ] = None,
     backbone: BackboneOption = "imagenet",
+    backbone_arch: BackboneArchOption = "resnet50",
     split: SplitOption = DEFAULT_SPLIT,
     size: SizeOption = "224",
     steps: Annotated[int, typer.Option(min=1, help="With --all: maximum optimiser steps.")] = 2000,
@@ -65,7 +67,9 @@ def evaluate(
     if all_under is not None:
         if bundle is not None or data is not None or report is not None:
             raise ConfigError("--all takes no bundle, data set or --report; it writes a report for each category")
-        settings = calibration_settings(backbone, "sigma", None, split, size, 100, steps, 1024, 1e-3, seed)
+        settings = calibration_settings(
+            backbone, "sigma", None, split, size, 100, steps, 1024, 1e-3, seed, backbone_arch
+        )
         if miss_costs is not None:
             raise ConfigError("--all takes no --miss-costs: one defect costs more than another; evaluate one by one")
         _evaluate_all(all_under, out, settings, engine, json_file)
