@@ -25,14 +25,7 @@ from taktline.cli.options import (
     SizeOption,
     SplitOption,
 )
-from taktline.cli.rule import (
-    MaxFalseAlarmsOption,
-    MissCostsOption,
-    RuleOption,
-    ValueOption,
-    read_rule,
-    threshold_sentence,
-)
+from taktline.cli.rule import FalseAlarmsOption, MissCostsOption, RuleOption, ValueOption, read_rule, threshold_sentence
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationSettings
@@ -47,7 +40,7 @@ def calibrate(
     backbone_arch: BackboneArchOption = "resnet50",
     rule: RuleOption = None,
     value: ValueOption = None,
-    max_false_alarms: MaxFalseAlarmsOption = None,
+    max_false_alarms: FalseAlarmsOption = None,
     miss_costs: MissCostsOption = None,
     split: SplitOption = DEFAULT_SPLIT,
     size: SizeOption = "224",

@@ -17,7 +17,7 @@ ValueOption = Annotated[
     float | None,
     typer.Option(min=-1000, max=1000, help="Number of sigmas (default 2), or the false-alarm rate (default 0.01)."),
 ]
-MaxFalseAlarmsOption = Annotated[
+FalseAlarmsOption = Annotated[
     float | None, typer.Option(help="So many false alarms at most in 1000 good parts: the rule false-alarm-rate.")
 ]
 MissCostsOption = Annotated[

@@ -12,21 +12,14 @@ from engines.threshold_rule import LABELLED_RULES
 from taktline.cli.calibrate import need_calibration_packages
 from taktline.cli.console import show, show_json
 from taktline.cli.options import BundleArgument, JsonFlag
-from taktline.cli.rule import (
-    MaxFalseAlarmsOption,
-    MissCostsOption,
-    RuleOption,
-    ValueOption,
-    read_rule,
-    threshold_sentence,
-)
+from taktline.cli.rule import FalseAlarmsOption, MissCostsOption, RuleOption, ValueOption, read_rule, threshold_sentence
 
 
 def threshold(
     bundle: BundleArgument,
     rule: RuleOption = None,
     value: ValueOption = None,
-    max_false_alarms: MaxFalseAlarmsOption = None,
+    max_false_alarms: FalseAlarmsOption = None,
     miss_costs: MissCostsOption = None,
     data: Annotated[
         Path | None, typer.Option(help="For the rules f1 and cost: a data set with labelled test pictures.")
