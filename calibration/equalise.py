@@ -48,7 +48,7 @@ def equalise(backbone: Backbone, frames: Sequence[Image]) -> EqualisedBackbone:
     A tensor is quantised with one step for all its channels, so small channels drown beside large ones. A channel can
     be divided before a ReLU and multiplied after it (Nagel et al. 2019). The factor is the square root of the channel's
     largest value over the largest weight that takes it (Xiao et al. 2023). All blocks of a layer share one factor for
-    what they pass on, because they add to it.
+    what they pass on, because they add to it, and the stem shares it where the first block adds to that.
 
     Args:
         backbone: the backbone, which is not changed.
@@ -64,6 +64,10 @@ def equalise(backbone: Backbone, frames: Sequence[Image]) -> EqualisedBackbone:
             following = layers[index + 1][0]
             takers += [conv for conv in (following.path()[0], following.downsample) if conv is not None]
         makers = [conv for block in blocks for conv in (block.path()[-1], block.downsample) if conv is not None]
+        if blocks[0].downsample is None:
+            # It adds to what the stem gives, which then has the same unit.
+            makers.append(own.conv1)
+            takers.append(blocks[0].path()[0])
         units.append(_rescale(makers, takers, torch.stack([peaks[block] for block in blocks]).amax(0)))
         for block in blocks:
             for maker, taker in pairwise(block.path()):

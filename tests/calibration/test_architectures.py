@@ -105,7 +105,7 @@ def test_the_head_costs_at_most_a_quarter_of_the_backbone(arch: Arch) -> None:
 @pytest.mark.parametrize(
     ("arch", "other_arch", "metadata", "message"),
     [
-        ("resnet18", "resnet50", None, "ResNet-50, or another --backbone-arch"),
+        ("resnet18", "resnet50", None, "give ResNet-50 weights with conv1 to layer3, or another --backbone-arch"),
         ("wide_resnet50_2", "resnet50", None, "ResNet-50, or another --backbone-arch"),
         ("resnet50", "wide_resnet50_2", None, "Wide ResNet-50-2, or another --backbone-arch"),
         ("resnet18", "resnet18", {"stride_in_1x1": "true"}, "as no ResNet-18 has"),
