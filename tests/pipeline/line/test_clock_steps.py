@@ -13,7 +13,9 @@ import pytest
 from engines.bundle import Bundle
 from engines.engine import Engine
 from pipeline.flow.frame import Frame
+from pipeline.journal.reader import JournalReader
 from pipeline.line.build import build_line
+from pipeline.protocol.entry import Entry
 from pipeline.sources.source import Source
 from tests.pipeline.line.test_line import config
 from tests.pipeline.line.test_takt import TimedEngine
@@ -65,5 +67,9 @@ def test_a_stepped_wall_clock_changes_nothing_but_the_date(
     # The date alone follows the clock.
     dates = np.diff([verdict.captured_at for verdict in verdicts])
     assert {number for number, step in enumerate(dates, 1) if abs(step) > HOUR_NS / 2} == set(STEPS)
-    assert [found.verdict for found in held(path)] == verdicts
+    with JournalReader(path) as reader:
+        entries = reader.read("top", verdicts[0].epoch, 0, 99, 100)
+    assert [entry.sequence for entry in entries if isinstance(entry, Entry)] == list(range(100))
+    # A listing goes by the date.
+    assert [found.verdict for found in held(path)] == sorted(verdicts, key=lambda verdict: verdict.captured_at)
     assert verify(path).good
