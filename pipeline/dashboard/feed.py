@@ -1,0 +1,150 @@
+"""Keeps a line's model up to date: one thread subscribes to its verdicts, one asks for its status."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+from engines.closing import Closing
+from engines.errors import DataError, TaktlineError
+from pipeline.client.orders import tell_line
+from pipeline.client.position import Mark, Position
+from pipeline.client.subscriber import VerdictSubscriber
+from pipeline.dashboard.camera_model import REMEMBERED
+from pipeline.dashboard.line_model import LineModel
+from pipeline.dashboard.places import Places, find_places
+from pipeline.dashboard.settings import WatchedLine
+from pipeline.journal.reader import JournalReader, Selection
+from pipeline.protocol.orders import Order
+from pipeline.protocol.verdict import WireError
+from pipeline.security.curve import ClientKeys
+
+log = logging.getLogger(__name__)
+
+_ASK_S, _TICK_S, _AGAIN_S = 1.0, 0.25, 1.0
+_PATIENCE_MS = 3_000
+# What waits in this process; beyond that, the replay has it.
+_QUEUE = 5_000
+
+
+class LineFeed(Closing):
+    """Watches a line from threads of its own, through every restart of it. It never asks it to wait.
+
+    Args:
+        line: what to watch.
+
+    Attributes:
+        model: what is known of the line.
+        curve: the dashboard's keys for the line, or None.
+
+    Raises:
+        ConfigError: its keys cannot be used.
+    """
+
+    def __init__(self, line: WatchedLine) -> None:
+        self.line = line
+        self.curve = None
+        if line.key is not None and line.server_key is not None:
+            self.curve = ClientKeys.read(line.key, line.server_key)
+        self.model = LineModel(line.name, line.control_address is not None)
+        self._stop = threading.Event()
+        self._position: Position | None = None
+        work = [self._subscribe] if line.control_address is None else [self._subscribe, self._ask]
+        self._threads = [
+            threading.Thread(target=one, name=f"{one.__name__.strip('_')} {line.name}", daemon=True) for one in work
+        ]
+
+    @property
+    def name(self) -> str:
+        """The line's name."""
+        return self.line.name
+
+    @property
+    def places(self) -> Places | None:
+        """Where the line is, as far as that is known."""
+        return find_places(self.line, self.model.status)
+
+    @property
+    def journal(self) -> Path | None:
+        """The line's journal, if this machine can read it."""
+        places = self.places
+        return None if places is None else places.journal
+
+    def start(self) -> None:
+        """Starts to watch."""
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._stop.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(_PATIENCE_MS / 1000 + 1)
+
+    def _ask(self) -> None:
+        """Asks the line for its status, once a second."""
+        address = self.line.control_address
+        assert address is not None
+        while True:
+            try:
+                answer = tell_line(address, Order(do="status"), _PATIENCE_MS, self.curve)
+                self.model.told(answer["status"])
+            except TaktlineError:
+                self.model.unreachable(f"the line {self.name} does not answer; it is tried again every second")
+            except (KeyError, TypeError) as error:
+                self.model.unreachable(f"the line {self.name} is of another version: its status lacks {error}")
+            if self._stop.wait(_ASK_S):
+                return
+
+    def _subscribe(self) -> None:
+        """Receives verdicts from wherever the line is now."""
+        while not self._stop.is_set():
+            places = self.places
+            if places is None:
+                self._stop.wait(_TICK_S)
+                continue
+            try:
+                if self._position is None and places.journal is not None:
+                    self._remember(places.journal)
+                self._receive(places)
+            except WireError as error:
+                self.model.unreadable(str(error))
+                self._stop.wait(_AGAIN_S)
+            except TaktlineError as error:
+                self.model.unreachable(str(error))
+                self._stop.wait(_AGAIN_S)
+
+    def _receive(self, places: Places) -> None:
+        """Receives until the line is found elsewhere."""
+        with VerdictSubscriber(
+            places.verdicts, replay=places.replay, since=self._position, queue=_QUEUE, curve=self.curve,
+            on_gap=lambda gap: self.model.lost(gap.count),
+        ) as subscriber:  # fmt: skip
+            try:
+                while not self._stop.is_set():
+                    try:
+                        self.model.received(*subscriber.receive(_TICK_S))
+                    except TimeoutError:
+                        moved = self.places
+                        if moved is None or (moved.verdicts, moved.replay) != (places.verdicts, places.replay):
+                            return
+            finally:
+                if places.replay is not None:
+                    self._position = subscriber.position
+
+    def _remember(self, journal: Path) -> None:
+        """Fills the model with the last parts in the journal, and resumes after them."""
+        position: Position = {}
+        try:
+            with JournalReader(journal) as reader:
+                cameras = {series.camera for series in reader.series()}
+                for camera in sorted(cameras):
+                    for found in reader.find(Selection(cameras=(camera,)), REMEMBERED):
+                        self.model.received(found.verdict, found.heatmap, live=False)
+                        position[camera] = Mark(epoch=found.verdict.epoch, sequence=found.verdict.sequence)
+        except DataError as error:
+            log.warning("the page begins without the journal's last parts: %s", error)
+            return
+        self._position = position or None

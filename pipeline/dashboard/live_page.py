@@ -1,0 +1,86 @@
+"""The live page: what is wrong, and a tile for each camera."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nicegui import Client, ui
+from nicegui.element import Element
+
+from pipeline.dashboard.charts import latency_chart, score_chart
+from pipeline.dashboard.feed import LineFeed
+from pipeline.dashboard.heat_scale import heat_scale
+from pipeline.dashboard.live_push import LivePush
+from pipeline.dashboard.sessions import Session
+
+_NO_PREVIEWS = "No pictures: set previews = 5 under [publish] in the line file."
+
+
+class Lamp(Element, component="lamp.js"):
+    """A camera's lamp, counters and figures. It also feeds the two charts."""
+
+    def __init__(self, key: str, camera: str, score: ui.echart, latency: ui.echart) -> None:
+        super().__init__()
+        self._props |= {"k": key, "camera": camera, "score_chart": score.id, "latency_chart": latency.id}
+
+
+class PictureView(Element, component="picture.js"):
+    """A picture with its heatmap and regions.
+
+    Args:
+        key: whose data it takes.
+        label: what the picture is of.
+        none: what stands there without one.
+        fixed: a picture that does not change, as `picture_values` returns it.
+    """
+
+    def __init__(self, key: str, label: str, none: str, fixed: dict[str, object] | None = None) -> None:
+        super().__init__()
+        self._props |= {"k": key, "label": label, "none": none, "scale": heat_scale(), "fixed": fixed}
+
+
+class ViewBar(Element, component="viewbar.js"):
+    """How heatmaps are shown. The browser keeps it, and the server does not hear of it."""
+
+
+class Troubles(Element, component="troubles.js"):
+    """What is wrong with a line, in words."""
+
+    def __init__(self, line: str, cameras: Sequence[str]) -> None:
+        super().__init__()
+        self._props |= {"k": f"line/{line}", "line": line, "cameras": list(cameras)}
+
+
+def live_page(feeds: Sequence[LineFeed], push: LivePush, session: Session) -> None:
+    """Builds the live page within its frame."""
+    client: Client = ui.context.client
+    for feed in feeds:
+        with feed.model.cameras() as cameras:
+            names = [camera.name for camera in cameras]
+        Troubles(feed.name, names)
+    ViewBar()
+    with ui.element("div").classes("tiles"):
+        for feed in feeds:
+            with feed.model.cameras() as cameras:
+                names = [camera.name for camera in cameras]
+            for name in names:
+                _tile(feed.name, name)
+    client.on_connect(lambda: push.join(client, session))
+    client.on_disconnect(lambda: push.leave(client))
+
+
+def _tile(line: str, camera: str) -> None:
+    key = f"{line}/{camera}"
+    with ui.element("section").classes("tile").props(f'aria-label="{camera} of {line}"'):
+        with ui.element("h2"):
+            ui.label(camera)
+            ui.label(line).classes("soft")
+        PictureView(key, camera, _NO_PREVIEWS)
+        with ui.element("div").classes("right"):
+            place = ui.element("div")
+            ui.label("score of the last 500 parts, in sigma; dashed: threshold").classes("chart-name")
+            score = ui.echart(score_chart()).classes("score-chart")
+            ui.label("latency; solid p50, dotted p99, dashed takt").classes("chart-name")
+            latency = ui.echart(latency_chart()).classes("latency-chart")
+            with place:
+                Lamp(key, camera, score, latency)
