@@ -14,7 +14,8 @@ from pipeline.flow.channel import Channel, ChannelClosed
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.decided import Decided
 from pipeline.flow.stage import Stage
-from pipeline.journal.store import Journal, new_epoch
+from pipeline.journal.entries import new_epoch
+from pipeline.journal.store import Journal
 from pipeline.protocol.sockets import HIGH_WATER_MARK
 from pipeline.protocol.verdict import pack
 from pipeline.publish.bound_socket import BoundSocket

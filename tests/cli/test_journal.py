@@ -18,7 +18,8 @@ import pytest
 
 from engines.errors import TaktlineError
 from pipeline.journal.export import COLUMNS, export
-from pipeline.journal.reader import JournalReader, Selection
+from pipeline.journal.reader import JournalReader
+from pipeline.journal.selection import Selection
 from pipeline.protocol.verdict import Verdict
 from tests.conftest import RunTaktline
 from tests.pipeline.parts import PICTURE, Running, held

@@ -17,7 +17,9 @@ from pipeline.flow.decided import Decided
 from pipeline.flow.frame import Frame
 from pipeline.flow.stage import Stage
 from pipeline.journal.check import JournalCheck, Verification
-from pipeline.journal.reader import Found, JournalReader, Selection
+from pipeline.journal.reader import JournalReader
+from pipeline.journal.search import Found
+from pipeline.journal.selection import Selection
 from pipeline.journal.store import Journal
 from pipeline.protocol.verdict import Heatmap, Latency, Outcome, Region, Verdict
 from pipeline.publish.metrics import LineMetrics
