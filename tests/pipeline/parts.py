@@ -54,7 +54,7 @@ class Running(Closing):
         access = Access(section.curve_secret, section.allowed_clients, section.insecure)
         self._parts = ClosingStack()
         with closed_on_error(self._parts):
-            self.socket = PublisherSocket(section.verdicts, section.queue, access)
+            self.socket = PublisherSocket(section.verdicts, section.high_water_mark, access)
             self._parts.add("the publisher's socket", self.socket.close)
             self.journal = None if journal is None else Journal(JournalSection.model_validate(journal))
             if self.journal is not None:
