@@ -1,21 +1,24 @@
-"""Keeps a line's model up to date: one thread subscribes to its verdicts, one asks for its status."""
+"""Keeps a line's model up to date: threads subscribe to its verdicts and previews and ask for its status."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from engines.closing import Closing
 from engines.errors import DataError, TaktlineError
 from pipeline.client.orders import tell_line
 from pipeline.client.position import Mark, Position
+from pipeline.client.previews import PreviewSubscriber
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.dashboard.camera_model import REMEMBERED
 from pipeline.dashboard.line_model import LineModel
 from pipeline.dashboard.places import Places, find_places
 from pipeline.dashboard.settings import WatchedLine
-from pipeline.journal.reader import JournalReader, Selection
+from pipeline.journal.reader import JournalReader
+from pipeline.journal.selection import Selection
 from pipeline.protocol.orders import Order
 from pipeline.protocol.verdict import WireError
 from pipeline.security.curve import ClientKeys
@@ -50,7 +53,8 @@ class LineFeed(Closing):
         self.model = LineModel(line.name, line.control_address is not None)
         self._stop = threading.Event()
         self._position: Position | None = None
-        work = [self._subscribe] if line.control_address is None else [self._subscribe, self._ask]
+        self._looked_at = threading.Event()
+        work = [self._subscribe, self._look, *([] if line.control_address is None else [self._ask])]
         self._threads = [
             threading.Thread(target=one, name=f"{one.__name__.strip('_')} {line.name}", daemon=True) for one in work
         ]
@@ -70,6 +74,13 @@ class LineFeed(Closing):
         """The line's journal, if this machine can read it."""
         places = self.places
         return None if places is None else places.journal
+
+    def look(self, wanted: bool) -> None:
+        """Says whether anybody looks: a line makes previews only for those who do."""
+        if wanted:
+            self._looked_at.set()
+        else:
+            self._looked_at.clear()
 
     def start(self) -> None:
         """Starts to watch."""
@@ -133,6 +144,22 @@ class LineFeed(Closing):
             finally:
                 if places.replay is not None:
                     self._position = subscriber.position
+
+    def _look(self) -> None:
+        """Receives previews while anybody looks."""
+        while not self._stop.is_set():
+            places = self.places
+            if places is None or not self._looked_at.wait(_TICK_S):
+                self._stop.wait(_TICK_S)
+                continue
+            try:
+                with PreviewSubscriber(places.verdicts, curve=self.curve) as subscriber:
+                    while self._looked_at.is_set() and not self._stop.is_set() and self.places == places:
+                        with suppress(TimeoutError):
+                            self.model.saw(subscriber.receive(_TICK_S))
+            except TaktlineError as error:
+                log.warning("previews of the line %s cannot be read: %s", self.name, error)
+                self._stop.wait(_AGAIN_S)
 
     def _remember(self, journal: Path) -> None:
         """Fills the model with the last parts in the journal, and resumes after them."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.dashboard.camera_model import CameraModel, Key, SeenPicture
+from pipeline.protocol.preview import Preview
 from pipeline.protocol.verdict import Heatmap, Verdict
 from pipeline.publish.troubles import journal_troubles, line_troubles, unjournaled
 
@@ -44,6 +45,12 @@ class LineModel:
         with self._lock:
             self._state.wire = None
             self._camera(verdict.camera).add(verdict, heatmap, live=live)
+
+    def saw(self, preview: Preview) -> None:
+        """Takes a preview."""
+        picture = SeenPicture((preview.epoch, preview.sequence), preview.jpeg, preview.frame_w, preview.frame_h)
+        with self._lock:
+            self._camera(preview.camera).show(picture)
 
     @contextmanager
     def camera(self, name: str) -> Iterator[CameraModel]:

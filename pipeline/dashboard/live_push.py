@@ -60,6 +60,8 @@ class LivePush:
             await asyncio.sleep(due - time.monotonic())
             tick += 1
             pages = self._open_pages()
+            for feed in self._feeds:
+                feed.look(bool(pages))
             if pages:
                 try:
                     self._tick(pages, slow=tick % _SLOW_TICKS == 0)
