@@ -15,6 +15,7 @@ from pipeline.protocol.verdict import Heatmap, Outcome, Region, Verdict
 REMEMBERED = 500
 # A fast line would show a bad part for a blink.
 _HOLD_NG_S = 2.0
+_EXACT = "f32"
 _HEATMAPS, _PICTURES = 32, 8
 _RATE_NS, _RATE_PARTS = 10_000_000_000, 200
 
@@ -36,6 +37,7 @@ class SeenPart:
     captured_at: int
     part: str | None
     regions: tuple[Region, ...]
+    precision: str
 
     @classmethod
     def of(cls, verdict: Verdict) -> SeenPart:
@@ -43,6 +45,7 @@ class SeenPart:
         return cls(
             verdict.epoch, verdict.sequence, verdict.verdict, verdict.reason, verdict.score, verdict.threshold,
             verdict.latency.total / 1e6, verdict.captured_at, verdict.part, verdict.regions,
+            verdict.precision,
         )  # fmt: skip
 
     @property
@@ -156,6 +159,12 @@ class CameraModel:
             return None
         p50, p99 = np.quantile(np.array(found), (0.5, 0.99))
         return float(p50), float(p99)
+
+    @property
+    def second_looks(self) -> float | None:
+        """Share of the last parts that were scored again; None if all were scored in one precision."""
+        found = [part.precision for part in self.parts if part.score is not None]
+        return found.count(_EXACT) / len(found) if len(set(found)) > 1 else None
 
 
 def _keep(kept: dict[Key, Kept], key: Key, value: Kept, most: int) -> None:

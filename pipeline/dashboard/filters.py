@@ -30,7 +30,7 @@ class Filters:
     """
 
     texts: Mapping[str, str] = field(default_factory=dict)
-    selection: Selection = Selection()
+    selection: Selection = field(default_factory=Selection)
     wrong: str | None = None
 
     @classmethod

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from nicegui import run, ui
+from nicegui import ui
 
 from engines.errors import TaktlineError
 from pipeline.dashboard.fields import choice_field, element, text_field
@@ -38,7 +39,7 @@ async def history_page(journals: dict[str, Path | None], cameras: Sequence[str],
     gallery = filters.texts.get("view") == "gallery"
     size = _PICTURES if gallery else _ROWS
     try:
-        page, count = await run.io_bound(_search, journal, filters, read_key(after), size)
+        page, count = await asyncio.to_thread(_search, journal, filters, read_key(after), size)
     except TaktlineError as error:
         _say(f"{error}.")
         return

@@ -73,7 +73,9 @@ class KeptFiles:
         except BaseException:
             folder.cleanup()
             raise
-        return FileResponse(file, media_type=_KINDS[ending], filename=file.name, background=BackgroundTask(folder.cleanup))
+        return FileResponse(
+            file, media_type=_KINDS[ending], filename=file.name, background=BackgroundTask(folder.cleanup)
+        )
 
     def _journal(self, line: str) -> Path | None:
         feed = self._feeds.get(line)

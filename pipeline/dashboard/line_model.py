@@ -70,6 +70,12 @@ class LineModel:
             found = self._state.cameras.get(camera)
             return None if found is None else found.picture_of(key)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of all cameras, in the order of the line."""
+        with self._lock:
+            return list(self._state.cameras)
+
     def lost(self, count: int) -> None:
         """Notes verdicts that nobody can have again."""
         with self._lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nicegui import Client, ui
+from nicegui import ui
 from nicegui.element import Element
 
 from pipeline.dashboard.charts import latency_chart, score_chart
@@ -13,6 +13,8 @@ from pipeline.dashboard.heat_scale import heat_scale
 from pipeline.dashboard.live_push import LivePush
 from pipeline.dashboard.sessions import Session
 
+# Tiles beside each other on a large screen.
+_COLUMNS = {0: 1, 1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3}
 _NO_PREVIEWS = "No pictures: set previews = 5 under [publish] in the line file."
 
 
@@ -53,20 +55,14 @@ class Troubles(Element, component="troubles.js"):
 
 def live_page(feeds: Sequence[LineFeed], push: LivePush, session: Session) -> None:
     """Builds the live page within its frame."""
-    client: Client = ui.context.client
     for feed in feeds:
-        with feed.model.cameras() as cameras:
-            names = [camera.name for camera in cameras]
-        Troubles(feed.name, names)
+        Troubles(feed.name, feed.model.names)
     ViewBar()
-    with ui.element("div").classes("tiles"):
-        for feed in feeds:
-            with feed.model.cameras() as cameras:
-                names = [camera.name for camera in cameras]
-            for name in names:
-                _tile(feed.name, name)
-    client.on_connect(lambda: push.join(client, session))
-    client.on_disconnect(lambda: push.leave(client))
+    tiles = [(feed.name, name) for feed in feeds for name in feed.model.names]
+    with ui.element("div").classes("tiles").style(f"--columns: {_COLUMNS.get(len(tiles), 4)}"):
+        for line, camera in tiles:
+            _tile(line, camera)
+    push.follow(ui.context.client, session)
 
 
 def _tile(line: str, camera: str) -> None:

@@ -39,7 +39,12 @@ class LivePush:
         self._charted: dict[str, int] = {}
         self._pictured: dict[str, str | None] = {}
 
-    def join(self, client: Client, session: Session) -> None:
+    def follow(self, client: Client, session: Session) -> None:
+        """Keeps a page up to date for as long as a browser shows it."""
+        client.on_connect(lambda: self._join(client, session))
+        client.on_disconnect(lambda: self.leave(client))
+
+    def _join(self, client: Client, session: Session) -> None:
         """Shows a page everything there is, and what is new from then on."""
         self._pages[client.id] = client, session
         whole = self._troubles()
@@ -128,18 +133,14 @@ class LivePush:
         """Returns what is wrong with each line, and which cameras there are."""
         values: Values = {}
         for feed in self._feeds:
-            with feed.model.cameras() as cameras:
-                names = [camera.name for camera in cameras]
-            values[f"line/{feed.name}"] = {"troubles": feed.model.troubles(), "cameras": names}
+            values[f"line/{feed.name}"] = {"troubles": feed.model.troubles(), "cameras": feed.model.names}
         return values
 
 
 def _slow(model: LineModel) -> list[tuple[str, Values, int]]:
-    with model.cameras() as cameras:
-        names = [camera.name for camera in cameras]
     since = "since this dashboard began" if model.status is None else "since the line began"
     found = []
-    for name in names:
+    for name in model.names:
         counts = model.counts(name)
         with model.camera(name) as camera:
             values = {

@@ -18,15 +18,16 @@ from starlette.staticfiles import StaticFiles
 from engines.closing import Closing, closed_on_error
 from engines.errors import ConfigError
 from pipeline.dashboard.feed import LineFeed
-from pipeline.dashboard.frame import STATIC, page_frame, this_session
+from pipeline.dashboard.frame import STATIC
 from pipeline.dashboard.gatekeeper import Gatekeeper
-from pipeline.dashboard.live_page import live_page
+from pipeline.dashboard.kept_files import KeptFiles
 from pipeline.dashboard.live_push import LivePush
 from pipeline.dashboard.login import LogIn
+from pipeline.dashboard.pages import Pages
 from pipeline.dashboard.sessions import Sessions
 from pipeline.dashboard.settings import DashboardConfig
 from pipeline.dashboard.socket_guard import guard_events
-from pipeline.dashboard.users import PasswordFile, Role
+from pipeline.dashboard.users import PasswordFile
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,8 @@ class Dashboard(Closing):
         LogIn(self.sessions, f"taktline-{port}", secure=secure).add_to(app)
         app.mount("/static", StaticFiles(directory=STATIC))
         app.add_api_route("/live/{line}/{camera}/{epoch}/{sequence}.jpg", self._preview, methods=["GET"])
-        self._add_pages()
+        KeptFiles({feed.name: feed for feed in self._feeds}).add_to(app)
+        Pages(self._feeds, self._push, self.sessions).add()
         ui.run_with(
             app, title="Taktline", dark=None, tailwind=False, show_welcome_message=False, reconnect_timeout=5.0,
             message_history_length=100, binding_refresh_interval=None, language="en-GB",
@@ -122,19 +124,6 @@ class Dashboard(Closing):
             pushing.cancel()
             with suppress(asyncio.CancelledError):
                 await pushing
-
-    def _add_pages(self) -> None:
-        @ui.page("/")
-        def live() -> None:
-            session = this_session()
-            with self._frame("Live"):
-                live_page(self._feeds, self._push, session)
-
-    @contextmanager
-    def _frame(self, current: str) -> Iterator[None]:
-        role = self.sessions.role(this_session()) or Role.viewer
-        with page_frame(current, role, logs_out=this_session() is not self.sessions.everyone):
-            yield
 
     def _preview(self, line: str, camera: str, epoch: str, sequence: int) -> Response:
         """Returns a preview from memory."""

@@ -95,5 +95,16 @@ window.taktline = (() => {
     if (dark !== null) Quasar.Dark.set(dark === "true");
   });
 
+  // Elements with data-shortcut are clicked by that key, unless somebody writes a text.
+  document.addEventListener("keydown", (event) => {
+    const writes = event.target.closest?.("input:not([type=radio]):not([type=range]), textarea, select, [contenteditable]");
+    if (writes || event.ctrlKey || event.altKey || event.metaKey || event.target.type === "radio" || event.target.type === "range") return;
+    const target = document.querySelector(`[data-shortcut="${CSS.escape(event.key)}"]`);
+    if (target) {
+      event.preventDefault();
+      target.click();
+    }
+  });
+
   return { show, take, setView, watchView, view, bytes, paint, outline, ink, setDark, toggleDark: () => setDark(!Quasar.Dark.isActive) };
 })();
