@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from engines.errors import ConfigError
 from pipeline.journal.search import Key
 from pipeline.journal.selection import Selection
-from pipeline.protocol.label import LABELS
+from pipeline.protocol.label import LABELS, Said
 from pipeline.protocol.verdict import Outcome
 
 UNLABELLED = "none"
@@ -67,7 +67,8 @@ def read_key(text: str | None) -> Key | None:
 def _selection(texts: Mapping[str, str]) -> Selection:
     label = texts.get("label")
     outcomes = {name: name for name in get_args(Outcome)}
-    verdict, labels = texts.get("verdict"), {name: name for name in LABELS}
+    verdict = texts.get("verdict")
+    labels: dict[str, Said] = {name: name for name in LABELS}
     if verdict is not None and verdict not in outcomes:
         raise ConfigError(f"There is no verdict '{verdict}'.")
     if label is not None and label not in {*labels, UNLABELLED}:

@@ -17,6 +17,7 @@ from pipeline.dashboard.settings import Door
 SESSION = "taktline.session"
 _OPEN = frozenset({"/login", "/enter", "/favicon.ico"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_NO_ANSWER = "No response returned."
 _SOCKET = "/_nicegui_ws"
 # NiceGUI compiles its templates in the browser, so scripts need eval; nothing comes from elsewhere.
 _POLICY = (
@@ -49,11 +50,19 @@ class Gatekeeper:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._refusal(scope, headers)
         if refusal is None:
-            await self._app(scope, receive, self._with_headers(send, headers.get("host", "")))
+            await self._pass(scope, receive, self._with_headers(send, headers.get("host", "")))
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
             await refusal(scope, receive, self._with_headers(send, headers.get("host", "")))
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except RuntimeError as error:
+            # Starlette's word for a browser that left while its page was built.
+            if str(error) != _NO_ANSWER:
+                raise
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> Response | None:
         """Returns why a request does not pass, or None once it may; then the scope has its session."""

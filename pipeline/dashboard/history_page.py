@@ -18,6 +18,7 @@ from pipeline.journal.search import Found, Key
 from pipeline.protocol.label import LABELS
 
 _ROWS, _PICTURES = 50, 40
+_NUMBERS = ("score", "threshold", "latency")
 _EXPORTS = {"csv": "CSV", "parquet": "Parquet", "zip": "pictures (zip)"}
 
 
@@ -94,7 +95,7 @@ def _table(found: Sequence[Found], filters: Filters) -> None:
     with ui.element("div").classes("scroll"), ui.element("table").classes("rows"):
         with ui.element("thead"), ui.element("tr"):
             for name in ("captured", "camera", "part", "verdict", "score", "threshold", "latency", "label"):
-                with ui.element("th").props('scope="col"'):
+                with ui.element("th").props('scope="col"').classes("number" if name in _NUMBERS else ""):
                     ui.label(name)
         with ui.element("tbody"):
             for one in found:

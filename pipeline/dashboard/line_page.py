@@ -118,8 +118,13 @@ def _cameras(feed: LineFeed, status: Mapping[str, Any]) -> None:
         with feed.model.camera(name) as seen:
             looks = seen.second_looks
         rows.append((
-            name, f"{camera['frames']:,}", "-" if last is None else f"{last:.1f} s ago", str(camera["reconnects"]),
-            str(camera["lost_frames"]), "-" if looks is None else f"{looks:.1%}", camera["trouble"] or "well",
+            name, f"{camera['frames']:,}", "-" if last is None else f"{last:.1f} s ago", _count(camera["reconnects"]),
+            _count(camera["lost_frames"]), "-" if looks is None else f"{looks:.1%}", camera["trouble"] or "well",
         ))  # fmt: skip
     with panel("Cameras"):
         table(("camera", "frames", "last", "reconnects", "lost", "second looks", "health"), rows)
+
+
+def _count(number: int | None) -> str:
+    """A folder or a feed has nothing to reconnect to."""
+    return "-" if number is None else f"{number:,}"

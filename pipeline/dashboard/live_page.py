@@ -15,7 +15,7 @@ from pipeline.dashboard.sessions import Session
 
 # Tiles beside each other on a large screen.
 _COLUMNS = {0: 1, 1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3}
-_NO_PREVIEWS = "No pictures: set previews = 5 under [publish] in the line file."
+_NO_PREVIEWS = "No picture has come. The line sends them with previews = 5 under [publish]."
 
 
 class Lamp(Element, component="lamp.js"):
