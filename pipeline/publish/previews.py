@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _WAITING, _MADE = 4, 8
 _JPEG_QUALITY = 80
-_NICE = 10
+_NICE = 5
 _COMPLAIN_S = 60.0
 
 
