@@ -139,7 +139,9 @@ class LineModel:
                 found += [(True, text) for text in journal_troubles(journal)]
                 found += [(not state.status["live"], text) for text in line_troubles(state.status)]
                 late = unjournaled(journal)
-                found += [(False, late)] if late and (journal["waiting"] or journal["lost"]) else []
+                # What was written since is of no interest to whoever looks now.
+                if late and journal and (journal["waiting"] or journal["lost"]):
+                    found.append((False, late))
             if state.lost:
                 found.append((False, f"{state.lost} verdicts are lost to this dashboard; the line no longer has them"))
             return found

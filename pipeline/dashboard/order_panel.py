@@ -60,7 +60,7 @@ def order_panel(
             "Change threshold", lambda: {"threshold": value.value}, f"Change the threshold of {feed.name}?"
         )
         chosen = ui.select(sorted(bundles), label="bundle", value=next(iter(sorted(bundles)), None))
-        chosen.props("outlined dense")
+        chosen.props("outlined dense").classes("bundle-choice")
         other = ui.checkbox("it is made for another part")
         _Order("deploy", role, give).build(
             "Deploy bundle",
@@ -75,7 +75,7 @@ def order_panel(
 
 def audit_table(records: list[OrderRecord]) -> None:
     """Builds the table of the newest orders."""
-    with panel("Who ordered what").classes("wide"):
+    with panel("Who ordered what").classes("audit"):
         if not records:
             ui.label("Nobody has ordered anything here yet.").classes("soft")
             return
