@@ -18,8 +18,8 @@ from pipeline.dashboard.snapshot import chart_values, now_values, picture_values
 
 log = logging.getLogger(__name__)
 
-_TICK_S = 0.2
-_SLOW_TICKS = 5
+# A part is shown at once, but a page gets at most five messages a second; figures and charts follow once a second.
+_LOOK_S, _LEAST_S, _SLOW_S = 0.04, 0.2, 1.0
 
 Values = dict[str, Any]
 
@@ -58,21 +58,25 @@ class LivePush:
 
     async def run(self) -> None:
         """Sends until it is cancelled."""
-        tick = 0
-        due = time.monotonic()
+        sent = slowed = 0.0
         while True:
-            due = max(due + _TICK_S, time.monotonic())
-            await asyncio.sleep(due - time.monotonic())
-            tick += 1
+            await asyncio.sleep(_LOOK_S)
+            now = time.monotonic()
+            if now - sent < _LEAST_S:
+                continue
             pages = self._open_pages()
             for feed in self._feeds:
                 feed.look(bool(pages))
-            if pages:
-                try:
-                    self._tick(pages, slow=tick % _SLOW_TICKS == 0)
-                except Exception:
-                    # The page of a wall must go on after a mistake in one figure.
-                    log.exception("the live page could not be brought up to date")
+            if not pages:
+                continue
+            slow = now - slowed >= _SLOW_S
+            try:
+                if self._send_news(pages, slow=slow):
+                    sent = now
+            except Exception:
+                # The page of a wall must go on after a mistake in one figure.
+                log.exception("the live page could not be brought up to date")
+            slowed = now if slow else slowed
 
     def _open_pages(self) -> list[Client]:
         found = []
@@ -87,7 +91,8 @@ class LivePush:
                 found.append(client)
         return found
 
-    def _tick(self, pages: list[Client], *, slow: bool) -> None:
+    def _send_news(self, pages: list[Client], *, slow: bool) -> bool:
+        """Sends what is new, and returns whether anything was."""
         news: Values = {}
         for feed in self._feeds:
             with feed.model.cameras() as cameras:
@@ -111,6 +116,7 @@ class LivePush:
             text = json.dumps(news)
             for client in pages:
                 _send(client, text)
+        return bool(news)
 
     def _add_slow(self, feed: LineFeed, news: Values) -> None:
         for key, values, version in _slow(feed.model):

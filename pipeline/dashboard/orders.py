@@ -58,16 +58,18 @@ class Orders:
         journal = feed.journal
         if journal is None:
             log.warning("%s (%s) orders the line %s: %s %s", session.name, name, feed.name, order.do, arguments)
-            tell_line(address, order, curve=feed.curve)
+            feed.model.told(tell_line(address, order, curve=feed.curve)["status"])
             return
         with AuditTrail(journal) as audit:
             number = audit.record(session.name, name, order.do, arguments, "given")
             try:
-                tell_line(address, order, curve=feed.curve)
+                answer = tell_line(address, order, curve=feed.curve)
             except TaktlineError as error:
                 audit.finish(number, str(error))
                 raise
             audit.finish(number, _DONE)
+        # The page must not wait for the next time that the line is asked.
+        feed.model.told(answer["status"])
 
     def label(self, session: Session, feed: LineFeed, key: VerdictKey, said: Said | None, note: str) -> Label | None:
         """Labels a part, or withdraws its label.

@@ -21,6 +21,7 @@ from tests.pipeline.dashboard.site import PASSWORDS
 
 _PROGRAMS = ("chromium", "chromedriver")
 _PATIENCE_S = 20
+_ARGUMENTS = ("--headless=new", "--disable-gpu", "--window-size=1280,800", "--disable-background-networking")
 # Notes when each verdict can be seen.
 _WATCH = """
 window.seen = {};
@@ -58,13 +59,18 @@ class Browser(Closing):
     def close(self) -> None:
         self.driver.quit()
 
-    def log_in(self, name: str, password: str | None = None) -> None:
+    def log_in(self, name: str) -> None:
         """Logs in as another user; the one before is logged out."""
+        self.try_password(name, PASSWORDS[name])
+        self.until(lambda: "/login" not in self.driver.current_url)
+
+    def try_password(self, name: str, password: str) -> None:
+        """Fills in and sends the form."""
         self.driver.get(f"{self.url}/login")
         self.driver.delete_all_cookies()
         self.driver.get(f"{self.url}/login")
         self.find('input[name="name"]').send_keys(name)
-        self.find('input[name="password"]').send_keys(PASSWORDS[name] if password is None else password)
+        self.find('input[name="password"]').send_keys(password)
         self.find("button").click()
 
     def open(self, path: str) -> None:
@@ -108,14 +114,14 @@ class Browser(Closing):
         """What went wrong in the console since the last call, except for a password that was refused."""
         return [
             entry["message"]
-            for entry in self.driver.get_log("browser")
+            for entry in self._log("browser")
             if entry["level"] == "SEVERE" and "/login" not in entry["message"]
         ]
 
     def foreign_requests(self) -> list[str]:
         """What the pages asked for that is not on this machine, since the last call."""
         urls = []
-        for entry in self.driver.get_log("performance"):
+        for entry in self._log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 urls.append(message["params"]["request"]["url"])
@@ -123,3 +129,7 @@ class Browser(Closing):
                 urls.append(message["params"]["url"])
         own = urlsplit(self.url).netloc
         return [url for url in urls if urlsplit(url).scheme not in {"data", "blob"} and urlsplit(url).netloc != own]
+
+    def _log(self, name: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.driver.get_log(name)  # type: ignore[no-untyped-call]
+        return found
