@@ -4,10 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check setup clean
+.PHONY: demo watch test check setup clean
 
 demo: setup
 	$(BIN)/taktline demo
+
+# The demonstration on the dashboard, until Ctrl-C.
+watch: setup
+	$(BIN)/taktline demo --watch
 
 # Two workers on two cores: a thread each, so that neither spins while it waits for the other's.
 test: setup check

@@ -27,15 +27,13 @@ class Filter:
     """Which verdicts to take."""
 
     camera: CamerasOption = None
-    verdict: Annotated[
-        list[str] | None, typer.Option("--verdict", help="ok, ng or uninspected. Repeat for more.")
-    ] = None
+    verdict: Annotated[list[str] | None, typer.Option("--verdict", help="ok, ng or uninspected. Repeat for more.")] = (
+        None
+    )
     reason: Annotated[
         list[str] | None, typer.Option("--reason", help="Uninspected because of this. Repeat for more.")
     ] = None
-    since: Annotated[
-        str | None, typer.Option("--from", help="Captured at or after, such as 2025-03-01T06:00.")
-    ] = None
+    since: Annotated[str | None, typer.Option("--from", help="Captured at or after, such as 2025-03-01T06:00.")] = None
     until: Annotated[str | None, typer.Option("--to", help="Captured before.")] = None
     part: Annotated[
         str | None, typer.Option("--part", help="Id of the part; with a * at its end, all that begin like it.")

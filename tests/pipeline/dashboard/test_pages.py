@@ -78,7 +78,7 @@ def test_verdicts_appear_within_half_a_second(browser: Browser, site: Site, pict
     line = site.lines["blue"]
     send(line, picture, "first")
     browser.until(lambda: browser.text(f"{lamp} .lamp-word") == "OK")
-    found = []
+    found: list[float] = []
     while len(found) < 3 and min(found, default=1.0) >= 0.5:
         found.append(delay_p99(browser, line, lamp, picture))
     assert min(found) < 0.5
