@@ -73,7 +73,7 @@ def _tile(line: str, camera: str) -> None:
             ui.label(line).classes("soft")
         PictureView(key, camera, _NO_PREVIEWS)
         with ui.element("div").classes("right"):
-            place = ui.element("div")
+            place = ui.element("div").classes("place")
             ui.label("score of the last 500 parts, in sigma; dashed: threshold").classes("chart-name")
             score = ui.echart(score_chart()).classes("score-chart")
             ui.label("latency; solid p50, dotted p99, dashed takt").classes("chart-name")

@@ -141,6 +141,6 @@ def _feed(address: str, root: Path, camera: str, fps: float, chance: random.Rand
 
 
 def _open(entry: str, console: Console) -> None:
-    console.print(f"the dashboard is at [bold]{escape(entry)}[/]; Ctrl-C ends it")
+    console.print(f"Ctrl-C ends the demonstration; its dashboard is at [bold]{escape(entry)}[/]")
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         webbrowser.open(entry)

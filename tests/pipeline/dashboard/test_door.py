@@ -1,0 +1,203 @@
+"""Who gets in, and what a browser cannot reach: over real sockets, without a browser."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from engines.errors import ConfigError
+from pipeline.dashboard.settings import check_dashboard, read_dashboard_file
+from tests.conftest import ROOT, RunTaktline
+from tests.pipeline.dashboard.site import PASSWORDS, Site, environment, free_port
+from tests.pipeline.parts import until
+
+pytestmark = pytest.mark.xdist_group("dashboard")
+
+
+@pytest.fixture
+def client(site: Site) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=site.url, timeout=10) as client:
+        yield client
+
+
+def log_in(client: httpx.Client, name: str, **changes: str) -> httpx.Response:
+    page = client.get("/login").text
+    token = page.split('name="csrf" value="')[1].split('"')[0]
+    form = {"name": name, "password": PASSWORDS[name], "csrf": token, "to": "/history"} | changes
+    return client.post("/login", data=form)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/history", "/part", "/trends", "/line", "/export.csv?line=red", "/history/red/top/aa/0.jpg",
+     "/live/red/top/aa/0.jpg", "/static/taktline.js", "/_nicegui_ws/socket.io/?EIO=4&transport=polling",
+     "/_nicegui/auto/static/nicegui.js", "/docs", "/openapi.json"],
+)  # fmt: skip
+def test_nothing_is_reachable_before_the_log_in(path: str, client: httpx.Client) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 401
+    assert answer.text == "Log in first."
+    html = client.get(path, headers={"accept": "text/html"})
+    assert html.status_code == 303
+    assert html.headers["location"].startswith("/login?to=")
+
+
+def test_the_cookie_and_the_headers(client: httpx.Client) -> None:
+    answer = log_in(client, "vera")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/history"
+    cookie = next(text for text in answer.headers.get_list("set-cookie") if "-form" not in text.split("=")[0])
+    assert "HttpOnly" in cookie and "SameSite=lax" in cookie
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("to", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"])
+def test_the_log_in_leads_to_no_other_site(to: str, client: httpx.Client) -> None:
+    assert log_in(client, "vera", to=to).headers["location"] == "/"
+
+
+def test_a_form_of_another_site_is_refused(client: httpx.Client, site: Site) -> None:
+    assert log_in(client, "vera", csrf="guessed").status_code == 403
+    log_in(client, "vera")
+    evil = {"origin": "http://evil.example"}
+    assert client.post("/logout", headers=evil).status_code == 403
+    assert client.get("/_nicegui_ws/socket.io/?EIO=4&transport=polling", headers=evil).status_code == 403
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 421
+    assert client.post("/logout", data={"csrf": "guessed"}).status_code == 303
+    assert client.get("/").status_code == 200, "a log-out needs the token of the session"
+    del site
+
+
+def test_a_socket_without_a_session_is_refused(site: Site) -> None:
+    upgrade = (
+        f"GET /_nicegui_ws/socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", site.port), 5) as connection:
+        connection.sendall(upgrade.encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 403")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/history/red/..%2f..%2f..%2f/aa/0.jpg", "/history/red/top/..%2f..%2fetc/0.jpg", "/history/red/top/aa/-1.jpg",
+     "/history/%2e%2e/top/aa/1.jpg", "/history/red/top/aa/99999999999999999999.jpg", "/live/red/top/aa/9.jpg",
+     "/live/none/top/aa/9.jpg", "/export.csv?line=../red", "/export.db?line=red", "/static/../users.py",
+     "/static/%2e%2e/users.py", "/static/..%2fserver.py"],
+)  # fmt: skip
+def test_no_path_leads_outside_the_journal(path: str, client: httpx.Client) -> None:
+    log_in(client, "emil")
+    answer = client.get(path, headers={"accept": "*/*"})
+    assert answer.status_code in {404, 422} or "<html" in answer.text
+    assert b"root:" not in answer.content and b"import " not in answer.content
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"from": "yesterday"}, {"low": "nan"}, {"high": "1e999"}, {"verdict": "fine"}, {"label": "'; DROP TABLE facts"},
+     {"part": "\x00" * 500}, {"after": "1~2~3"}, {"after": "~~~"}, {"key": "9" * 30 + "~aa~0~top"}, {"line": "none"}],
+)  # fmt: skip
+def test_nonsense_in_an_address_is_answered_by_a_page(query: dict[str, str], client: httpx.Client) -> None:
+    log_in(client, "vera")
+    for page in ("/history", "/part", "/trends"):
+        answer = client.get(f"{page}?{urlencode(query)}")
+        assert answer.status_code == 200
+        assert "Taktline" in answer.text
+
+
+def test_guessing_is_slowed_down(tmp_path: Path) -> None:
+    """Of a dashboard of its own, because an address that guesses has to wait."""
+    (tmp_path / "users").write_text("")
+    (tmp_path / "users").chmod(0o600)
+    port = free_port()
+    command = [sys.executable, "-m", "taktline", "dashboard", "--line", "away", "--bind", f"127.0.0.1:{port}",
+               "--users", str(tmp_path / "users")]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, env=environment(tmp_path), stderr=subprocess.PIPE, text=True) as process:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+                until(lambda: reached(port))
+                codes = [log_in(client, "vera").status_code for _ in range(6)]
+                assert codes[:3] == [401, 401, 401]
+                assert 429 in codes[3:]
+        finally:
+            process.terminate()
+            _, err = process.communicate(timeout=15)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+
+
+def reached(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize(
+    ("door", "reason"),
+    [
+        ({"bind": "0.0.0.0:0"}, "would be open to everyone"),
+        ({"bind": "0.0.0.0:0", "users": "users"}, "without TLS would send passwords in the clear"),
+        ({"bind": "[::]:0", "users": "users"}, "without TLS would send passwords in the clear"),
+        ({"bind": "plant.example:0"}, "would be open to everyone"),
+        ({"certificate": "cert.pem"}, "certificate and key belong together"),
+        ({"certificate": "none.pem", "key": "none.pem"}, "there is no file none.pem"),
+    ],
+)
+def test_a_page_that_would_be_open_is_refused(door: dict[str, str], reason: str) -> None:
+    config = check_dashboard({"dashboard": door, "line": [{"name": "press4"}]}, "test")
+    with pytest.raises(ConfigError, match=reason):
+        config.dashboard.check()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "line"),
+        ("[[line]]\nname = 'a'\n[[line]]\nname = 'a'", "two lines are called 'a'"),
+        ("[[line]]\nname = 'a'\ncontrol = 'none'", "its verdicts need an address"),
+        ("[[line]]\nname = 'a'\nkey = 'x'", "key and server_key together"),
+        ("[[line]]\nname = 'a'\njurnal = 'x'", "did you mean 'journal'"),
+        ("[dashbord]\nbind = 'x'\n[[line]]\nname = 'a'", "did you mean 'dashboard'"),
+        ("[dashboard]\nbind = '127.0.0.1:99999'\n[[line]]\nname = 'a'", "port from 0 to 65535"),
+        ("[[line]\n", "is not TOML"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "dash.toml").write_text(text)
+    with pytest.raises(ConfigError, match=reason):
+        read_dashboard_file(tmp_path / "dash.toml")
+
+
+def test_the_commands_say_what_is_wrong(taktline_in_process: RunTaktline, tmp_path: Path) -> None:
+    for arguments, reason in (
+        ((), "either a dashboard file or --line"),
+        (("--line", "a b"), "line"),
+        (("--line", "a", "--bind", "0.0.0.0:0"), "would be open to everyone"),
+        (("--line", "a", "--users", str(tmp_path / "none")), "cannot be read"),
+        ((str(tmp_path / "none.toml"),), "cannot be read"),
+    ):
+        done = taktline_in_process("dashboard", *arguments)
+        assert done.returncode == 2
+        assert reason in " ".join(done.stderr.split())
+
+
+def test_a_user_is_added_from_a_pipe_and_removed(tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    command = [sys.executable, "-m", "taktline", "dashboard-user", str(file), "anna"]
+    done = subprocess.run([*command, "--role", "engineer"], input="a long password\n", text=True, capture_output=True,
+                          cwd=ROOT, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert file.read_text().splitlines()[-1].startswith("anna:engineer:$argon2id$")
+    done = subprocess.run([*command, "--remove"], text=True, capture_output=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "anna" not in file.read_text().splitlines()[-1]
