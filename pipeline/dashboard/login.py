@@ -85,8 +85,9 @@ class LogIn:
     async def _log_out(self, request: Request) -> Response:
         session = session_of(request.scope)
         values = await _form(request)
-        if session is not None and secrets.compare_digest(values.get("csrf", "").encode(), session.csrf.encode()):
-            self._sessions.end(session)
+        if session is None or not secrets.compare_digest(values.get("csrf", "").encode(), session.csrf.encode()):
+            return RedirectResponse("/", 303)
+        self._sessions.end(session)
         answer = RedirectResponse("/login" if self._sessions.users else "/", 303)
         answer.delete_cookie(self._cookie)
         return answer

@@ -10,7 +10,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -123,21 +123,30 @@ def _feed(address: str, root: Path, camera: str, fps: float, chance: random.Rand
     samples = open_dataset(root).test
     good = [sample.path for sample in samples if not sample.defective]
     bad = [sample.path for sample in samples if sample.defective]
+    while not _is_ready() and not over.wait(0.5):
+        continue
     number, due = 0, time.monotonic()
     with FeedSender(address) as sender:
         while not over.is_set():
             number += 1
             chosen = bad if bad and (not good or chance.random() < _DEFECTIVE) else good
             data = chance.choice(chosen).read_bytes()
-            while not over.is_set():
-                try:
-                    sender.send(data, f"{camera[0].upper()}{number:06d}", timeout=0.5)
-                    break
-                except TaktlineError:
-                    # The line is still starting.
-                    continue
+            # A line that takes no part for long is shown as such.
+            with suppress(TaktlineError):
+                sender.send(data, f"{camera[0].upper()}{number:06d}", timeout=0.5)
             due = max(due + 1 / fps, time.monotonic())
             over.wait(due - time.monotonic())
+
+
+def _is_ready() -> bool:
+    """Returns whether the line inspects: what came before would wait, and be late."""
+    from pipeline.client.orders import tell_line
+    from pipeline.protocol.orders import Order, control_address
+
+    try:
+        return bool(tell_line(control_address(_NAME), Order(do="status"), 2000)["status"]["ready"])
+    except TaktlineError:
+        return False
 
 
 def _open(entry: str, console: Console) -> None:

@@ -144,9 +144,12 @@ class Site(Closing):
         until(lambda: "is at" in self.log.read_text())
 
     def close(self) -> None:
-        self.end()
+        code = self.end()
         for line in self.lines.values():
             line.close()
+        log = self.log.read_text()
+        assert code == 0, log
+        assert "Traceback" not in log, log
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ends the dashboard and returns its exit code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -11,14 +12,15 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from engines.errors import ConfigError
+from pipeline.dashboard.login import LogIn
+from pipeline.dashboard.sessions import Sessions
 from pipeline.dashboard.settings import check_dashboard, read_dashboard_file
+from pipeline.dashboard.users import PasswordFile, Role, add_user
 from tests.conftest import ROOT, RunTaktline
-from tests.pipeline.dashboard.site import PASSWORDS, Site, environment, free_port
-from tests.pipeline.parts import until
-
-pytestmark = pytest.mark.xdist_group("dashboard")
+from tests.pipeline.dashboard.site import PASSWORDS, Site
 
 
 @pytest.fixture
@@ -27,11 +29,21 @@ def client(site: Site) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def known(site: Site) -> Iterator[httpx.Client]:
+    """Of an engineer who has logged in."""
+    with httpx.Client(base_url=site.url, timeout=10) as client:
+        assert log_in(client, "emil").status_code == 303
+        yield client
+
+
 def log_in(client: httpx.Client, name: str, **changes: str) -> httpx.Response:
-    page = client.get("/login").text
-    token = page.split('name="csrf" value="')[1].split('"')[0]
-    form = {"name": name, "password": PASSWORDS[name], "csrf": token, "to": "/history"} | changes
-    return client.post("/login", data=form)
+    return client.post("/login", data=form_of(client.get("/login").text, name) | changes)
+
+
+def form_of(page: str, name: str) -> dict[str, str]:
+    token = page.split('name="csrf" value="')[1].split('"', maxsplit=1)[0]
+    return {"name": name, "password": PASSWORDS[name], "csrf": token, "to": "/history"}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +78,7 @@ def test_the_log_in_leads_to_no_other_site(to: str, client: httpx.Client) -> Non
     assert log_in(client, "vera", to=to).headers["location"] == "/"
 
 
-def test_a_form_of_another_site_is_refused(client: httpx.Client, site: Site) -> None:
+def test_a_form_of_another_site_is_refused(client: httpx.Client) -> None:
     assert log_in(client, "vera", csrf="guessed").status_code == 403
     log_in(client, "vera")
     evil = {"origin": "http://evil.example"}
@@ -75,7 +87,6 @@ def test_a_form_of_another_site_is_refused(client: httpx.Client, site: Site) -> 
     assert client.get("/", headers={"host": "evil.example"}).status_code == 421
     assert client.post("/logout", data={"csrf": "guessed"}).status_code == 303
     assert client.get("/").status_code == 200, "a log-out needs the token of the session"
-    del site
 
 
 def test_a_socket_without_a_session_is_refused(site: Site) -> None:
@@ -96,11 +107,10 @@ def test_a_socket_without_a_session_is_refused(site: Site) -> None:
      "/live/none/top/aa/9.jpg", "/export.csv?line=../red", "/export.db?line=red", "/static/../users.py",
      "/static/%2e%2e/users.py", "/static/..%2fserver.py"],
 )  # fmt: skip
-def test_no_path_leads_outside_the_journal(path: str, client: httpx.Client) -> None:
-    log_in(client, "emil")
-    answer = client.get(path, headers={"accept": "*/*"})
+def test_no_path_leads_outside_the_journal(path: str, known: httpx.Client) -> None:
+    answer = known.get(path, headers={"accept": "*/*"})
     assert answer.status_code in {404, 422} or "<html" in answer.text
-    assert b"root:" not in answer.content and b"import " not in answer.content
+    assert b"root:" not in answer.content and b"from __future__" not in answer.content
 
 
 @pytest.mark.parametrize(
@@ -108,38 +118,28 @@ def test_no_path_leads_outside_the_journal(path: str, client: httpx.Client) -> N
     [{"from": "yesterday"}, {"low": "nan"}, {"high": "1e999"}, {"verdict": "fine"}, {"label": "'; DROP TABLE facts"},
      {"part": "\x00" * 500}, {"after": "1~2~3"}, {"after": "~~~"}, {"key": "9" * 30 + "~aa~0~top"}, {"line": "none"}],
 )  # fmt: skip
-def test_nonsense_in_an_address_is_answered_by_a_page(query: dict[str, str], client: httpx.Client) -> None:
-    log_in(client, "vera")
+def test_nonsense_in_an_address_is_answered_by_a_page(query: dict[str, str], known: httpx.Client) -> None:
     for page in ("/history", "/part", "/trends"):
-        answer = client.get(f"{page}?{urlencode(query)}")
+        answer = known.get(f"{page}?{urlencode(query)}")
         assert answer.status_code == 200
         assert "Taktline" in answer.text
 
 
 def test_guessing_is_slowed_down(tmp_path: Path) -> None:
-    """Of a dashboard of its own, because an address that guesses has to wait."""
-    (tmp_path / "users").write_text("")
-    (tmp_path / "users").chmod(0o600)
-    port = free_port()
-    command = [sys.executable, "-m", "taktline", "dashboard", "--line", "away", "--bind", f"127.0.0.1:{port}",
-               "--users", str(tmp_path / "users")]  # fmt: skip
-    with subprocess.Popen(command, cwd=ROOT, env=environment(tmp_path), stderr=subprocess.PIPE, text=True) as process:
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-                until(lambda: reached(port))
-                codes = [log_in(client, "vera").status_code for _ in range(6)]
-                assert codes[:3] == [401, 401, 401]
-                assert 429 in codes[3:]
-        finally:
-            process.terminate()
-            _, err = process.communicate(timeout=15)
-    assert process.returncode == 0, err
-    assert "Traceback" not in err
+    """Without the rest of the dashboard, because an address that guesses has to wait."""
+    add_user(tmp_path / "users", "vera", Role.viewer, PASSWORDS["vera"])
+    app = FastAPI()
+    LogIn(Sessions(PasswordFile(tmp_path / "users")), "test", secure=False).add_to(app)
 
+    async def attempts() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            codes = []
+            for password in ("a guess", "a guess", "a guess", "a guess", PASSWORDS["vera"]):
+                form = form_of((await client.get("/login")).text, "vera") | {"password": password}
+                codes.append((await client.post("/login", data=form)).status_code)
+            return codes
 
-def reached(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    assert asyncio.run(attempts()) == [401, 401, 401, 429, 429], "not even the right one"
 
 
 @pytest.mark.parametrize(

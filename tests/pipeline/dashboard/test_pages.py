@@ -17,8 +17,6 @@ from tests.pipeline.dashboard.browser import Browser
 from tests.pipeline.dashboard.site import CAMERAS, Arrivals, RunningLine, Site
 from tests.pipeline.parts import until
 
-# All of them share the site and the browser.
-pytestmark = pytest.mark.xdist_group("dashboard")
 
 _LAMP = '.figures[data-key="{}/top"]'
 # Finds the server's element with a property, and sends the event of a click on it without clicking.
