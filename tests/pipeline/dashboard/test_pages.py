@@ -17,7 +17,6 @@ from tests.pipeline.dashboard.browser import Browser
 from tests.pipeline.dashboard.site import CAMERAS, Arrivals, RunningLine, Site
 from tests.pipeline.parts import until
 
-
 _LAMP = '.figures[data-key="{}/top"]'
 # Finds the server's element with a property, and sends the event of a click on it without clicking.
 _FORGE = """
