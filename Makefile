@@ -13,9 +13,10 @@ demo: setup
 watch: setup
 	$(BIN)/taktline demo --watch
 
-# Two workers on two cores: a thread each, so that neither spins while it waits for the other's.
+# A thread for each worker, so that none spins while it waits for another's; one worker more than two cores, since many
+# tests wait for a socket or a clock.
 test: setup check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not serial'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal -m 'not serial'
 	$(BIN)/python -m pytest -m serial
 
 check: setup

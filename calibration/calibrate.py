@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from calibration.features import cache_capacity
 from calibration.fit import Fitted, fit_network, sample_of
 from calibration.progress import Reporter, silent
 from calibration.quantise import Labelled, import_nncf, quantise
+from calibration.size import choose_size, explain_size, offer_sizes
 from calibration.survey import shared_pictures
 from calibration.threshold import choose_threshold, heatmap_scale
 from engines.bundle import Bundle, new_bundle, open_bundle, update_manifest, write_manifest
@@ -51,6 +52,7 @@ class CalibrationSettings:
         value: what the rule is given; None for its default.
         split: share of good parts to learn from, where the data set has no split of its own.
         network: the network's shape.
+        auto_size: whether the size of its input is measured on the good parts instead.
         training: the autoencoder's training.
         int8: whether to make an 8-bit model for OpenVINO as well.
     """
@@ -60,6 +62,7 @@ class CalibrationSettings:
     value: float | None = None
     split: float = DEFAULT_SPLIT
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    auto_size: bool = False
     training: TrainingSettings = field(default_factory=TrainingSettings)
     int8: bool = False
 
@@ -88,6 +91,11 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
             root,
             len(dataset.train),
         )
+    size_reason = None
+    if settings.auto_size:
+        offers = offer_sizes(dataset.train, report)
+        size_reason = explain_size(offers)
+        settings = replace(settings, network=replace(settings.network, size=choose_size(offers).size))
     with new_bundle(out) as folder:
         size = settings.network.size
         adapt = list(read_frames(dataset.train[:_ADAPT_FRAMES], size)) if settings.backbone == "untrained" else None
@@ -101,7 +109,7 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
         write_network(fitted.network, folder)
         int8 = _quantise(folder, train, dataset.test, fitted, settings, report) if settings.int8 else None
         backbone_info = {"source": backbone.source, "sha256": backbone.sha256, "pretrained": backbone.pretrained}
-        write_manifest(folder, _manifest(dataset, fitted, settings, backbone_info, int8))
+        write_manifest(folder, _manifest(dataset, fitted, settings, backbone_info, int8, size_reason))
         held_out = list(read_frames([train[index] for index in fitted.held_out], size))
         bands = measure_bands(open_bundle(folder), fitted.network, held_out, report)
         update_manifest(open_bundle(folder), {"bands": {name: band.model_dump() for name, band in bands.items()}})
@@ -190,6 +198,7 @@ def _manifest(
     settings: CalibrationSettings,
     backbone: dict[str, object],
     int8: Int8 | None,
+    size_reason: str | None,
 ) -> dict[str, object]:
     scores = tuple(float(score) for score in np.sort(fitted.scores))
     # The rule f1 wants scores of defective parts, which the finished bundle gives; until then sigma holds.
@@ -211,6 +220,7 @@ def _manifest(
             "train_loss": fitted.losses.train,
             "validation_loss": fitted.losses.validation,
             "seconds": round(fitted.seconds, 1),
+            "size_reason": size_reason,
         },
         "int8": None if int8 is None else int8.model_dump(),
         "bands": {},

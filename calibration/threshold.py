@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta
+from scipy.stats import betabinom
 from sklearn.metrics import precision_recall_curve
 
 from engines.errors import ConfigError, DataError
@@ -17,6 +17,7 @@ from engines.threshold_rule import Rule
 DEFAULT_SIGMA = 2.0
 DEFAULT_RATE = 0.01
 CONFIDENCE = 0.99
+NEXT_PARTS = 100
 _TAIL_SHARE = 0.25
 _COUNTABLE = 10
 _CELL_QUANTILE = 0.999
@@ -100,16 +101,18 @@ def expected_rate(scores: Scores, threshold: float) -> float:
 
 
 def false_alarm_interval(scores: Scores, threshold: float) -> tuple[float, float]:
-    """Returns the 99 % interval of the share of good parts above a threshold (Clopper and Pearson 1934).
+    """Returns the 99 % prediction interval of the share above a threshold among the next 100 good parts.
 
-    99 and not 95 %, because the interval only counts: that the same held-out parts stopped the training and gave
-    mean and standard deviation, and that tomorrow's parts differ a little from today's, is not in it.
+    It covers both that few held-out parts tell the rate only roughly and that 100 parts show it only roughly. The share
+    is beta-binomial, with Jeffreys' prior (Brown, Cai and DasGupta 2001). 99 and not 95 %, because the interval only
+    counts: that the same held-out parts stopped the training and gave mean and standard deviation, and that tomorrow's
+    parts differ a little from today's, is not in it.
     """
     count, total = int((scores > threshold).sum()), len(scores)
     outside = (1 - CONFIDENCE) / 2
-    low = 0.0 if count == 0 else float(beta.ppf(outside, count, total - count + 1))
-    high = 1.0 if count == total else float(beta.ppf(1 - outside, count + 1, total - count))
-    return low, high
+    ahead = betabinom(NEXT_PARTS, count + 0.5, total - count + 0.5)
+    low, high = ahead.ppf((outside, 1 - outside)) / NEXT_PARTS
+    return float(low), float(high)
 
 
 def heatmap_scale(cells: npt.NDArray[np.float32]) -> Heatmap:

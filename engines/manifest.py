@@ -30,7 +30,7 @@ class Threshold(Part):
         samples: held-out good parts that the promised false alarms are based on.
         tuned_on_defects: whether defective parts influenced it.
         false_alarms_per_1000: good parts in a thousand that are expected to be rejected.
-        interval_per_1000: 99 % interval of that.
+        interval_per_1000: 99 % prediction interval of that share among the next 100 good parts.
         warning: what the number of samples cannot support, or None.
     """
 
@@ -75,7 +75,7 @@ class Statistics(Part):
 
 
 class Training(Part):
-    """How the autoencoder was trained, and its losses, one entry per epoch."""
+    """How the autoencoder was trained, with its losses per epoch; and why it has its size, if that was measured."""
 
     normals: int
     seed: int
@@ -83,6 +83,7 @@ class Training(Part):
     train_loss: tuple[float, ...]
     validation_loss: tuple[float, ...]
     seconds: float
+    size_reason: str | None = None
 
 
 class BackboneInfo(Part):

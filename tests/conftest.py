@@ -41,8 +41,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with what takes longest, so that no worker is alone with it in the end."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """Deals what takes longest out to all workers, each to begin with, so that none is alone with it in the end.
+
+    Each worker takes one run of the list.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long") is not None]
+    short = [item for item in items if item.get_closest_marker("long") is None]
+    items[:] = [
+        item
+        for worker in range(workers)
+        for item in (
+            *long[worker::workers],
+            *short[worker * len(short) // workers : (worker + 1) * len(short) // workers],
+        )
+    ]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -137,13 +150,13 @@ def magnetic_tile() -> Path:
 
 
 @pytest.fixture(scope="session")
-def magnetic_tile_third(magnetic_tile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every third picture of them, which is enough to compare engines."""
+def magnetic_tile_fifth(magnetic_tile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every fifth picture of them, which is enough to compare engines."""
     root = tmp_path_factory.mktemp("data") / "magnetic_tile"
     for folder in sorted(path for split in ("train", "test") for path in (magnetic_tile / split).iterdir()):
         own = root / folder.relative_to(magnetic_tile)
         own.mkdir(parents=True)
-        for picture in sorted(folder.iterdir())[::3]:
+        for picture in sorted(folder.iterdir())[::5]:
             (own / picture.name).symlink_to(picture)
     (root / "ground_truth").symlink_to(magnetic_tile / "ground_truth")
     return root
@@ -157,10 +170,10 @@ def screw_bundle(screw: Path, weights: Path, kept: Kept) -> Path:
 
 
 @pytest.fixture(scope="session")
-def magnetic_tile_third_bundle(magnetic_tile_third: Path, weights: Path, kept: Kept) -> Path:
+def magnetic_tile_fifth_bundle(magnetic_tile_fifth: Path, weights: Path, kept: Kept) -> Path:
     """A bundle of these, trained briefly: what it is good for is comparing engines."""
     settings = CalibrationSettings(str(weights), training=TrainingSettings(steps=200), int8=True)
-    return kept("magnetic_tile_bundle", lambda path: calibrate(magnetic_tile_third, path, settings))
+    return kept("magnetic_tile_bundle", lambda path: calibrate(magnetic_tile_fifth, path, settings))
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ README = (ROOT / "README.md").read_text()
 # subscriber beside it misses nothing.
 APPENDED = {
     "calibrate": ("--size", "64", "--steps", "40"),
-    "evaluate --all": ("--steps", "20"),
+    "evaluate --all": ("--size", "64", "--steps", "20"),
     "replay": ("--await-subscribers", "1"),
 }
 
@@ -45,7 +45,10 @@ def test_the_commands_run_in_their_order(drawn: Path, tmp_path: Path) -> None:
     for category in ("bottle", "screw"):
         (tmp_path / "data" / category).symlink_to(drawn)
     (tmp_path / "line.toml").write_text(blocks("toml")[0])
-    environment = os.environ | {"TAKTLINE_BACKBONE": "untrained", "PYTHONPATH": str(ROOT)}
+    # A line of this name may run on this machine already.
+    environment = os.environ | {
+        "TAKTLINE_BACKBONE": "untrained", "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(tmp_path)
+    }  # fmt: skip
     commands = [line for block in blocks("bash") for line in block.splitlines() if not line.startswith("make ")]
     watching: list[subprocess.Popen[str]] = []
     called = set()
@@ -72,7 +75,13 @@ def test_the_commands_run_in_their_order(drawn: Path, tmp_path: Path) -> None:
                 continue
             if words[1] in ("run", "bridge"):
                 assert process.stderr is not None
-                assert any("runs:" in line or "is running" in line for line in iter(process.stderr.readline, ""))
+                said = []
+                for line in iter(process.stderr.readline, ""):
+                    said.append(line)
+                    if "runs:" in line or "is running" in line:
+                        break
+                else:
+                    pytest.fail(f"{command}: {''.join(said)}")
                 process.terminate()
             _, errors = process.communicate(timeout=300)
             assert process.returncode == 0, f"{command}: {errors}"

@@ -21,7 +21,7 @@ def bench_overload(settings: LineSettings, multiples: Sequence[float], report: R
 
     Returns:
         A run for the limit and one for each multiple. For each, the figures hold the frames per second that were
-        offered and inspected, and the share of answers that arrived after the takt.
+        offered and inspected, the share of answers that arrived after the takt, and the slowest answer.
 
     Raises:
         ConfigError: there is no takt.
@@ -37,11 +37,12 @@ def bench_overload(settings: LineSettings, multiples: Sequence[float], report: R
         def play(name: str, rate: float, key: str) -> None:
             played = bench.play(settings.schedule(rate), settings.warm_up)
             run = summarise(played, name, settings.to_json() | {"rate": round(rate, 3)})
-            late = sum(played.latency(item) > takt_ms * 1e6 for item in played.counted())
+            answers = [played.latency(item) / 1e6 for item in played.counted()]
             runs.append(run)
             figures[f"{key}_offered_per_s"] = rate
             figures[f"{key}_inspected_per_s"] = run.images_per_s
-            figures[f"{key}_late_share"] = late / max(1, played.frames)
+            figures[f"{key}_late_share"] = sum(answer > takt_ms for answer in answers) / max(1, played.frames)
+            figures[f"{key}_slowest_ms"] = max(answers, default=0.0)
 
         report("searching the limit", 0, steps)
         # What the line inspects when far too much comes shows roughly how fast it is.
@@ -70,11 +71,12 @@ def draw_overload(figures: dict[str, float]) -> list[str]:
         for key, offered in figures.items()
         if key.startswith("overload_") and key.endswith("_offered_per_s")
     }
-    lines = ["offered/s  inspected/s  answers after the takt"]
+    lines = ["offered/s  inspected/s  after the takt  slowest answer"]
     most = max(figures[f"overload_{multiple:g}_inspected_per_s"] for multiple in rates)
     for multiple, offered in sorted(rates.items()):
         inspected = figures[f"overload_{multiple:g}_inspected_per_s"]
         late = figures[f"overload_{multiple:g}_late_share"]
-        bar = "#" * round(30 * inspected / most) if most else ""
-        lines.append(f"{offered:9.1f}  {inspected:11.1f}  {late:22.2%}  {bar}")
+        bar = "#" * round(22 * inspected / most) if most else ""
+        slowest = figures[f"overload_{multiple:g}_slowest_ms"]
+        lines.append(f"{offered:9.1f}  {inspected:11.1f}  {late:14.3%}  {slowest:11.1f} ms  {bar}")
     return lines

@@ -72,12 +72,14 @@ def bench_peers(settings: LineSettings, anomalib: Path | None, torch_batch: int,
         runs += measure_anomalib(anomalib, settings, pictures)
     report("the arithmetic limit", steps - 1, steps)
     operations = operations_per_picture(settings.bundle.file(MODEL_F32))
-    for precision in sorted({choice.precision.partition("+")[0] for choice in choices} & {"f32", "bf16", "f16"}):
-        runs.append(_limit(precision, operations))
+    precisions = {choice.precision.partition("+")[0] for choice in choices} & {"f32", "bf16", "f16", "int8"}
+    limits = {precision: _limit(precision, operations) for precision in sorted(precisions)}
+    runs = [_beside_limit(run, limits) for run in runs] + list(limits.values())
     report("done", steps, steps)
     # Engines already have a ratio, from the rounds in which they took turns with PyTorch.
     runs = [run if run.ratio is not None else _against(run, today) for run in runs]
-    runs[0] = today.model_copy(update={"note": "as it is commonly used: PyTorch eager, one process, no stream"})
+    note = "as it is commonly used: PyTorch eager, one process, no stream"
+    runs[0] = runs[0].model_copy(update={"note": "; ".join(filter(None, (note, runs[0].note)))})
     return PeersReport(tuple(runs), {"operations_per_image": operations})
 
 
@@ -155,6 +157,14 @@ def _line(settings: LineSettings, fastest: float) -> Run:
             f"the line, {source}", settings.schedule(TOO_MUCH * fastest), settings.warm_up, settings.to_json()
         )
     return run.model_copy(update={"note": "whole line, saturated: frame in another process to verdict in a third"})
+
+
+def _beside_limit(run: Run, limits: dict[str, Run]) -> Run:
+    """Notes which share of its precision's limit an engine reaches."""
+    limit = limits.get(str(run.settings.get("precision")).partition("+")[0])
+    if run.kind != "engine" or limit is None:
+        return run
+    return run.model_copy(update={"note": f"{run.images_per_s / limit.images_per_s:.2f} of its arithmetic limit"})
 
 
 def _limit(precision: str, operations: float) -> Run:

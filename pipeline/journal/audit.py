@@ -92,9 +92,7 @@ class AuditTrail(Closing):
             TaktlineError: it cannot be written.
         """
         try:
-            self._file.connection.execute(
-                "UPDATE orders SET outcome = ? WHERE id = ?", (safe_text(outcome), number)
-            )
+            self._file.connection.execute("UPDATE orders SET outcome = ? WHERE id = ?", (safe_text(outcome), number))
         except sqlite3.Error as error:
             raise self._file.failure(error) from error
 

@@ -187,9 +187,7 @@ def forget_labels(
                 ).fetchall()
                 gone = missing([VerdictKey(*row) for row in oldest])
                 with transaction(connection):
-                    connection.executemany(
-                        "DELETE FROM labels WHERE camera = ? AND epoch = ? AND sequence = ?", gone
-                    )
+                    connection.executemany("DELETE FROM labels WHERE camera = ? AND epoch = ? AND sequence = ?", gone)
                 count += len(gone)
                 # Verdicts leave the journal oldest first: where all are still there, the newer ones are too.
                 if not gone:

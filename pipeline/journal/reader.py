@@ -175,9 +175,7 @@ class JournalReader(ReadOnlyJournal):
         while True:
             with self._reading():
                 self._people.refresh()
-                rows = search(
-                    self._connection, selection, _AT_ONCE, key, newest_first=False, inclusive=inclusive
-                )
+                rows = search(self._connection, selection, _AT_ONCE, key, newest_first=False, inclusive=inclusive)
             yield from rows
             if len(rows) < _AT_ONCE:
                 return

@@ -153,9 +153,7 @@ def label_of(row: tuple[Any, ...]) -> Label | None:
     return None if row[0] is None else Label(*row)
 
 
-def _chosen(
-    selection: Selection, after: Key | None, newest_first: bool, inclusive: bool
-) -> tuple[str, list[Any]]:
+def _chosen(selection: Selection, after: Key | None, newest_first: bool, inclusive: bool) -> tuple[str, list[Any]]:
     chosen, values = selection.from_facts
     if after is None:
         return chosen, values

@@ -16,6 +16,8 @@ from pipeline.journal.selection import Selection
 SCORE_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 LATENCY_QUANTILES = (0.5, 0.99)
 MOST_INTERVALS = 2_000
+# So many edges are refused rather than cut off.
+_TOO_MANY = MOST_INTERVALS + 2
 _AT_ONCE = 10_000
 # The quantiles of more numbers than this would not look different, and take memory.
 _MOST_SAMPLES = 200_000
@@ -55,7 +57,7 @@ def hours(since: datetime, until: datetime, every: int = 1) -> list[int]:
     """Returns the edges of intervals of some hours, beginning with the full hour; times are local without a zone."""
     first = since.astimezone().replace(minute=0, second=0, microsecond=0)
     edges, moment = [_ns(first)], first
-    while moment < until.astimezone() and len(edges) <= MOST_INTERVALS:
+    while moment < until.astimezone() and len(edges) < _TOO_MANY:
         moment = (moment + timedelta(hours=every)).astimezone()
         edges.append(_ns(moment))
     return edges
@@ -84,7 +86,7 @@ def shifts(since: datetime, until: datetime, begins: Sequence[time]) -> list[int
             elif edges and edges[-1] < _ns(until):
                 edges.append(edge)
         day += timedelta(days=1)
-        if len(edges) > MOST_INTERVALS:
+        if len(edges) >= _TOO_MANY:
             break
     return edges
 

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from calibration.defaults import DEFAULT_SPLIT
+from engines.candidates import AUTO
 from engines.errors import ConfigError
 from engines.extras import require
 from engines.threshold_rule import Rule
@@ -55,7 +56,7 @@ def calibrate(
 
     Example: taktline calibrate data/bottle --out runs/bottle
     """
-    settings = calibration_settings(backbone, rule, value, split, parse_size(size), epochs, steps, batch_size, lr, seed)
+    settings = calibration_settings(backbone, rule, value, split, size, epochs, steps, batch_size, lr, seed)
     from calibration.calibrate import calibrate as make_bundle
 
     with progress_bars() as report:
@@ -70,6 +71,8 @@ def calibrate(
         f"{manifest.training.epochs} epochs, validation loss {losses[0]:.3f} to {min(losses):.3f}, "
         f"{manifest.training.seconds:.0f} s."
     )
+    if manifest.training.size_reason is not None:
+        stderr().print(f"{manifest.training.size_reason}.")
     stderr().print(threshold_sentence(manifest.threshold))
 
 
@@ -100,7 +103,7 @@ def threshold(
 
 
 def calibration_settings(
-    backbone: str, rule: Rule, value: float | None, split: float, size: tuple[int, int], epochs: int, steps: int,
+    backbone: str, rule: Rule, value: float | None, split: float, size: str, epochs: int, steps: int,
     batch_size: int, lr: float, seed: int,
 ) -> CalibrationSettings:  # fmt: skip
     """Checks the options of a calibration and returns them as its settings.
@@ -117,7 +120,8 @@ def calibration_settings(
     if not 0 < lr < 1:
         raise ConfigError(f"the learning rate is {lr:g}; give one above 0 and below 1, such as 0.001")
     training = TrainingSettings(epochs, steps, lr, batch_size, seed)
-    return CalibrationSettings(backbone, rule, value, split, NetworkConfig(size=size), training)
+    network = NetworkConfig() if size == AUTO else NetworkConfig(size=parse_size(size))
+    return CalibrationSettings(backbone, rule, value, split, network, size == AUTO, training)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -128,7 +132,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
-        raise ConfigError(f"the size is '{text}'; give one number or WIDTHxHEIGHT, such as 224 or 224x560")
+        raise ConfigError(f"the size is '{text}'; give one number or WIDTHxHEIGHT, such as 224 or 224x560, or auto")
     width, height = int(sides[0]), int(sides[-1])
     if not all(side % 16 == 0 and 64 <= side <= 1024 for side in (width, height)):
         raise ConfigError(f"the size is {text}; give multiples of 16 between 64 and 1024, such as 224 or 224x560")
@@ -150,7 +154,7 @@ def threshold_sentence(threshold: Threshold) -> str:
     low, high = threshold.interval_per_1000
     text = (
         f"Threshold {threshold.value:.3f} sigma (rule {threshold.rule}): {threshold.false_alarms_per_1000:.1f} false "
-        f"alarms expected in 1000 good parts, 99 % between {low:.1f} and {high:.1f}, from {threshold.samples} held-out "
-        "good parts."
+        f"alarms expected in 1000 good parts, and between {low / 10:.0f} and {high / 10:.0f} in the next 100 (99 %), "
+        f"from {threshold.samples} held-out good parts."
     )
     return f"{text} [yellow]Warning: {threshold.warning}.[/]" if threshold.warning else text

@@ -166,7 +166,7 @@ def _calibrate(root: Path, bundle: Path, backbone: str, seed: int, scale: _Scale
     from taktline.cli.calibrate import calibration_settings
 
     settings = calibration_settings(
-        backbone, "sigma", None, DEFAULT_SPLIT, (scale.size, scale.size), 100, scale.steps, 1024, 1e-3, seed
+        backbone, "sigma", None, DEFAULT_SPLIT, str(scale.size), 100, scale.steps, 1024, 1e-3, seed
     )
     from calibration.backbone import ImagenetWeightsMissing
     from calibration.calibrate import calibrate

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from calibration.defaults import DEFAULT_SPLIT
 from engines.errors import ConfigError
-from taktline.cli.calibrate import calibration_settings, need_calibration_packages, parse_size
+from taktline.cli.calibrate import calibration_settings, need_calibration_packages
 from taktline.cli.console import progress_bars, show
 from taktline.cli.options import (
     BackboneOption,
@@ -59,7 +59,7 @@ def evaluate(
     if all_under is not None:
         if bundle is not None or data is not None or report is not None:
             raise ConfigError("--all takes no bundle, data set or --report; it writes a report for each category")
-        settings = calibration_settings(backbone, "sigma", None, split, parse_size(size), 100, steps, 1024, 1e-3, seed)
+        settings = calibration_settings(backbone, "sigma", None, split, size, 100, steps, 1024, 1e-3, seed)
         _evaluate_all(all_under, out, settings, engine, json_file)
         return
     if bundle is None or data is None:

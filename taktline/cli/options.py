@@ -26,7 +26,7 @@ BackboneOption = Annotated[
 ]
 SplitOption = Annotated[float, typer.Option(help="Share of good parts to train on if there is no train folder.")]
 SizeOption = Annotated[
-    str, typer.Option(help="The network's input, a multiple of 16: 224, or width first such as 224x560.")
+    str, typer.Option(help="The network's input: a multiple of 16 such as 224, width first such as 224x560, or auto.")
 ]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed for everything random.")]
 EngineOption = Annotated[str, typer.Option(help="auto (the fastest here), tensorrt, openvino, onnxruntime or torch.")]

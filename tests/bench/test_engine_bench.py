@@ -99,5 +99,7 @@ def test_peers_side_by_side(bundle_path: Path, drawn: Path) -> None:
     assert {"openvino cpu f32, batch 2", "the line, pixels in memory", "the line, PNG files in memory"} <= set(names)
     assert all(run.ratio is not None and run.ratio > 0 for run in found.runs)
     assert found.runs[0].ratio == 1.0
+    limit, own = found.runs[-1], found.runs[names.index("openvino cpu f32, batch 2")]
+    assert own.note == f"{own.images_per_s / limit.images_per_s:.2f} of its arithmetic limit"
     # ResNet-50 up to its third stage, at 64 x 64, and a narrow head.
     assert 5e8 < found.figures["operations_per_image"] < 7e8

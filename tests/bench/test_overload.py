@@ -27,6 +27,7 @@ def test_a_line_is_measured_at_its_limit_and_beyond(
     assert figures["overload_2_offered_per_s"] == pytest.approx(2 * figures["limit_per_s"])
     assert figures["overload_1_inspected_per_s"] > 0
     assert 0 <= figures["overload_2_late_share"] <= 1
+    assert figures["overload_2_slowest_ms"] >= found.runs[1].latency_ms["p50"]
 
 
 def test_the_drawing_puts_the_inspected_rate_beside_the_offered_one() -> None:
@@ -36,7 +37,8 @@ def test_the_drawing_puts_the_inspected_rate_beside_the_offered_one() -> None:
             f"overload_{multiple}_offered_per_s": 10.0 * multiple,
             f"overload_{multiple}_inspected_per_s": inspected,
             f"overload_{multiple}_late_share": late,
+            f"overload_{multiple}_slowest_ms": 20.0 * multiple,
         }
     _, first, last = draw_overload(figures)
-    assert first.split() == ["10.0", "10.0", "0.00%", "#" * 30]
-    assert last.split() == ["30.0", "5.0", "12.50%", "#" * 15]
+    assert first.split() == ["10.0", "10.0", "0.000%", "20.0", "ms", "#" * 22]
+    assert last.split() == ["30.0", "5.0", "12.500%", "60.0", "ms", "#" * 11]

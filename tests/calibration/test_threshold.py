@@ -41,12 +41,22 @@ def test_a_rate_that_the_count_cannot_support_is_warned_of() -> None:
     assert choose_threshold("false-alarm-rate", 0.05, NORMALS[:64].tolist()).warning is None
 
 
-def test_the_interval_is_clopper_and_pearsons() -> None:
-    scores = np.sort(np.concatenate([np.zeros(97), np.ones(3)]))
-    assert false_alarm_interval(scores, 0.5) == pytest.approx((0.00340707, 0.1054813), rel=1e-4)
-    low, high = false_alarm_interval(scores, 2.0)
-    assert low == 0.0
-    assert high == pytest.approx(1 - 0.005 ** (1 / 100))
+def test_the_interval_holds_what_the_next_parts_show() -> None:
+    rng = np.random.default_rng(0)
+    for total, rate in ((50, 0.03), (100, 0.1), (200, 0.02)):
+        hits = 0
+        for _ in range(300):
+            held_out = np.sort((rng.random(total) < rate).astype(np.float64))
+            low, high = false_alarm_interval(held_out, 0.5)
+            hits += low <= (rng.random(100) < rate).mean() <= high
+        assert hits >= 0.97 * 300
+
+
+def test_the_interval_narrows_with_more_held_out_parts() -> None:
+    few, many = (np.sort(np.concatenate([np.zeros(95 * times), np.ones(5 * times)])) for times in (1, 10))
+    (low, high), (lower, upper) = false_alarm_interval(few, 0.5), false_alarm_interval(many, 0.5)
+    assert 0 <= low <= lower < 0.05 < upper < high < 0.2
+    assert false_alarm_interval(few, 2.0)[0] == 0.0
 
 
 def test_rate_and_score_are_each_others_inverse() -> None:

@@ -17,6 +17,7 @@ from taktline.cli.bench.options import (
     read_batch_sizes,
     read_words,
 )
+from taktline.cli.console import show
 from taktline.cli.options import JsonFile, ReportFile
 
 
@@ -38,12 +39,16 @@ def engine(
     Example: taktline bench engine --bundle runs/bottle --data data/bottle --batch-sizes 1,8
     """
     from bench.load.pictures import load_pictures, stored_frames
+    from bench.measure.auto import compare_auto
     from bench.measure.engine import bench_engines, choose_engines
 
     opened, machine = prepare(bundle, json_file, report)
     batches = read_batch_sizes(batch_sizes, "--batch-sizes")
     choices = choose_engines(opened, read_words(engines), read_words(precisions))
-    with bench_progress() as show, stored_frames(load_pictures(data), opened.size) as frames:
-        runs = bench_engines(opened, [(choice, batches) for choice in choices], frames, seconds / 2, baseline, show)
+    with bench_progress() as progress, stored_frames(load_pictures(data), opened.size) as frames:
+        runs = bench_engines(opened, [(choice, batches) for choice in choices], frames, seconds / 2, baseline, progress)
     settings = {"data": data_name(data), "seconds": seconds}
-    hand_out("engine", opened, machine, settings, runs, {}, (), json_file, report)
+    # What was left out may be what it would take.
+    figures, said = ({}, []) if engines or precisions else compare_auto(opened, runs)
+    hand_out("engine", opened, machine, settings, runs, figures, (), json_file, report)
+    show(*said)

@@ -88,8 +88,8 @@ def deploy_and_end(bundle: Path, parts: Path, folder: Path, deploys: list[bool])
 def main() -> None:
     """Repeats it from the command line, each time in another order, and ends with 1 at the first failure."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("parts", type=Path)
+    parser.add_argument("bundle", type=lambda word: Path(word).resolve())
+    parser.add_argument("parts", type=lambda word: Path(word).resolve())
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--deploys", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
