@@ -26,7 +26,7 @@ export default {
       </figcaption>
     </figure>`,
   props: { k: String, label: String, none: String, scale: String, fixed: Object },
-  data: () => ({ pic: null, path: "", mode: "heatmap", opacity: 0.8, natural: null }),
+  data: () => ({ pic: null, path: "", mode: "heatmap", opacity: 0.6, natural: null }),
   computed: {
     size() {
       return this.pic?.size ?? this.natural;

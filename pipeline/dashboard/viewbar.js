@@ -12,7 +12,7 @@ export default {
                @input="set({ opacity: Number($event.target.value) })">
       </label>
     </fieldset>`,
-  data: () => ({ mode: "heatmap", opacity: 0.8, modes: [["heatmap", "colours"], ["outline", "outline only"], ["off", "off"]] }),
+  data: () => ({ mode: "heatmap", opacity: 0.6, modes: [["heatmap", "colours"], ["outline", "outline only"], ["off", "off"]] }),
   mounted() {
     this.unwatch = taktline.watchView((view) => Object.assign(this, { mode: view.mode, opacity: view.opacity }));
   },

@@ -97,7 +97,7 @@ def _config(file: Path | None, line: str | None, door: dict[str, Any], watched: 
 
 def _announce(entry: str, config: DashboardConfig) -> None:
     names = ", ".join(line.name for line in config.line)
-    stderr().print(f"the dashboard of [bold]{escape(names)}[/] is at {escape(entry)}")
+    stderr().print(f"the dashboard of [bold]{escape(names)}[/] is running; open {escape(entry)}")
     door = config.dashboard
     if door.users is None:
         stderr().print(

@@ -4,7 +4,7 @@ window.taktline = (() => {
   const last = new Map();
   const watchers = new Set();
   const stored = (name, fallback) => localStorage.getItem(`taktline-${name}`) ?? fallback;
-  const view = { mode: stored("mode", "heatmap"), opacity: Number(stored("opacity", "0.8")) };
+  const view = { mode: stored("mode", "heatmap"), opacity: Number(stored("opacity", "0.6")) };
 
   // Data may come before the part of the page that shows it.
   function show(data) {

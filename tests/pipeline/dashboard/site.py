@@ -141,7 +141,7 @@ class Site(Closing):
     def ready(self) -> None:
         for line in self.lines.values():
             line.ready()
-        until(lambda: "is at" in self.log.read_text())
+        until(lambda: "is running" in self.log.read_text())
 
     def close(self) -> None:
         code = self.end()
