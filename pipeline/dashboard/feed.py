@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pipeline.client.previews import PreviewSubscriber
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.dashboard.camera_model import REMEMBERED
 from pipeline.dashboard.line_model import LineModel
-from pipeline.dashboard.places import Places, find_places
+from pipeline.dashboard.places import find_places
 from pipeline.dashboard.settings import WatchedLine
 from pipeline.journal.reader import JournalReader
 from pipeline.journal.selection import Selection
@@ -25,7 +26,7 @@ from pipeline.security.curve import ClientKeys
 
 log = logging.getLogger(__name__)
 
-_ASK_S, _TICK_S, _AGAIN_S = 1.0, 0.25, 1.0
+_ASK_S, _TICK_S, _AGAIN_S, _AFTER_FAILURE_S = 1.0, 0.25, 1.0, 5.0
 _PATIENCE_MS = 3_000
 # What waits in this process; beyond that, the replay has it.
 _QUEUE = 5_000
@@ -40,6 +41,7 @@ class LineFeed(Closing):
     Attributes:
         model: what is known of the line.
         curve: the dashboard's keys for the line, or None.
+        places: where the line is, as far as that is known.
 
     Raises:
         ConfigError: its keys cannot be used.
@@ -54,9 +56,11 @@ class LineFeed(Closing):
         self._stop = threading.Event()
         self._position: Position | None = None
         self._looked_at = threading.Event()
+        self.places = find_places(line, None)
         work = [self._subscribe, self._look, *([] if line.control_address is None else [self._ask])]
         self._threads = [
-            threading.Thread(target=one, name=f"{one.__name__.strip('_')} {line.name}", daemon=True) for one in work
+            threading.Thread(target=self._keep, args=(one,), name=f"{one.__name__} {line.name}", daemon=True)
+            for one in work
         ]
 
     @property
@@ -65,15 +69,9 @@ class LineFeed(Closing):
         return self.line.name
 
     @property
-    def places(self) -> Places | None:
-        """Where the line is, as far as that is known."""
-        return find_places(self.line, self.model.status)
-
-    @property
     def journal(self) -> Path | None:
         """The line's journal, if this machine can read it."""
-        places = self.places
-        return None if places is None else places.journal
+        return self.places.journal
 
     def look(self, wanted: bool) -> None:
         """Says whether anybody looks: a line makes previews only for those who do."""
@@ -94,6 +92,15 @@ class LineFeed(Closing):
             if thread.is_alive():
                 thread.join(_PATIENCE_MS / 1000 + 1)
 
+    def _keep(self, work: Callable[[], None]) -> None:
+        """Begins work again after an error that nobody foresaw: a wall screen must not stand still for good."""
+        while not self._stop.is_set():
+            try:
+                work()
+            except Exception:
+                log.exception("the feed of the line %s failed and begins again", self.name)
+                self._stop.wait(_AFTER_FAILURE_S)
+
     def _ask(self) -> None:
         """Asks the line for its status, once a second."""
         address = self.line.control_address
@@ -102,6 +109,8 @@ class LineFeed(Closing):
             try:
                 answer = tell_line(address, Order(do="status"), _PATIENCE_MS, self.curve)
                 self.model.told(answer["status"])
+                # Asked of the disk here, because a disk that hangs must not stop the pages.
+                self.places = find_places(self.line, answer["status"])
             except TaktlineError:
                 self.model.unreachable(f"the line {self.name} does not answer; it is tried again every second")
             except (KeyError, TypeError) as error:
@@ -113,13 +122,13 @@ class LineFeed(Closing):
         """Receives verdicts from wherever the line is now."""
         while not self._stop.is_set():
             places = self.places
-            if places is None:
+            if places.verdicts is None:
                 self._stop.wait(_TICK_S)
                 continue
             try:
                 if self._position is None and places.journal is not None:
                     self._remember(places.journal)
-                self._receive(places)
+                self._receive(places.verdicts, places.replay)
             except WireError as error:
                 self.model.unreadable(str(error))
                 self._stop.wait(_AGAIN_S)
@@ -127,10 +136,10 @@ class LineFeed(Closing):
                 self.model.unreachable(str(error))
                 self._stop.wait(_AGAIN_S)
 
-    def _receive(self, places: Places) -> None:
+    def _receive(self, verdicts: str, replay: str | None) -> None:
         """Receives until the line is found elsewhere."""
         with VerdictSubscriber(
-            places.verdicts, replay=places.replay, since=self._position, queue=_QUEUE, curve=self.curve,
+            verdicts, replay=replay, since=self._position, queue=_QUEUE, curve=self.curve,
             on_gap=lambda gap: self.model.lost(gap.count),
         ) as subscriber:  # fmt: skip
             try:
@@ -139,17 +148,17 @@ class LineFeed(Closing):
                         self.model.received(*subscriber.receive(_TICK_S))
                     except TimeoutError:
                         moved = self.places
-                        if moved is None or (moved.verdicts, moved.replay) != (places.verdicts, places.replay):
+                        if (moved.verdicts, moved.replay) != (verdicts, replay):
                             return
             finally:
-                if places.replay is not None:
+                if replay is not None:
                     self._position = subscriber.position
 
     def _look(self) -> None:
         """Receives previews while anybody looks."""
         while not self._stop.is_set():
             places = self.places
-            if places is None or not self._looked_at.wait(_TICK_S):
+            if places.verdicts is None or not self._looked_at.wait(_TICK_S):
                 self._stop.wait(_TICK_S)
                 continue
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +9,11 @@ from pathlib import Path
 from nicegui import ui
 
 from engines.errors import TaktlineError
+from pipeline.dashboard.background import read
 from pipeline.dashboard.fields import choice_field, element, text_field
 from pipeline.dashboard.filters import UNLABELLED, Filters, read_key, write_key
 from pipeline.dashboard.frame import button
+from pipeline.dashboard.tables import say, say_no_journal
 from pipeline.journal.history import Count, History, Page
 from pipeline.journal.search import Found, Key
 from pipeline.protocol.label import LABELS
@@ -34,19 +35,22 @@ async def history_page(journals: dict[str, Path | None], cameras: Sequence[str],
     line = filters.texts.get("line", "")
     _form(list(journals), cameras, filters)
     journal = journals.get(line)
-    if filters.wrong is not None or journal is None:
-        _say(filters.wrong or f"This machine cannot read the journal of {line}; its history is on the line's machine.")
+    if filters.wrong is not None:
+        say(filters.wrong)
+        return
+    if journal is None:
+        say_no_journal(line)
         return
     gallery = filters.texts.get("view") == "gallery"
     size = _PICTURES if gallery else _ROWS
     try:
-        page, count = await asyncio.to_thread(_search, journal, filters, read_key(after), size)
+        page, count = await read(_search, journal, filters, read_key(after), size)
     except TaktlineError as error:
-        _say(f"{error}.")
+        say(f"{error}.")
         return
     _summary(filters, count, after)
     if not page.found:
-        _say("Nothing was found. Widen the filters.")
+        say("Nothing was found. Widen the filters.")
         return
     (_gallery if gallery else _table)(page.found, filters)
     with ui.element("nav").classes("pager").props('aria-label="Pages of history"'):
@@ -159,7 +163,3 @@ def picture_address(line: str, key: Key) -> str:
 
 def _part_address(one: Found, filters: Filters) -> str:
     return filters.address("/part", key=write_key(Key.of(one.verdict)))
-
-
-def _say(text: str) -> None:
-    ui.label(text).classes("trouble")

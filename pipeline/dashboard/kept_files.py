@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from fastapi import FastAPI, Request
 from starlette.background import BackgroundTask
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, PlainTextResponse, Response
 
 from engines.errors import TaktlineError
+from pipeline.dashboard.background import carry_out, read
 from pipeline.dashboard.feed import LineFeed
 from pipeline.dashboard.filters import Filters
 from pipeline.journal.export import export
@@ -42,19 +42,18 @@ class KeptFiles:
         app.add_api_route("/history/{line}/{camera}/{epoch}/{sequence}.jpg", self._picture, methods=["GET"])
         app.add_api_route("/export.{ending}", self._export, methods=["GET"])
 
-    def _picture(self, line: str, camera: str, epoch: str, sequence: int, small: bool = False) -> Response:
+    async def _picture(self, line: str, camera: str, epoch: str, sequence: int, small: bool = False) -> Response:
         journal = self._journal(line)
         if journal is None or not 0 <= sequence < 2**63:
             return PlainTextResponse("There is no such picture.", 404)
         try:
-            with History(journal) as history:
-                data = history.picture(VerdictKey(camera, epoch, sequence))
+            data = await read(_read, journal, VerdictKey(camera, epoch, sequence), small=small)
         except TaktlineError as error:
             return PlainTextResponse(f"{error}.", 503)
         if data is None:
             return PlainTextResponse("There is no such picture.", 404)
         headers = {"cache-control": "private, max-age=3600"}
-        return Response(_shrink(data) if small else data, media_type="image/jpeg", headers=headers)
+        return Response(data, media_type="image/jpeg", headers=headers)
 
     async def _export(self, request: Request, ending: str) -> Response:
         filters = Filters.read(request.query_params)
@@ -66,7 +65,7 @@ class KeptFiles:
         file = Path(folder.name) / f"{line}.{ending}"
         try:
             async with self._exporting:
-                await run_in_threadpool(_write, journal, filters, file)
+                await carry_out(_write, journal, filters, file)
         except TaktlineError as error:
             folder.cleanup()
             return PlainTextResponse(f"{error}.", 503)
@@ -80,6 +79,12 @@ class KeptFiles:
     def _journal(self, line: str) -> Path | None:
         feed = self._feeds.get(line)
         return None if feed is None else feed.journal
+
+
+def _read(journal: Path, key: VerdictKey, *, small: bool) -> bytes | None:
+    with History(journal) as history:
+        data = history.picture(key)
+    return _shrink(data) if small and data is not None else data
 
 
 def _write(journal: Path, filters: Filters, file: Path) -> None:

@@ -14,16 +14,20 @@ from pipeline.protocol.preview import Preview
 from pipeline.protocol.verdict import Heatmap, Verdict
 from pipeline.publish.troubles import journal_troubles, line_troubles, unjournaled
 
-_SILENT_S = 10.0
+_SILENT_S, _DEAF_S = 10.0, 5.0
+_DEAF = "check their address, and the keys if the line uses CURVE"
 
 
 @dataclass
 class _State:
     status: dict[str, Any] | None = None
-    reached: float | None = None
     why: str | None = "the dashboard has not reached the line yet"
     wire: str | None = None
     lost: int = 0
+    published: int = -1
+    received: int = 0
+    received_before: int = 0
+    deaf_since: float | None = None
     cameras: dict[str, CameraModel] = field(default_factory=dict)
 
 
@@ -43,7 +47,8 @@ class LineModel:
     def received(self, verdict: Verdict, heatmap: Heatmap | None, *, live: bool = True) -> None:
         """Takes a verdict."""
         with self._lock:
-            self._state.wire = None
+            self._state.wire = self._state.deaf_since = None
+            self._state.received += 1
             self._camera(verdict.camera).add(verdict, heatmap, live=live)
 
     def saw(self, preview: Preview) -> None:
@@ -85,7 +90,8 @@ class LineModel:
         """Takes the line's status."""
         with self._lock:
             state = self._state
-            state.status, state.reached, state.why = status, time.monotonic(), None
+            state.status, state.why = status, None
+            self._listen(sum(sum(camera["verdicts"].values()) for camera in status["cameras"].values()))
             for name in status["cameras"]:
                 self._camera(name)
 
@@ -142,9 +148,20 @@ class LineModel:
                 # What was written since is of no interest to whoever looks now.
                 if late and journal and (journal["waiting"] or journal["lost"]):
                     found.append((False, late))
+                if state.deaf_since is not None and time.monotonic() - state.deaf_since > _DEAF_S:
+                    found.append((True, f"its verdicts do not reach this dashboard; {_DEAF}"))
             if state.lost:
                 found.append((False, f"{state.lost} verdicts are lost to this dashboard; the line no longer has them"))
             return found
+
+    def _listen(self, published: int) -> None:
+        """Notices a line that publishes while nothing arrives here, as without the right keys."""
+        state = self._state
+        if state.received != state.received_before:
+            state.deaf_since = None
+        elif published > state.published >= 0 and state.deaf_since is None:
+            state.deaf_since = time.monotonic()
+        state.published, state.received_before = published, state.received
 
     def _camera(self, name: str) -> CameraModel:
         found = self._state.cameras.get(name)

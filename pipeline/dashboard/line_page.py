@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from nicegui import ui
 from engines.bundle import MANIFEST
 from engines.errors import TaktlineError
 from engines.manifest import Manifest
+from pipeline.dashboard.background import read
 from pipeline.dashboard.charts import scores_histogram
 from pipeline.dashboard.feed import LineFeed
 from pipeline.dashboard.live_page import Troubles
@@ -19,7 +19,7 @@ from pipeline.dashboard.live_push import LivePush
 from pipeline.dashboard.order_panel import audit_table, expected, order_panel
 from pipeline.dashboard.orders import Orders, bundles_of, recent_orders
 from pipeline.dashboard.sessions import Session
-from pipeline.dashboard.tables import facts, panel, table
+from pipeline.dashboard.tables import facts, panel, say, table
 from pipeline.dashboard.users import Role
 
 _MOST_MANIFEST_BYTES = 8 << 20
@@ -39,18 +39,18 @@ async def line_page(
     push.follow(ui.context.client, session)
     status = feed.model.status
     if status is None:
-        ui.label(f"{feed.name} has not told its status yet. Its page fills once it answers.").classes("trouble")
+        say(f"{feed.name} has not told its status yet. Load this page again once it answers.")
         return
-    manifest = await asyncio.to_thread(_manifest, status.get("places", {}).get("bundle"))
+    manifest = await read(_manifest, status.get("places", {}).get("bundle"))
     with ui.element("div").classes("panels"):
         _engine(status)
         _bundle(status, manifest)
         _cameras(feed, status)
-        order_panel(feed, session, role, orders, await asyncio.to_thread(bundles_of, feed), manifest)
+        order_panel(feed, session, role, orders, await read(bundles_of, feed), manifest)
     try:
-        audit_table(await asyncio.to_thread(recent_orders, feed.journal))
+        audit_table(await read(recent_orders, feed.journal))
     except TaktlineError as error:
-        ui.label(f"{error}.").classes("trouble")
+        say(f"{error}.")
 
 
 def _manifest(folder: str | None) -> Manifest | None:

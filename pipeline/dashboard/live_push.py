@@ -64,14 +64,12 @@ class LivePush:
             now = time.monotonic()
             if now - sent < _LEAST_S:
                 continue
-            pages = self._open_pages()
-            for feed in self._feeds:
-                feed.look(bool(pages))
-            if not pages:
-                continue
             slow = now - slowed >= _SLOW_S
             try:
-                if self._send_news(pages, slow=slow):
+                pages = self._open_pages()
+                for feed in self._feeds:
+                    feed.look(bool(pages))
+                if pages and self._send_news(pages, slow=slow):
                     sent = now
             except Exception:
                 # The page of a wall must go on after a mistake in one figure.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from engines.errors import TaktlineError
 from engines.manifest import Manifest
 from engines.validation import explain
+from pipeline.dashboard.background import carry_out
 from pipeline.dashboard.feed import LineFeed
 from pipeline.dashboard.frame import button
 from pipeline.dashboard.history_page import moment
@@ -34,7 +34,7 @@ def order_panel(
     async def give(order: Order) -> None:
         said.show(f"{order.do}: under way")
         try:
-            await asyncio.to_thread(orders.give, session, feed, order)
+            await carry_out(orders.give, session, feed, order)
         except TaktlineError as error:
             said.show(f"{order.do}: {error}.")
             return

@@ -21,6 +21,9 @@ from pipeline.dashboard.sessions import Session, Sessions
 from pipeline.dashboard.trends_page import trends_page
 from pipeline.dashboard.users import Role
 
+# The trends of a month, of a million parts, on a slow disk.
+_LONGEST_S = 60.0
+
 
 class Pages:
     """All pages of the dashboard.
@@ -38,10 +41,10 @@ class Pages:
     def add(self) -> None:
         """Adds the pages to NiceGUI."""
         ui.page("/", title="Live - Taktline")(self._live)
-        ui.page("/history", title="History - Taktline")(self._history)
-        ui.page("/part", title="Part - Taktline")(self._part)
-        ui.page("/trends", title="Trends - Taktline")(self._trends)
-        ui.page("/line", title="Line - Taktline")(self._line)
+        ui.page("/history", title="History - Taktline", response_timeout=_LONGEST_S)(self._history)
+        ui.page("/part", title="Part - Taktline", response_timeout=_LONGEST_S)(self._part)
+        ui.page("/trends", title="Trends - Taktline", response_timeout=_LONGEST_S)(self._trends)
+        ui.page("/line", title="Line - Taktline", response_timeout=_LONGEST_S)(self._line)
 
     def _live(self) -> None:
         with self._frame("Live") as (session, _):

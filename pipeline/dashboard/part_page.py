@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from nicegui import ui
 
 from engines.errors import TaktlineError
+from pipeline.dashboard.background import carry_out, read
 from pipeline.dashboard.charts import split_chart
 from pipeline.dashboard.feed import LineFeed
 from pipeline.dashboard.fields import element
@@ -21,7 +21,7 @@ from pipeline.dashboard.live_page import PictureView, ViewBar
 from pipeline.dashboard.orders import Orders
 from pipeline.dashboard.sessions import Session
 from pipeline.dashboard.snapshot import grid_values
-from pipeline.dashboard.tables import facts
+from pipeline.dashboard.tables import facts, say, say_no_journal
 from pipeline.journal.history import History
 from pipeline.journal.labels import VerdictKey
 from pipeline.journal.search import Found, Key
@@ -49,15 +49,15 @@ async def part_page(
     """Builds the page of one part."""
     journal = feed.journal
     if journal is None:
-        ui.label(f"This machine cannot read the journal of {feed.name}.").classes("trouble")
+        say_no_journal(feed.name)
         return
     try:
-        seen = await asyncio.to_thread(_look, journal, filters, key)
+        seen = await read(_look, journal, filters, key)
     except TaktlineError as error:
-        ui.label(f"{error}.").classes("trouble")
+        say(f"{error}.")
         return
     if seen.found is None:
-        ui.label("The journal no longer holds this part.").classes("trouble")
+        say("The journal no longer holds this part.")
         ui.link("back to history", filters.address("/history"))
         return
     _way(filters, seen)
@@ -150,7 +150,7 @@ def _labelling(
 ) -> Callable[[], Awaitable[None]]:
     async def set_label() -> None:
         try:
-            kept = await asyncio.to_thread(orders.label, session, feed, key, label, note.value or "")
+            kept = await carry_out(orders.label, session, feed, key, label, note.value or "")
         except TaktlineError as error:
             said.set_text(f"Not labelled: {error}.")
             return

@@ -125,7 +125,7 @@ class Dashboard(Closing):
             with suppress(asyncio.CancelledError):
                 await pushing
 
-    def _preview(self, line: str, camera: str, epoch: str, sequence: int) -> Response:
+    async def _preview(self, line: str, camera: str, epoch: str, sequence: int) -> Response:
         """Returns a preview from memory."""
         feed = next((feed for feed in self._feeds if feed.name == line), None)
         picture = None if feed is None else feed.model.picture(camera, (epoch, sequence))

@@ -37,3 +37,16 @@ def table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
                     for text in row:
                         with ui.element("td"):
                             ui.label(text)
+
+
+def say(text: str) -> None:
+    """Builds a sentence about what cannot be shown."""
+    ui.label(text).classes("trouble")
+
+
+def say_no_journal(line: str) -> None:
+    """Says that there is no history of a line here."""
+    say(
+        f"The journal of {line} is not known here: the line has not answered yet, or it is on another machine. "
+        "Give its journal under [[line]] in the dashboard file."
+    )

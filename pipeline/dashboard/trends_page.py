@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from pathlib import Path
@@ -10,8 +9,10 @@ from pathlib import Path
 from nicegui import ui
 
 from engines.errors import TaktlineError
+from pipeline.dashboard.background import read
 from pipeline.dashboard.fields import choice_field, element, text_field
 from pipeline.dashboard.frame import button
+from pipeline.dashboard.tables import say, say_no_journal
 from pipeline.dashboard.trend_charts import latency_trend, score_trend, share_trend
 from pipeline.journal.history import History
 from pipeline.journal.selection import Selection
@@ -39,16 +40,14 @@ async def trends_page(journals: dict[str, Path | None], cameras: Sequence[str], 
         button("Show").props('type="submit"').classes("main-button")
     journal = journals.get(line)
     if journal is None:
-        ui.label(f"This machine cannot read the journal of {line}; its trends are on the line's machine.").classes(
-            "trouble"
-        )
+        say_no_journal(line)
         return
     selection = Selection(cameras=(camera,) if camera in cameras else ())
     try:
         edges = _edges(_SPANS[str(span)][1], str(by), begins)
-        trends = await asyncio.to_thread(_read, journal, selection, edges)
+        trends = await read(_read, journal, selection, edges)
     except (TaktlineError, ValueError) as error:
-        ui.label(f"{error}.").classes("trouble")
+        say(f"{error}.")
         return
     total = sum(trend.total for trend in trends)
     ui.label(f"{total:,} parts").classes("summary")
