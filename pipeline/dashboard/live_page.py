@@ -15,6 +15,7 @@ from pipeline.dashboard.sessions import Session
 
 # Tiles beside each other on a large screen.
 _COLUMNS = {0: 1, 1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3}
+_FEW = 2
 _NO_PREVIEWS = "No picture has come. The line sends them with previews = 5 under [publish]."
 
 
@@ -59,7 +60,8 @@ def live_page(feeds: Sequence[LineFeed], push: LivePush, session: Session) -> No
         Troubles(feed.name, feed.model.names)
     ViewBar()
     tiles = [(feed.name, name) for feed in feeds for name in feed.model.names]
-    with ui.element("div").classes("tiles").style(f"--columns: {_COLUMNS.get(len(tiles), 4)}"):
+    few = " few" if len(tiles) <= _FEW else ""
+    with ui.element("div").classes(f"tiles{few}").style(f"--columns: {_COLUMNS.get(len(tiles), 4)}"):
         for line, camera in tiles:
             _tile(line, camera)
     push.follow(ui.context.client, session)
