@@ -125,7 +125,8 @@ def scores_histogram(scores: Sequence[float], threshold: float) -> Options:
         "grid": {"left": 40, "right": 16, "top": 24, "bottom": 40},
         "xAxis": {
             "type": "value", "min": start, "max": round(start + (last + 1) * width, 3), "name": "score in sigma",
-            "nameLocation": "middle", "nameGap": 24, "splitLine": {"show": False}, "axisLabel": {"color": GRAY}, "nameTextStyle": {"color": GRAY},
+            "nameLocation": "middle", "nameGap": 24,
+            "splitLine": {"show": False}, "axisLabel": {"color": GRAY}, "nameTextStyle": {"color": GRAY},
         },
         "yAxis": {"type": "value", "minInterval": 1, "axisLabel": {"color": GRAY}, "splitLine": {"show": False}},
         "series": [

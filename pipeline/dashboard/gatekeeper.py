@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -93,11 +93,8 @@ class Gatekeeper:
         return True
 
     def _token(self, headers: dict[str, str]) -> str | None:
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
-        except CookieError:
-            return None
-        return None if found is None else found.value
+        # Not http.cookies: that reads none if another program on this host set one that it does not understand.
+        return cookie_parser(headers.get("cookie", "")).get(self.cookie)
 
     def _with_headers(self, send: Send, host: str) -> Send:
         policy = _POLICY.format(sockets=f"ws://{host} wss://{host}")

@@ -6,7 +6,7 @@ export default {
         <img v-if="pic && pic.url" :src="pic.url" :alt="'the newest picture of ' + label" @load="loaded" draggable="false">
         <p v-else class="no-picture">{{ none }}</p>
         <canvas ref="heat" class="heat" v-show="mode === 'heatmap' && pic && pic.grid" :style="{ opacity }"></canvas>
-        <svg v-if="pic && pic.grid && mode !== 'off'" class="outline" preserveAspectRatio="none"
+        <svg v-if="path && mode !== 'off'" class="outline" preserveAspectRatio="none"
              :viewBox="'0 0 ' + pic.grid.w + ' ' + pic.grid.h" aria-hidden="true">
           <path class="halo" :d="path"/><path class="edge" :d="path"/>
         </svg>
@@ -67,7 +67,8 @@ export default {
   methods: {
     show(pic) {
       this.pic = pic;
-      this.path = pic?.grid ? taktline.outline(pic.grid, pic.grid.edge) : "";
+      // Only a bad part has regions; a good one stays plain.
+      this.path = pic?.grid && pic.regions.length ? taktline.outline(pic.grid, pic.grid.edge) : "";
       if (pic?.grid) this.$nextTick(() => taktline.paint(this.$refs.heat, pic.grid, this.colours));
     },
     loaded(event) {

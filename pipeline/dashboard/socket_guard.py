@@ -31,7 +31,10 @@ def _guarded(server: socketio.AsyncServer, name: str, handler: Callable[..., Any
         client = Client.instances.get(message.get("client_id", "")) if isinstance(message, dict) else None
         scope = (server.get_environ(sid) or {}).get("asgi.scope", {})
         session = scope.get(SESSION)
-        if client is None or session is None or client.request.scope.get(SESSION) is not session:
+        if client is None:
+            # A page from before this process began; the browser loads it again.
+            return False
+        if session is None or client.request.scope.get(SESSION) is not session:
             log.warning("an event '%s' for a page of another session was refused", name)
             return False
         result = handler(sid, message)

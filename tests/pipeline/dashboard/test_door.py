@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from pipeline.dashboard.sessions import Sessions
 from pipeline.dashboard.settings import check_dashboard, read_dashboard_file
 from pipeline.dashboard.users import PasswordFile, Role, add_user
 from tests.conftest import ROOT, RunTaktline
-from tests.pipeline.dashboard.site import PASSWORDS, Site
+from tests.pipeline.dashboard.site import PASSWORDS, Site, environment, free_port
+from tests.pipeline.parts import until
 
 
 @pytest.fixture
@@ -125,6 +127,33 @@ def test_nonsense_in_an_address_is_answered_by_a_page(query: dict[str, str], kno
         assert "Taktline" in answer.text
 
 
+def test_with_tls_the_page_may_be_reached_from_elsewhere(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+            "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]  # fmt: skip
+    subprocess.run(make, check=True, capture_output=True)
+    add_user(tmp_path / "users", "vera", Role.viewer, PASSWORDS["vera"])
+    port = free_port()
+    command = [sys.executable, "-m", "taktline", "dashboard", "--line", "away", "--bind", f"0.0.0.0:{port}", "--users",
+               str(tmp_path / "users"), "--certificate", str(certificate), "--certificate-key", str(key)]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, env=environment(tmp_path), stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert "is running; open https://" in process.stderr.readline()
+            with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=False, timeout=10) as client:
+                until(lambda: client.get("/login").status_code == httpx.codes.OK)
+                answer = log_in(client, "vera")
+                assert answer.status_code == 303
+                cookies = [text for text in answer.headers.get_list("set-cookie") if "Max-Age=0" not in text]
+                assert cookies and all("Secure" in text for text in cookies)
+                assert client.get("/").status_code == 200
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=15)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+
+
 def test_guessing_is_slowed_down(tmp_path: Path) -> None:
     """Without the rest of the dashboard, because an address that guesses has to wait."""
     add_user(tmp_path / "users", "vera", Role.viewer, PASSWORDS["vera"])
@@ -201,3 +230,21 @@ def test_a_user_is_added_from_a_pipe_and_removed(tmp_path: Path) -> None:
     done = subprocess.run([*command, "--remove"], text=True, capture_output=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert "anna" not in file.read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments"),
+    [
+        ("nicegui", ("dashboard", "--line", "a")),
+        ("argon2", ("dashboard", "--line", "a")),
+        ("argon2", ("dashboard-user", "users", "anna")),
+        ("nicegui", ("demo", "--watch")),
+    ],
+)
+def test_without_its_packages_the_extra_is_named(
+    package: str, arguments: tuple[str, ...], taktline_in_process: RunTaktline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    done = taktline_in_process(*arguments)
+    assert done.returncode == 2
+    assert "pip install 'taktline[dashboard]'" in done.stderr
