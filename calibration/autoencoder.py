@@ -10,11 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from calibration.features import CELL, FeatureCache
+from calibration.features import FeatureCache, layer2_channels
 from calibration.progress import Reporter
 from engines.errors import TaktlineError
 from engines.network import Autoencoder
-from engines.resnet import LAYER2_CHANNELS, LAYER3_CHANNELS
 
 CELLS_PER_STEP = 1024
 VALIDATION_CELLS = 8192
@@ -47,13 +46,13 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Standard:
-    """Mean and standard deviation of each channel over training cells, `[3072]`; equal for the four layer2 vectors."""
+    """Mean and standard deviation of each channel over training cells, `[C]`; equal for the four layer2 vectors."""
 
     mean: Tensor
     std: Tensor
 
     def apply(self, cells: Tensor) -> Tensor:
-        """Standardises cells `[..., 3072]`."""
+        """Standardises cells `[..., C]`."""
         return (cells.float() - self.mean) / self.std
 
 
@@ -66,40 +65,43 @@ class Losses:
 
 
 class CellAutoencoder(nn.Module):
-    """The autoencoder as it is trained: on standardised cells `[N, 3072]`, with batch norm."""
+    """The autoencoder as it is trained: on standardised cells `[N, C]`, with batch norm."""
 
-    def __init__(self, hidden: int, code: int) -> None:
+    def __init__(self, cell: int, hidden: int, code: int) -> None:
         super().__init__()
-        self.enter = nn.Linear(CELL, hidden)
+        self.layer2 = layer2_channels(cell)
+        self.enter = nn.Linear(cell, hidden)
         self.enter_norm = nn.BatchNorm1d(hidden)
         self.encode = nn.Linear(hidden, code)
         self.decode = nn.Linear(code, hidden)
         self.decode_norm = nn.BatchNorm1d(hidden)
-        self.exit = nn.Linear(hidden, CELL, bias=False)
+        self.exit = nn.Linear(hidden, cell, bias=False)
         # One bias for all four layer2 places, as a transposed convolution has it.
-        self.exit_bias = nn.Parameter(torch.zeros(LAYER2_CHANNELS + LAYER3_CHANNELS))
+        self.exit_bias = nn.Parameter(torch.zeros(cell - 3 * self.layer2))
 
     def forward(self, cells: Tensor) -> Tensor:
         """Reconstructs cells."""
         hidden = torch.relu(self.enter_norm(self.enter(cells)))
         hidden = torch.relu(self.decode_norm(self.decode(self.encode(hidden))))
-        bias = torch.cat([self.exit_bias[:LAYER2_CHANNELS].repeat(4), self.exit_bias[LAYER2_CHANNELS:]])
+        bias = torch.cat([self.exit_bias[: self.layer2].repeat(4), self.exit_bias[self.layer2 :]])
         out: Tensor = self.exit(hidden) + bias
         return out
 
 
 def standardise(cache: FeatureCache, images: npt.NDArray[np.int64]) -> Standard:
     """Measures each channel over some images."""
-    split = 4 * LAYER2_CHANNELS
-    sums = torch.zeros(2, CELL, dtype=torch.float64)
+    cell = cache.cells.shape[2]
+    own = layer2_channels(cell)
+    split = 4 * own
+    sums = torch.zeros(2, cell, dtype=torch.float64)
     for start in range(0, len(images), 32):
-        cells = torch.from_numpy(cache.cells[images[start : start + 32]]).reshape(-1, CELL).double()
+        cells = torch.from_numpy(cache.cells_of(images[start : start + 32])).reshape(-1, cell).double()
         sums[0] += cells.sum(0)
         sums[1] += (cells * cells).sum(0)
     cache.release()
     # The four layer2 vectors of a cell are the same channels at four places.
-    layer2 = sums[:, :split].reshape(2, 4, LAYER2_CHANNELS).mean(1).repeat(1, 4)
-    mean, square = torch.cat([layer2, sums[:, split:]], 1) / (len(images) * cache.cells.shape[1])
+    layer2 = sums[:, :split].reshape(2, 4, own).mean(1).repeat(1, 4)
+    mean, square = torch.cat([layer2, sums[:, split:]], 1) / (len(images) * len(cache.kept))
     std = torch.sqrt((square - mean * mean).clamp_min(0.0))
     return Standard(mean.float(), std.clamp_min(1e-3 * float(std.mean())).float())
 
@@ -129,15 +131,15 @@ def train_autoencoder(
     generator = torch.Generator().manual_seed(settings.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        model = CellAutoencoder(*widths)
-    per_image = cache.cells.shape[1]
+        model = CellAutoencoder(cache.cells.shape[2], *widths)
+    per_image = len(cache.kept)
     epoch_steps = max(1, math.ceil(len(train) * per_image / settings.batch_size))
     total = max(1, min(settings.steps, settings.epochs * epoch_steps))
     optimiser = torch.optim.Adam(model.parameters(), settings.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=total, pct_start=_rise(total)
     )
-    held = standard.apply(_draw(cache, validation, min(VALIDATION_CELLS, len(validation) * per_image), generator))
+    held = standard.apply(cache.draw(validation, min(VALIDATION_CELLS, len(validation) * per_image), generator))
     train_losses: list[float] = []
     validation_losses: list[float] = []
     best: tuple[float, dict[str, Tensor]] | None = None
@@ -146,7 +148,7 @@ def train_autoencoder(
     # The lower precision is for speed only; weights, batch norm and loss stay in float32.
     half = torch.backends.cpu.get_cpu_capability() in ("AVX512", "AMX") or torch.cuda.is_available()
     for step in range(1, total + 1):
-        cells = standard.apply(_draw(cache, train, settings.batch_size, generator))
+        cells = standard.apply(cache.draw(train, settings.batch_size, generator))
         optimiser.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             guess = model(cells)
@@ -178,15 +180,15 @@ def train_autoencoder(
 @torch.no_grad()
 def fold_autoencoder(model: CellAutoencoder, standard: Standard) -> Autoencoder:
     """Turns the trained autoencoder into convolutions on feature maps as the backbone gives them."""
-    hidden = model.enter.out_features
-    split = 4 * LAYER2_CHANNELS
-    folded = Autoencoder(hidden)
+    hidden, cell, own = model.enter.out_features, model.enter.in_features, model.layer2
+    split = 4 * own
+    folded = Autoencoder(hidden, (own, cell - split))
     weight, bias = _fold_norm(model.enter, model.enter_norm)
     weight = weight / standard.std.double()
     bias = bias - weight @ standard.mean.double()
     assert folded.enter2.bias is not None and folded.code.bias is not None
     assert folded.exit2.bias is not None and folded.exit3.bias is not None
-    folded.enter2.weight.copy_(weight[:, :split].reshape(hidden, 2, 2, LAYER2_CHANNELS).permute(0, 3, 1, 2))
+    folded.enter2.weight.copy_(weight[:, :split].reshape(hidden, 2, 2, own).permute(0, 3, 1, 2))
     folded.enter2.bias.copy_(bias)
     folded.enter3.weight.copy_(weight[:, split:, None, None])
     weight, bias = _fold_norm(model.decode, model.decode_norm)
@@ -195,10 +197,10 @@ def fold_autoencoder(model: CellAutoencoder, standard: Standard) -> Autoencoder:
     weight = model.exit.weight.double() * standard.std.double()[:, None]
     folded.exit2.weight.copy_(weight[:split, :, None, None])
     folded.exit3.weight.copy_(weight[split:, :, None, None])
-    channel = torch.cat([torch.arange(LAYER2_CHANNELS), torch.arange(split, CELL)])
+    channel = torch.cat([torch.arange(own), torch.arange(split, cell)])
     bias = model.exit_bias.double() * standard.std.double()[channel] + standard.mean.double()[channel]
-    folded.exit2.bias.copy_(bias[:LAYER2_CHANNELS].repeat(4))
-    folded.exit3.bias.copy_(bias[LAYER2_CHANNELS:])
+    folded.exit2.bias.copy_(bias[:own].repeat(4))
+    folded.exit3.bias.copy_(bias[own:])
     return folded
 
 
@@ -207,13 +209,6 @@ def _fold_norm(linear: nn.Linear, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]
     scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
     bias = (linear.bias.double() - norm.running_mean.double()) * scale + norm.bias.double()
     return linear.weight.double() * scale[:, None], bias
-
-
-def _draw(cache: FeatureCache, images: npt.NDArray[np.int64], count: int, generator: torch.Generator) -> Tensor:
-    per_image = cache.cells.shape[1]
-    picks = torch.randint(len(images) * per_image, (count,), generator=generator).numpy()
-    flat = cache.cells.reshape(-1, CELL)
-    return torch.from_numpy(flat[images[picks // per_image] * per_image + picks % per_image])
 
 
 @torch.no_grad()

@@ -18,11 +18,12 @@ from urllib.error import URLError
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet50_Weights, resnet50
+from torchvision.models import get_model, get_model_weights
 
+from engines.architecture import ARCHITECTURES, Arch
 from engines.errors import DataError
 from engines.image import Image
-from engines.resnet import PIXEL_MEAN_BGR, PIXEL_STD_BGR, Backbone, Bottleneck
+from engines.resnet import PIXEL_MEAN_BGR, PIXEL_STD_BGR, Backbone
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,9 @@ class ImagenetWeightsMissing(DataError):
     """torchvision's ImageNet weights are neither cached nor downloadable."""
 
 
-def load_backbone(source: str, seed: int = 0, adapt_on: Iterable[Image] | None = None) -> LoadedBackbone:
+def load_backbone(
+    source: str, seed: int = 0, adapt_on: Iterable[Image] | None = None, arch: Arch = "resnet50"
+) -> LoadedBackbone:
     """Loads the backbone's weights.
 
     Args:
@@ -60,43 +63,46 @@ def load_backbone(source: str, seed: int = 0, adapt_on: Iterable[Image] | None =
             `.pth` / `.safetensors` file with torchvision's parameter names, conv1 to layer3.
         seed: for `untrained`.
         adapt_on: for `untrained`: frames of normal parts, uint8 `[H, W, 3]`, to measure the batch-norm statistics.
+        arch: its architecture.
 
     Raises:
         DataError: the weights are not available, or a parameter is missing or has another shape.
     """
     stride_in_1x1 = False
     if source == "untrained":
-        network = _untrained(seed, list(adapt_on or ()))
+        network = _untrained(arch, seed, list(adapt_on or ()))
         state = network.state_dict()
     elif source == "imagenet":
-        state = _imagenet_state()
+        state = _imagenet_state(arch)
     else:
         path = Path(source)
         state, stride_in_1x1 = _read_weights(path)
-    model = _torchvision_model(state, stride_in_1x1, source)
+        if stride_in_1x1 and not ARCHITECTURES[arch].bottleneck:
+            raise DataError(
+                f"{source} has its strides in 1 x 1 convolutions, as no {ARCHITECTURES[arch].title} has; give its own "
+                "weights, or another --backbone-arch"
+            )
+    model = _torchvision_model(arch, state, stride_in_1x1, source)
     return LoadedBackbone(
-        network=fold(model, stride_in_1x1),
+        network=fold(model, stride_in_1x1, arch),
         source=source if source in ("imagenet", "untrained") else Path(source).name,
         sha256=_state_sha256(model.state_dict()),
         pretrained=source != "untrained",
     )
 
 
-def fold(model: nn.Module, stride_in_1x1: bool) -> Backbone:
-    """Folds batch norms, pixel scaling and the BGR swap of a torchvision ResNet-50 into plain convolutions."""
-    backbone = Backbone(stride_in_1x1).eval()
+def fold(model: nn.Module, stride_in_1x1: bool, arch: Arch = "resnet50") -> Backbone:
+    """Folds batch norms, pixel scaling and the BGR swap of a torchvision ResNet into plain convolutions."""
+    backbone = Backbone(arch, stride_in_1x1).eval()
     _fold_into(backbone.conv1, _sub(model, "conv1"), _sub(model, "bn1"))
     with torch.no_grad():
         # torchvision's RGB filters see (pixel / 255 - mean) / std; ours see BGR pixels minus their mean.
         std = torch.tensor(PIXEL_STD_BGR).reshape(1, 3, 1, 1)
         backbone.conv1.weight.copy_(backbone.conv1.weight.flip(1) / std)
-    for name in ("layer1", "layer2", "layer3"):
-        for target, block in zip(getattr(backbone, name), getattr(model, name), strict=True):
-            assert isinstance(target, Bottleneck)
-            for index in (1, 2, 3):
-                _fold_into(
-                    getattr(target, f"conv{index}"), getattr(block, f"conv{index}"), getattr(block, f"bn{index}")
-                )
+    for name, targets in zip(("layer1", "layer2", "layer3"), backbone.blocks(), strict=True):
+        for target, block in zip(targets, getattr(model, name), strict=True):
+            for index, conv in enumerate(target.path(), 1):
+                _fold_into(conv, getattr(block, f"conv{index}"), getattr(block, f"bn{index}"))
             if target.downsample is not None:
                 _fold_into(target.downsample, block.downsample[0], block.downsample[1])
     return backbone
@@ -115,8 +121,9 @@ def _fold_into(target: nn.Conv2d, conv: nn.Module, norm: nn.Module) -> None:
     target.bias.copy_(norm.bias.double() - norm.running_mean.double() * scale)
 
 
-def _torchvision_model(state: dict[str, Tensor], stride_in_1x1: bool, source: str) -> nn.Module:
-    model: Any = resnet50(weights=None)
+def _torchvision_model(arch: Arch, state: dict[str, Tensor], stride_in_1x1: bool, source: str) -> nn.Module:
+    model: Any = get_model(arch, weights=None)
+    title = ARCHITECTURES[arch].title
     if stride_in_1x1:
         for layer in (model.layer2, model.layer3):
             layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)
@@ -129,13 +136,14 @@ def _torchvision_model(state: dict[str, Tensor], stride_in_1x1: bool, source: st
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(
-            f"{source} lacks the parameter '{missing[0]}'{more}; give ResNet-50 weights with conv1 to layer3"
+            f"{source} lacks the parameter '{missing[0]}'{more}; give {title} weights with conv1 to layer3, or "
+            "another --backbone-arch"
         )
     for name, value in wanted.items():
         if state[name].shape != value.shape:
             raise DataError(
                 f"{source}: the parameter '{name}' has the shape {tuple(state[name].shape)} instead of "
-                f"{tuple(value.shape)}; give the weights of a ResNet-50"
+                f"{tuple(value.shape)}; give the weights of a {title}, or another --backbone-arch"
             )
         if not bool(torch.isfinite(state[name].float()).all()):
             raise DataError(f"{source}: the parameter '{name}' has values that are not finite; get the file again")
@@ -144,15 +152,17 @@ def _torchvision_model(state: dict[str, Tensor], stride_in_1x1: bool, source: st
     return ready
 
 
-def _imagenet_state() -> dict[str, Tensor]:
+def _imagenet_state(arch: Arch) -> dict[str, Tensor]:
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
         # V1 and not V2, because the anomaly-detection papers compare on its features.
-        state = ResNet50_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        weights = get_model_weights(arch)["IMAGENET1K_V1"]
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (URLError, OSError, RuntimeError) as error:
         raise ImagenetWeightsMissing(
-            "the ImageNet weights of torchvision's ResNet-50 are not in its cache and cannot be downloaded here; "
+            f"the ImageNet weights of torchvision's {ARCHITECTURES[arch].title} are not in its cache and cannot be "
+            "downloaded here; "
             "give a file with --backbone FILE (or TAKTLINE_BACKBONE), or --backbone untrained to try things out"
         ) from error
     finally:
@@ -167,7 +177,7 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
         return _read_safetensors(path)
     if path.suffix not in (".pth", ".pt"):
         raise DataError(
-            f"{path} is neither .pth nor .safetensors; give torchvision's ResNet-50 weights in one of these formats"
+            f"{path} is neither .pth nor .safetensors; give torchvision's ResNet weights in one of these formats"
         )
     try:
         with warnings.catch_warnings():
@@ -178,7 +188,7 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict):
-        raise DataError(f"{path} does not hold a dictionary of parameters; give torchvision's ResNet-50 weights")
+        raise DataError(f"{path} does not hold a dictionary of parameters; give torchvision's ResNet weights")
     return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}, False
 
 
@@ -194,14 +204,15 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], bool]:
     return state, metadata.get("stride_in_1x1", "false").lower() == "true"
 
 
-def _untrained(seed: int, frames: list[Image]) -> nn.Module:
+def _untrained(arch: Arch, seed: int, frames: list[Image]) -> nn.Module:
     generator_state = torch.random.get_rng_state()
     torch.manual_seed(seed)
-    model: Any = resnet50(weights=None)
+    model: Any = get_model(arch, weights=None)
     torch.random.set_rng_state(generator_state)
     # Small residual branches keep random features local: they change only near a defect.
+    last = "bn3" if ARCHITECTURES[arch].bottleneck else "bn2"
     for name, module in model.named_modules():
-        if name.endswith("bn3") and isinstance(module, nn.BatchNorm2d):
+        if name.endswith(last) and isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.weight, _UNTRAINED_BRANCH)
     ready: nn.Module = model.eval()
     if not frames:

@@ -19,7 +19,7 @@ from engines.image import Image
 from engines.manifest import Band
 from engines.network import InspectionNetwork
 from engines.registry import ENGINES, engine_class, open_engine
-from engines.resnet import Bottleneck
+from engines.resnet import Block
 
 # Of new parts, so many at the least lie within the band.
 COVERED = 0.997
@@ -122,7 +122,7 @@ def _emulate(network: InspectionNetwork, kind: torch.dtype, frames: Frames) -> S
         for parameter in part.parameters():
             parameter.copy_(parameter.to(kind).float())
         for module in part.modules():
-            if isinstance(module, Bottleneck) or not list(module.children()):
+            if isinstance(module, Block) or not list(module.children()):
                 module.register_forward_hook(lambda _module, _inputs, output: output.to(kind).float())
     parts = [
         rounded(torch.from_numpy(frames[start : start + _BATCH]))[0].numpy() for start in range(0, len(frames), _BATCH)

@@ -10,9 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from calibration.autoencoder import TrainingSettings
-from calibration.backbone import load_backbone
+from calibration.backbone import LoadedBackbone, load_backbone
 from calibration.bands import measure_bands
 from calibration.dataset import FEW_NORMALS, Dataset, Sample, open_dataset, read_frames
 from calibration.defaults import DEFAULT_SPLIT
@@ -22,9 +23,11 @@ from calibration.features import cache_capacity
 from calibration.fit import Fitted, fit_network, sample_of
 from calibration.progress import Reporter, silent
 from calibration.quantise import Labelled, import_nncf, quantise
+from calibration.region import InspectedRegion, Roi, read_region, visible_cells, write_region
+from calibration.regions import choose_regions, measure_regions
 from calibration.size import choose_size, explain_size, offer_sizes
 from calibration.survey import shared_pictures
-from calibration.threshold import choose_threshold, heatmap_scale
+from calibration.threshold import check_parameter, choose_threshold, heatmap_scale
 from engines.bundle import Bundle, new_bundle, open_bundle, update_manifest, write_manifest
 from engines.engine import EXACT
 from engines.errors import DataError
@@ -32,7 +35,7 @@ from engines.image import Image
 from engines.manifest import Int8
 from engines.network import NetworkConfig
 from engines.registry import open_engine
-from engines.threshold_rule import Rule
+from engines.threshold_rule import LABELLED_RULES, Rule
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,8 @@ class CalibrationSettings:
         auto_size: whether the size of its input is measured on the good parts instead.
         training: the autoencoder's training.
         int8: whether to make an 8-bit model for OpenVINO as well.
+        ignore: a picture, white where frames are ignored; see `calibration.region.read_region`.
+        roi: x, y, width and height in pixels of the pictures; all outside is ignored.
     """
 
     backbone: str = "imagenet"
@@ -65,6 +70,8 @@ class CalibrationSettings:
     auto_size: bool = False
     training: TrainingSettings = field(default_factory=TrainingSettings)
     int8: bool = False
+    ignore: Path | None = None
+    roi: Roi | None = None
 
 
 def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Reporter = silent) -> Bundle:
@@ -93,29 +100,33 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
         )
     size_reason = None
     if settings.auto_size:
-        offers = offer_sizes(dataset.train, report)
+        offers = offer_sizes(dataset.train, report, settings.network.arch)
         size_reason = explain_size(offers)
         settings = replace(settings, network=replace(settings.network, size=choose_size(offers).size))
+    size = settings.network.size
+    region = read_region(settings.ignore, settings.roi, dataset.train[0].path, size, settings.network.ring)
     with new_bundle(out) as folder:
-        size = settings.network.size
-        adapt = list(read_frames(dataset.train[:_ADAPT_FRAMES], size)) if settings.backbone == "untrained" else None
-        backbone = load_backbone(settings.backbone, settings.training.seed, adapt)
-        train = _within_cache(dataset.train, size, settings.training.seed)
+        backbone = _load_backbone(dataset, settings, region)
+        train = _within_cache(dataset.train, settings)
         if not backbone.pretrained:
             log.warning("the backbone is UNTRAINED: good for trying things out, not for inspecting real parts")
         frames: Iterator[Image] = read_frames(train, size)
         fitted = fit_network(backbone, frames, len(train), settings.network, settings.training, report)
         report("export", 0, 1)
         write_network(fitted.network, folder)
+        if region is not None:
+            write_region(region, folder)
         int8 = _quantise(folder, train, dataset.test, fitted, settings, report) if settings.int8 else None
         backbone_info = {"source": backbone.source, "sha256": backbone.sha256, "pretrained": backbone.pretrained}
-        write_manifest(folder, _manifest(dataset, fitted, settings, backbone_info, int8, size_reason))
+        write_manifest(folder, _manifest(dataset, fitted, settings, backbone_info, region, int8, size_reason))
         held_out = list(read_frames([train[index] for index in fitted.held_out], size))
         bands = measure_bands(open_bundle(folder), fitted.network, held_out, report)
         update_manifest(open_bundle(folder), {"bands": {name: band.model_dump() for name, band in bands.items()}})
         report("export", 1, 1)
     bundle = open_bundle(out)
-    return decide_threshold(bundle, "f1", None, dataset.test) if settings.rule == "f1" else bundle
+    if settings.rule in LABELLED_RULES:
+        return decide_threshold(bundle, settings.rule, settings.value, dataset.test)
+    return bundle
 
 
 def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: Sequence[Sample] = ()) -> Bundle:
@@ -125,27 +136,44 @@ def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: 
         bundle: the bundle.
         rule: see `calibration.threshold.choose_threshold`.
         value: what the rule is given; None for its default.
-        labelled: for `f1`: labelled parts.
+        labelled: for `f1` and `cost`: labelled parts.
 
     Raises:
         TaktlineError: the rule or its value cannot be used.
     """
+    check_parameter(rule, value)
     pairs = None
-    if rule == "f1":
+    if rule in LABELLED_RULES:
         with open_engine(bundle, precision=EXACT, max_batch=8, measure=False) as engine:
             evaluation = evaluate(bundle, engine, labelled)
         pairs = evaluation.scores, evaluation.defective
-    threshold = choose_threshold(rule, value, bundle.manifest.statistics.scores, pairs)
-    return update_manifest(bundle, {"threshold": threshold.model_dump()})
+    known = bundle.manifest.statistics
+    threshold = choose_threshold(rule, value, known.scores, pairs)
+    regions = choose_regions(threshold, known.scores, known.regions)
+    return update_manifest(
+        bundle, {"threshold": threshold.model_dump(), "regions": [row.model_dump() for row in regions]}
+    )
 
 
-def _within_cache(samples: tuple[Sample, ...], size: tuple[int, int], seed: int) -> tuple[Sample, ...]:
-    capacity = cache_capacity(size)
+def _load_backbone(dataset: Dataset, settings: CalibrationSettings, region: InspectedRegion | None) -> LoadedBackbone:
+    """Loads the backbone, and hides from it what is ignored."""
+    adapt = None
+    if settings.backbone == "untrained":
+        frames = read_frames(dataset.train[:_ADAPT_FRAMES], settings.network.size)
+        adapt = [frame if region is None else region.blank(frame) for frame in frames]
+    backbone = load_backbone(settings.backbone, settings.training.seed, adapt, settings.network.arch)
+    if region is not None:
+        backbone.network.visible = torch.from_numpy(region.visible[None, None]).float()
+    return backbone
+
+
+def _within_cache(samples: tuple[Sample, ...], settings: CalibrationSettings) -> tuple[Sample, ...]:
+    capacity = cache_capacity(settings.network.size, settings.network.channels)
     if len(samples) <= capacity:
         return samples
     log.warning("of %d good parts %d are used, drawn at random: the temporary file for features is bounded",
                 len(samples), capacity)  # fmt: skip
-    picks = np.sort(np.random.default_rng(seed).choice(len(samples), capacity, replace=False))
+    picks = np.sort(np.random.default_rng(settings.training.seed).choice(len(samples), capacity, replace=False))
     return tuple(samples[index] for index in picks)
 
 
@@ -186,10 +214,11 @@ def _labelled(test: tuple[Sample, ...], size: tuple[int, int], seed: int) -> Lab
 
 def _check_rule(settings: CalibrationSettings, dataset: Dataset) -> None:
     """Refuses at once what would only be refused after minutes of training."""
-    if settings.rule != "f1":
-        choose_threshold(settings.rule, settings.value, (0.0, 1.0))
-    elif len({sample.defective for sample in dataset.test}) < 2:
-        raise DataError(f"the rule f1 needs good and defective test parts under {dataset.root}; give another rule")
+    check_parameter(settings.rule, settings.value)
+    if settings.rule in LABELLED_RULES and len({sample.defective for sample in dataset.test}) < 2:
+        raise DataError(
+            f"the rule {settings.rule} needs good and defective test parts under {dataset.root}; give another rule"
+        )
 
 
 def _manifest(
@@ -197,22 +226,33 @@ def _manifest(
     fitted: Fitted,
     settings: CalibrationSettings,
     backbone: dict[str, object],
+    region: InspectedRegion | None,
     int8: Int8 | None,
     size_reason: str | None,
 ) -> dict[str, object]:
-    scores = tuple(float(score) for score in np.sort(fitted.scores))
-    # The rule f1 wants scores of defective parts, which the finished bundle gives; until then sigma holds.
+    order = np.argsort(fitted.scores)
+    scores = tuple(float(score) for score in fitted.scores[order])
+    levels = measure_regions(fitted.heat[order])
+    # Some rules want scores of defective parts, which the finished bundle gives; until then sigma holds.
     rule: Rule
-    rule, value = ("sigma", None) if settings.rule == "f1" else (settings.rule, settings.value)
+    rule, value = ("sigma", None) if settings.rule in LABELLED_RULES else (settings.rule, settings.value)
+    threshold = choose_threshold(rule, value, scores)
     mean, std = (float(value) for value in fitted.network.score_stats)
     return {
         "category": dataset.category,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "network": fitted.network.config.to_json(),
         "backbone": backbone,
-        "threshold": choose_threshold(rule, value, scores).model_dump(),
-        "heatmap": heatmap_scale(fitted.heat).model_dump(),
-        "statistics": {"samples": len(scores), "mean": mean, "std": std, "scores": scores},
+        "threshold": threshold.model_dump(),
+        "regions": [row.model_dump() for row in choose_regions(threshold, scores, levels)],
+        "heatmap": heatmap_scale(fitted.heat, None if region is None else visible_cells(region.visible)).model_dump(),
+        "statistics": {
+            "samples": len(scores),
+            "mean": mean,
+            "std": std,
+            "scores": scores,
+            "regions": [row.model_dump() for row in levels],
+        },
         "training": {
             "normals": len(fitted.held_out) + fitted.trained_on,
             "seed": settings.training.seed,
@@ -224,6 +264,7 @@ def _manifest(
         },
         "int8": None if int8 is None else int8.model_dump(),
         "bands": {},
+        "ignored": None if region is None else region.area.model_dump(),
         "versions": _versions(),
     }
 

@@ -34,10 +34,12 @@ class ContextCells:
     Attributes:
         hidden: the last hidden layer, float16 `[n, hidden]`.
         errors: logarithms of the errors of the four layer2 cells under it and of the layer3 cell, float32 `[n, 5]`.
+        places: which cell of its image each of the first image's is, `[k]`; the same for every image.
     """
 
     hidden: Tensor
     errors: Tensor
+    places: Tensor
 
 
 class TrainedContext(nn.Module):
@@ -75,12 +77,13 @@ def one_hot(grid: tuple[int, int]) -> Tensor:
 def collect_cells(network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64]) -> ContextCells:
     """Computes what the context sees of some images."""
     hidden, errors = [], []
+    places = torch.from_numpy(cache.kept)
     for layer2, layer3 in cache.maps(images):
         last, guess2, guess3 = network.autoencoder(layer2, layer3)
         both = torch.cat([gather(network.error2(guess2 - layer2)), network.error3(guess3 - layer3)[:, None]], 1)
-        hidden.append(last.flatten(2).transpose(1, 2).flatten(0, 1).half())
-        errors.append(torch.log(both + LOG_FLOOR).flatten(2).transpose(1, 2).flatten(0, 1))
-    return ContextCells(torch.cat(hidden), torch.cat(errors))
+        hidden.append(last.flatten(2)[:, :, places].transpose(1, 2).flatten(0, 1).half())
+        errors.append(torch.log(both + LOG_FLOOR).flatten(2)[:, :, places].transpose(1, 2).flatten(0, 1))
+    return ContextCells(torch.cat(hidden), torch.cat(errors), places)
 
 
 def overall_errors(cells: ContextCells) -> Tensor:
@@ -122,7 +125,9 @@ def train_context(
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
         for step in range(1, STEPS + 1):
             picks = torch.randint(len(cells.errors), (CELLS_PER_STEP,), generator=generator)
-            mean, log_variance = model((cells.hidden[picks].float() - centre) / scale, picks % (grid[0] * grid[1]))
+            mean, log_variance = model(
+                (cells.hidden[picks].float() - centre) / scale, cells.places[picks % len(cells.places)]
+            )
             away = (cells.errors[picks] - overall[0]) / overall[1] - mean
             loss = (away.square() * torch.exp(-log_variance) + log_variance).mean()
             optimiser.zero_grad(set_to_none=True)
@@ -134,7 +139,7 @@ def train_context(
     _fold(context, model, centre, scale, overall)
     with torch.no_grad():
         inputs = (held_out.hidden.float() - centre) / scale
-        mean, log_variance = model.eval()(inputs, torch.arange(len(inputs)) % (grid[0] * grid[1]))
+        mean, log_variance = model.eval()(inputs, held_out.places.repeat(len(inputs) // len(held_out.places)))
         away = (held_out.errors - overall[0]) / overall[1] - mean
     context.floor.fill_(_likeliest_floor(away.square().numpy(), torch.exp(log_variance).numpy()))
 

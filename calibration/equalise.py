@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from engines.image import Image
-from engines.resnet import Backbone, Bottleneck
+from engines.resnet import Backbone
 
 _BATCH = 8
 _FLOOR = 1e-3
@@ -21,8 +22,8 @@ class EqualisedBackbone(nn.Module):
 
     Attributes:
         backbone: the rescaled backbone.
-        unit2: the factor for each channel of its layer2, `[1, 512, 1, 1]`.
-        unit3: the factor for each channel of its layer3, `[1, 1024, 1, 1]`.
+        unit2: the factor for each channel of its layer2, `[1, C, 1, 1]`.
+        unit3: the factor for each channel of its layer3, `[1, 2 * C, 1, 1]`.
     """
 
     unit2: Tensor
@@ -55,20 +56,18 @@ def equalise(backbone: Backbone, frames: Sequence[Image]) -> EqualisedBackbone:
     """
     own = copy.deepcopy(backbone)
     peaks = _peaks(own, frames)
-    layers = [
-        [block for block in layer if isinstance(block, Bottleneck)] for layer in (own.layer1, own.layer2, own.layer3)
-    ]
+    layers = own.blocks()
     units = []
     for index, blocks in enumerate(layers):
-        takers = [block.conv1 for block in blocks[1:]]
+        takers = [block.path()[0] for block in blocks[1:]]
         if index + 1 < len(layers):
             following = layers[index + 1][0]
-            takers += [conv for conv in (following.conv1, following.downsample) if conv is not None]
-        makers = [conv for block in blocks for conv in (block.conv3, block.downsample) if conv is not None]
+            takers += [conv for conv in (following.path()[0], following.downsample) if conv is not None]
+        makers = [conv for block in blocks for conv in (block.path()[-1], block.downsample) if conv is not None]
         units.append(_rescale(makers, takers, torch.stack([peaks[block] for block in blocks]).amax(0)))
         for block in blocks:
-            _rescale([block.conv1], [block.conv2], peaks[block.conv1])
-            _rescale([block.conv2], [block.conv3], peaks[block.conv2])
+            for maker, taker in pairwise(block.path()):
+                _rescale([maker], [taker], peaks[maker])
     return EqualisedBackbone(own, units[1], units[2]).eval()
 
 
@@ -80,8 +79,8 @@ def _peaks(backbone: Backbone, frames: Sequence[Image]) -> dict[nn.Module, Tenso
         highest = torch.relu(output).amax((0, 2, 3))
         peaks[module] = torch.maximum(peaks[module], highest) if module in peaks else highest
 
-    blocks = [module for module in backbone.modules() if isinstance(module, Bottleneck)]
-    watched = [module for block in blocks for module in (block, block.conv1, block.conv2)]
+    blocks = [block for layer in backbone.blocks() for block in layer]
+    watched: list[nn.Module] = [module for block in blocks for module in (block, *block.path()[:-1])]
     handles = [module.register_forward_hook(note) for module in watched]
     for start in range(0, len(frames), _BATCH):
         backbone(torch.from_numpy(np.stack(frames[start : start + _BATCH])))

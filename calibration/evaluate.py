@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
+from calibration.costs import cheapest
 from calibration.dataset import Sample, read_frames, read_mask
 from calibration.metrics import Confusion, auroc
 from calibration.pixels import aupro, pixel_auroc, to_pixels
@@ -54,8 +55,9 @@ class Evaluation:
 
 
 def evaluate(
-    bundle: Bundle, engine: Engine, samples: Sequence[Sample], report: Reporter = silent, seed: int = 0
-) -> Evaluation:
+    bundle: Bundle, engine: Engine, samples: Sequence[Sample], report: Reporter = silent, seed: int = 0,
+    miss_costs: float | None = None,
+) -> Evaluation:  # fmt: skip
     """Scores parts with an engine and compares the verdicts with their labels.
 
     Args:
@@ -64,6 +66,8 @@ def evaluate(
         samples: labelled parts.
         report: called with the progress.
         seed: seed of the bootstrap.
+        miss_costs: how many false alarms one missed defect costs, for the threshold where mistakes cost least; None
+            for none.
 
     Raises:
         DataError: there are no parts, or a picture cannot be read.
@@ -80,14 +84,18 @@ def evaluate(
         report("evaluating", start + len(chunk), len(samples))
     threshold = bundle.manifest.threshold.value
     score, heat = np.concatenate(scores), np.concatenate(heatmaps)
-    metrics = image_metrics(score, samples, threshold, seed) | _pixel_metrics(heat, samples, bundle.size)
+    metrics = image_metrics(score, samples, threshold, seed, miss_costs) | _pixel_metrics(heat, samples, bundle.size)
     return Evaluation(tuple(samples), score, heat, threshold, f"{engine.name} {engine.precision}", metrics)
 
 
 def image_metrics(
-    scores: npt.NDArray[np.float64], samples: Sequence[Sample], threshold: float, seed: int = 0
+    scores: npt.NDArray[np.float64],
+    samples: Sequence[Sample],
+    threshold: float,
+    seed: int = 0,
+    miss_costs: float | None = None,
 ) -> dict[str, Any]:
-    """Returns the figures of whole parts, both at the threshold and independent of it."""
+    """Returns the figures of whole parts, both at the threshold and independent of it; see `evaluate`."""
     defective = np.array([sample.defective for sample in samples])
     rejected = scores > threshold
     confusion = Confusion.of(defective, rejected)
@@ -108,6 +116,7 @@ def image_metrics(
         "average_precision": None,
         "best_f1": None,
         "best_f1_threshold": None,
+        "cheapest": None,
     }
     if defective.any() and not defective.all():
         precision, recall, thresholds = precision_recall_curve(defective, scores)
@@ -118,6 +127,7 @@ def image_metrics(
             "average_precision": float(average_precision_score(defective, scores)),
             "best_f1": float(f1[best]),
             "best_f1_threshold": float(thresholds[best]),
+            "cheapest": cheapest(scores, defective, miss_costs).to_json() if miss_costs is not None else None,
         }
     return metrics
 

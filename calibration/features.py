@@ -19,7 +19,7 @@ from calibration.progress import Reporter
 from engines.errors import TaktlineError
 from engines.extras import require
 from engines.image import Image
-from engines.resnet import LAYER2_CHANNELS, LAYER3_CHANNELS, Backbone
+from engines.resnet import Backbone
 
 _BATCH = 8
 MAX_CACHE_BYTES = 6 << 30
@@ -27,37 +27,62 @@ MAX_CACHE_BYTES = 6 << 30
 FEW_PIXELS = 200 * 224 * 224
 
 Runner = Callable[[npt.NDArray[np.uint8]], tuple[Tensor, Tensor]]
-CELL = 4 * LAYER2_CHANNELS + LAYER3_CHANNELS
 
 
-def cache_capacity(size: tuple[int, int]) -> int:
-    """Returns how many images of a size the cache can hold."""
-    return MAX_CACHE_BYTES // (size[0] // 16 * (size[1] // 16) * CELL * 2)
+def cache_capacity(size: tuple[int, int], channels: tuple[int, int]) -> int:
+    """Returns how many images of a size the cache can hold, given the channels of layer2 and layer3."""
+    return MAX_CACHE_BYTES // (size[0] // 16 * (size[1] // 16) * (4 * channels[0] + channels[1]) * 2)
+
+
+def layer2_channels(cell: int) -> int:
+    """Returns how many of a cell's channels are layer2's, at each of four places; layer3 has twice as many."""
+    return cell // 6
 
 
 class FeatureCache:
     """Feature maps of images, stored by layer3 cell: the four layer2 vectors under it, then its layer3 vector.
 
     Args:
+        kept: which cells count; None for all.
         memory: the mapped file behind `cells`, if there is one.
 
     Attributes:
-        cells: float16 `[N, h * w, 3072]` in a temporary file.
+        cells: float16 `[N, h * w, C]` in a temporary file.
         grid: rows and columns of layer3.
+        kept: which of an image's cells are not ignored, ascending.
     """
 
-    def __init__(self, cells: npt.NDArray[np.float16], grid: tuple[int, int], memory: mmap.mmap | None = None) -> None:
+    def __init__(
+        self,
+        cells: npt.NDArray[np.float16],
+        grid: tuple[int, int],
+        kept: npt.NDArray[np.int64] | None = None,
+        memory: mmap.mmap | None = None,
+    ) -> None:
         self.cells, self.grid, self._memory = cells, grid, memory
+        self.kept = np.arange(grid[0] * grid[1]) if kept is None else kept
 
     def __len__(self) -> int:
         return len(self.cells)
 
     def maps(self, indices: npt.NDArray[np.int64], batch: int = 16) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields layer2 `[n, 512, 2h, 2w]` and layer3 `[n, 1024, h, w]`, float32, of some images in batches."""
+        """Yields layer2 `[n, c, 2h, 2w]` and layer3 `[n, 2c, h, w]`, float32, of some images in batches."""
         for start in range(0, len(indices), batch):
             rows = torch.from_numpy(self.cells[np.sort(indices[start : start + batch])]).float()
             yield from_cells(rows, self.grid)
         self.release()
+
+    def cells_of(self, images: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+        """Returns the cells of some images that are not ignored, `[n, kept, C]`."""
+        whole = len(self.kept) == self.cells.shape[1]
+        return self.cells[images] if whole else self.cells[np.ix_(images, self.kept)]
+
+    def draw(self, images: npt.NDArray[np.int64], count: int, generator: torch.Generator) -> Tensor:
+        """Draws cells at random over some images, with replacement, `[count, C]`."""
+        per_image = len(self.kept)
+        picks = torch.randint(len(images) * per_image, (count,), generator=generator).numpy()
+        flat = self.cells.reshape(-1, self.cells.shape[2])
+        return torch.from_numpy(flat[images[picks // per_image] * self.cells.shape[1] + self.kept[picks % per_image]])
 
     def release(self) -> None:
         """Frees the memory of pages that were read; they stay in the file, and mostly in the system's cache."""
@@ -67,7 +92,12 @@ class FeatureCache:
 
 @contextmanager
 def extract_features(
-    backbone: Backbone | Runner, frames: Iterable[Image], count: int, size: tuple[int, int], report: Reporter
+    backbone: Backbone | Runner,
+    frames: Iterable[Image],
+    count: int,
+    size: tuple[int, int],
+    report: Reporter,
+    kept: npt.NDArray[np.int64] | None = None,
 ) -> Iterator[FeatureCache]:
     """Computes the features of `count` frames and keeps them in a temporary file during the block.
 
@@ -80,6 +110,7 @@ def extract_features(
         count: number of frames.
         size: height and width of the frames.
         report: called with the progress.
+        kept: which cells of layer3 count; None for all.
     """
     grid = (size[0] // 16, size[1] // 16)
     with tempfile.TemporaryDirectory(prefix="taktline-features-") as folder:
@@ -94,24 +125,26 @@ def extract_features(
                 report("features", done, count)
             file.flush()
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        cells = np.frombuffer(memory, np.float16).reshape(done, grid[0] * grid[1], CELL)
-        yield FeatureCache(cells, grid, memory)
+        cells = np.frombuffer(memory, np.float16).reshape(done, grid[0] * grid[1], -1)
+        yield FeatureCache(cells, grid, kept, memory)
 
 
 def to_cells(layer2: Tensor, layer3: Tensor) -> Tensor:
-    """Converts feature maps to cells `[N, h * w, 3072]`."""
+    """Converts feature maps to cells `[N, h * w, C]`."""
     count, _, rows, columns = layer3.shape
-    under = layer2.reshape(count, LAYER2_CHANNELS, rows, 2, columns, 2).permute(0, 2, 4, 3, 5, 1)
-    under = under.reshape(count, rows * columns, 4 * LAYER2_CHANNELS)
+    channels = layer2.shape[1]
+    under = layer2.reshape(count, channels, rows, 2, columns, 2).permute(0, 2, 4, 3, 5, 1)
+    under = under.reshape(count, rows * columns, 4 * channels)
     return torch.cat([under, layer3.flatten(2).transpose(1, 2)], 2)
 
 
 def from_cells(cells: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Converts cells `[N, h * w, 3072]` back to feature maps."""
+    """Converts cells `[N, h * w, C]` back to feature maps."""
     rows, columns = grid
-    under = cells[..., : 4 * LAYER2_CHANNELS].reshape(-1, rows, columns, 2, 2, LAYER2_CHANNELS)
-    layer2 = under.permute(0, 5, 1, 3, 2, 4).reshape(-1, LAYER2_CHANNELS, 2 * rows, 2 * columns)
-    layer3 = cells[..., 4 * LAYER2_CHANNELS :].transpose(1, 2).reshape(-1, LAYER3_CHANNELS, rows, columns)
+    channels = layer2_channels(cells.shape[-1])
+    under = cells[..., : 4 * channels].reshape(-1, rows, columns, 2, 2, channels)
+    layer2 = under.permute(0, 5, 1, 3, 2, 4).reshape(-1, channels, 2 * rows, 2 * columns)
+    layer3 = cells[..., 4 * channels :].transpose(1, 2).reshape(-1, 2 * channels, rows, columns)
     return layer2.contiguous(), layer3.contiguous()
 
 

@@ -16,9 +16,9 @@ from calibration.backbone import LoadedBackbone
 from calibration.context import collect_cells, overall_errors, train_context
 from calibration.features import FeatureCache, extract_features
 from calibration.progress import Reporter
+from calibration.region import coarse_places, count_cells, kept_places, visible_cells
 from engines.image import Image
 from engines.network import InspectionNetwork, NetworkConfig
-from engines.resnet import LAYER2_CHANNELS
 
 HELD_OUT_SHARE = 0.2
 MIN_HELD_OUT = 5
@@ -63,7 +63,8 @@ def fit_network(
     A fifth of them is held out: it watches the training, and gives the statistics behind sigma units.
 
     Args:
-        backbone: where features come from; context normalisation is left out for an untrained one.
+        backbone: where features come from, and which pixels are ignored; context normalisation is left out for an
+            untrained one.
         frames: uint8 `[H, W, 3]`, at the network's size.
         count: how many frames there are.
         config: the network's shape.
@@ -71,7 +72,7 @@ def fit_network(
         report: told how far it is.
     """
     started = time.monotonic()
-    config = replace(config, stride_in_1x1=backbone.network.layer2[0].conv1.stride == (2, 2))
+    config = replace(config, arch=backbone.network.arch, stride_in_1x1=backbone.network.stride_in_1x1)
     if count < ENOUGH_FOR_CONTEXT:
         # Few images do not show what error is usual in every context: half of the score leans on the error's share of
         # the feature's own energy instead, which needs no fitting.
@@ -81,14 +82,20 @@ def fit_network(
         # they tell lies in layer2, in few cells.
         weights = (1.0, 0.25)
         config = replace(config, context=0.0, layer_weights=weights, heat_weights=weights, top_share=0.01)
-    with extract_features(backbone.network, frames, count, config.size, report) as cache:
+    keep = None
+    if backbone.network.visible is not None:
+        keep = visible_cells(backbone.network.visible[0, 0].numpy() > 0)
+        config = replace(config, inspected=count_cells(keep, config.ring))
+    network = InspectionNetwork(config).eval()
+    network.backbone.load_state_dict(backbone.network.state_dict())
+    if network.keep is not None and keep is not None:
+        network.keep.copy_(torch.from_numpy(keep))
+    with extract_features(backbone.network, frames, count, config.size, report, coarse_places(network)) as cache:
         train, held_out = split_normals(count, settings.seed)
         standard = standardise(cache, train)
         model, losses = train_autoencoder(
             cache, train, held_out, standard, (config.hidden, config.code), settings, report
         )
-        network = InspectionNetwork(config).eval()
-        network.backbone.load_state_dict(backbone.network.state_dict())
         network.autoencoder = fold_autoencoder(model, standard).eval()
         with torch.no_grad():
             sample = sample_of(train)
@@ -146,12 +153,14 @@ def _fit_weights(
 ) -> None:
     """Weighs each channel inversely to how badly it is reconstructed on normals, so that none drowns the others."""
     squares = [torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)]
+    places = kept_places(network)
     for layer2, layer3 in cache.maps(images):
         _, guess2, guess3 = network.autoencoder(layer2, layer3)
         for index, difference in enumerate((guess2 - layer2, guess3 - layer3)):
-            squares[index] = squares[index] + (difference.double() ** 2).mean((2, 3)).sum(0)
-    split = 4 * LAYER2_CHANNELS
-    channels = [slice(0, LAYER2_CHANNELS), slice(split, None)]
+            counted = difference.flatten(2)[:, :, places[index]].double()
+            squares[index] = squares[index] + (counted**2).mean(2).sum(0)
+    own = network.config.channels[0]
+    channels = [slice(0, own), slice(4 * own, None)]
     for error, square, part in zip((network.error2, network.error3), squares, channels, strict=True):
         variance = standard.std[part].double() ** 2
         residual = square / len(images) / variance
@@ -164,10 +173,11 @@ def _fit_weights(
 def _fit_norms(network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64]) -> None:
     """Brings every layer's map to mean 0 and standard deviation 1 on held-out normals, then scores and heatmaps."""
     collected: dict[tuple[str, int], list[Tensor]] = {}
+    places = kept_places(network)
     for layer2, layer3 in cache.maps(images):
         for kind, maps in zip(("context", "relative", "heat"), network.layer_maps(layer2, layer3), strict=True):
             for layer, values in enumerate(maps or ()):
-                collected.setdefault((kind, layer), []).append(values)
+                collected.setdefault((kind, layer), []).append(values.flatten(1)[:, places[layer]])
     for (kind, layer), parts in collected.items():
         stats = _mean_std(torch.cat(parts))
         target = network.heat_norms if kind == "heat" else network.score_norms[("context", "relative").index(kind)]
@@ -176,7 +186,7 @@ def _fit_norms(network: InspectionNetwork, cache: FeatureCache, images: npt.NDAr
     for layer2, layer3 in cache.maps(images):
         score_map, heat = network.raw_maps(layer2, layer3)
         raw_scores.append(network.raw_score(score_map))
-        raw_heat.append(heat)
+        raw_heat.append(heat.flatten(1)[:, places[0]])
     network.score_stats.copy_(_mean_std(torch.cat(raw_scores)))
     network.heat_stats.copy_(_mean_std(torch.cat(raw_heat)))
 

@@ -21,6 +21,7 @@ from calibration.export import OPSET, export_onnx, quiet_export
 from calibration.features import extract_features
 from calibration.fit import refit_statistics
 from calibration.progress import Reporter
+from calibration.region import coarse_places
 from engines.bundle import MODEL_F32, MODEL_INT8, MODEL_INT8_WEIGHTS
 from engines.engine import EXACT
 from engines.extras import require
@@ -28,15 +29,12 @@ from engines.image import Image
 from engines.manifest import Int8
 from engines.network import InspectionNetwork
 from engines.registry import engine_class
-from engines.resnet import LAYER2_CHANNELS, LAYER3_CHANNELS
 
 MAX_SHIFT_SIGMA = 0.5
 MAX_FLIP_SHARE = 0.05
 MAX_AUROC_DROP = 0.01
 _RANGE_FRAMES = 100
 _PEAK_FRAMES = 32
-# The stem, and the four of the first block.
-_KEPT_CONVOLUTIONS = 5
 
 Labelled = tuple[Sequence[Image], npt.NDArray[np.bool_]]
 
@@ -101,7 +99,7 @@ def quantise(
         def named(task: str, done: int, total: int, note: str = "") -> None:
             report(f"int8 {task}", done, total, note)
 
-        with extract_features(features, frames, len(frames), size, named) as cache:
+        with extract_features(features, frames, len(frames), size, named, coarse_places(network)) as cache:
             refit_statistics(own, cache, np.arange(len(train)), np.arange(len(train), len(frames)))
         joined = _join(openvino, backbone, core.read_model(str(_export_head(own, size, Path(work)))), False)
         compiled = core.compile_model(joined, "CPU", config)
@@ -175,7 +173,11 @@ def _quantise_backbone(
     model = core.read_model(str(path))
     # Measured: the first convolution and the first block are cheap, and half of the loss lies in them.
     convolutions = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
-    first = [op.get_friendly_name() for op in convolutions[:_KEPT_CONVOLUTIONS]]
+    kept = 1 + sum(isinstance(module, nn.Conv2d) for module in network.backbone.layer1[0].modules())
+    first = [op.get_friendly_name() for op in convolutions[:kept]]
+    if network.backbone.visible is not None:
+        # Pixels times the mask, before the first convolution.
+        first.append(next(op for op in model.get_ordered_ops() if op.get_type_name() == "Multiply").get_friendly_name())
     ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
     with _quiet("nncf"):
         quantised = nncf.quantize(
@@ -212,7 +214,8 @@ def _add_unrounded(model: Any) -> None:
 def _export_head(network: InspectionNetwork, size: tuple[int, int], work: Path) -> Path:
     path = work / "head.onnx"
     rows, columns = size[0] // 16, size[1] // 16
-    inputs = torch.zeros(2, LAYER2_CHANNELS, 2 * rows, 2 * columns), torch.zeros(2, LAYER3_CHANNELS, rows, columns)
+    layer2, layer3 = network.config.channels
+    inputs = torch.zeros(2, layer2, 2 * rows, 2 * columns), torch.zeros(2, layer3, rows, columns)
     batch = torch.export.Dim("batch", min=1, max=4096)
     with quiet_export():
         torch.onnx.export(

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from calibration.costs import cost_curve
 from calibration.dataset import Sample, read_mask
 from calibration.evaluate import Evaluation
 from calibration.page import render
@@ -74,6 +75,7 @@ def _plots(bundle: Bundle, evaluation: Evaluation) -> dict[str, str]:
     if defective.any() and not defective.all():
         plots["roc"] = svg(lambda axes: _draw_roc(axes, evaluation), 4.2)
         plots["precision_recall"] = svg(lambda axes: _draw_precision_recall(axes, evaluation), 4.2)
+        plots["costs"] = svg(lambda axes: _draw_costs(axes, evaluation), 12.0)
     return plots
 
 
@@ -121,6 +123,22 @@ def _draw_precision_recall(axes: Axes, evaluation: Evaluation) -> None:
         ylim=(0, 1.03),
         title=f"average precision {metrics['average_precision']:.3f}",
     )
+
+
+def _draw_costs(axes: Axes, evaluation: Evaluation) -> None:
+    curve = cost_curve(evaluation.scores, evaluation.defective)
+    axes.plot(curve.thresholds, curve.misses, color=BAD, drawstyle="steps-mid", label="defects missed")
+    axes.plot(curve.thresholds, curve.false_alarms, color=GOOD, drawstyle="steps-mid", label="false alarms")
+    axes.axvline(evaluation.threshold, color=INK, linestyle="--", label=f"threshold {evaluation.threshold:.2f}")
+    best, shown = evaluation.metrics["cheapest"], [evaluation.threshold]
+    if best is not None:
+        label = f"least cost, a miss {best['miss_costs']:g} false alarms: {best['threshold']:.2f}"
+        axes.axvline(best["threshold"], color=LINE, linestyle=":", label=label)
+        shown.append(best["threshold"])
+    # Far above the good parts nothing changes but the misses.
+    high = max(float(evaluation.scores[~evaluation.defective].max()), *shown) + 3
+    axes.set(xlabel="threshold (sigma of good parts)", ylabel="parts", xlim=(float(curve.thresholds[0]), high))
+    axes.legend(frameon=False)
 
 
 def _galleries(bundle: Bundle, evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import torch
 
 from calibration.dataset import Sample
 from calibration.progress import Reporter
+from engines.architecture import Arch
 from engines.image import Image, read_image
 from engines.resnet import Backbone
 
@@ -45,12 +46,13 @@ class SizeOffer:
         return f"{self.size[1]}x{self.size[0]}"
 
 
-def offer_sizes(samples: Sequence[Sample], report: Reporter) -> list[SizeOffer]:
+def offer_sizes(samples: Sequence[Sample], report: Reporter, arch: Arch = "resnet50") -> list[SizeOffer]:
     """Measures what some sizes in the part's own aspect lose and cost, smallest first.
 
     Args:
         samples: good parts; twelve of them are read.
         report: told how far it is.
+        arch: the backbone's architecture.
 
     Raises:
         DataError: a picture cannot be read.
@@ -60,7 +62,7 @@ def offer_sizes(samples: Sequence[Sample], report: Reporter) -> list[SizeOffer]:
     aspect = statistics.median(picture.shape[1] / picture.shape[0] for picture in pictures)
     sizes = list(dict.fromkeys(_in_aspect(side, aspect) for side in _SIDES))
     # What weights it has makes no difference to the time.
-    backbone = Backbone().eval()
+    backbone = Backbone(arch).eval()
     offers = []
     for done, size in enumerate(sizes):
         report("size", done, len(sizes), f"{size[1]}x{size[0]}")

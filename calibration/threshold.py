@@ -10,16 +10,17 @@ import numpy.typing as npt
 from scipy.stats import betabinom
 from sklearn.metrics import precision_recall_curve
 
+from calibration.costs import cheapest
+from calibration.tail import TAIL_SHARE, fit_tail
 from engines.errors import ConfigError, DataError
-from engines.manifest import Heatmap, Threshold
-from engines.threshold_rule import Rule
+from engines.manifest import Heatmap, Threshold, ThresholdTail
+from engines.threshold_rule import LABELLED_RULES, Rule
 
 DEFAULT_SIGMA = 2.0
 DEFAULT_RATE = 0.01
 CONFIDENCE = 0.99
 NEXT_PARTS = 100
-_TAIL_SHARE = 0.25
-_COUNTABLE = 10
+_MOST_RATE = 0.5
 _CELL_QUANTILE = 0.999
 _MIN_CELL_SIGMA = 3.0
 
@@ -36,31 +37,26 @@ def choose_threshold(
 
     Args:
         rule: `sigma` (mean + parameter standard deviations of good parts), `false-alarm-rate` (the score that at most
-            a share `parameter` of good parts passes) or `f1` (the best F1 on a labelled test split).
-        parameter: see `rule`; None for its default (2, or 0.01).
+            a share `parameter` of good parts passes), `f1` (the best F1 on a labelled test split) or `cost` (the least
+            cost there, where a missed defect costs as much as `parameter` false alarms).
+        parameter: see `rule`; None for its default (2, or 0.01; `cost` has none).
         normals: scores of held-out good parts in sigma, on which the promised false alarms rest whatever the rule.
-        labelled: for `f1`: scores `[N]` and whether each part is defective.
+        labelled: for `f1` and `cost`: scores `[N]` and whether each part is defective.
 
     Raises:
         ConfigError: the parameter makes no sense for the rule.
-        DataError: `f1` without good and defective parts.
+        DataError: `f1` or `cost` without good and defective parts.
     """
     scores = np.sort(np.asarray(normals, np.float64))
+    parameter = check_parameter(rule, parameter)
     if rule == "sigma":
-        value = parameter = DEFAULT_SIGMA if parameter is None else parameter
-        if not math.isfinite(value):
-            raise ConfigError(f"the threshold is {value}; give a number of sigma, such as 2")
+        assert parameter is not None
+        value = parameter
     elif rule == "false-alarm-rate":
-        parameter = DEFAULT_RATE if parameter is None else parameter
-        if not 0 < parameter < 0.5:
-            raise ConfigError(
-                f"the false-alarm rate is {parameter:g}; give a share above 0 and below 0.5, such as 0.01"
-            )
+        assert parameter is not None
         value = score_at_rate(scores, parameter)
     else:
-        if parameter is not None:
-            raise ConfigError("the rule f1 takes no value: it looks for the best one")
-        value = _best_f1(labelled)
+        value = _best_on_defects(rule, parameter, labelled)
     low, high = false_alarm_interval(scores, value)
     expected = min(max(expected_rate(scores, value), low), high)
     return Threshold(
@@ -68,36 +64,56 @@ def choose_threshold(
         rule=rule,
         parameter=parameter,
         samples=len(scores),
-        tuned_on_defects=rule == "f1",
+        tuned_on_defects=rule in LABELLED_RULES,
         false_alarms_per_1000=round(1000 * expected, 2),
         interval_per_1000=(round(1000 * low, 2), round(1000 * high, 2)),
+        tail=_describe_tail(scores, value, parameter if rule == "false-alarm-rate" else None),
         warning=_warning(rule, parameter, len(scores)),
     )
 
 
-def score_at_rate(scores: Scores, rate: float) -> float:
-    """Returns the score that a share `rate` of good parts passes.
+def check_parameter(rule: Rule, parameter: float | None) -> float | None:
+    """Returns a rule's parameter, or its default.
 
-    Counted where at least ten held-out parts lie above it; else from the tail, which is fitted as exponential over the
-    highest quarter (peaks over threshold, Pickands 1975, with shape 0).
+    Raises:
+        ConfigError: it makes no sense for the rule.
+    """
+    if rule == "sigma":
+        parameter = DEFAULT_SIGMA if parameter is None else parameter
+        if not math.isfinite(parameter):
+            raise ConfigError(f"the threshold is {parameter}; give a number of sigma, such as 2")
+    elif rule == "false-alarm-rate":
+        parameter = DEFAULT_RATE if parameter is None else parameter
+        if not 0 < parameter < _MOST_RATE:
+            raise ConfigError(
+                f"the false-alarm rate is {parameter:g}; give a share above 0 and below {_MOST_RATE}, such as 0.01"
+            )
+    elif rule == "cost":
+        if parameter is None or not 0 < parameter < math.inf:
+            raise ConfigError(
+                "the rule cost needs what one missed defect costs in false alarms, such as --miss-costs 50"
+            )
+    elif parameter is not None:
+        raise ConfigError("the rule f1 takes no value: it looks for the best one")
+    return parameter
+
+
+def score_at_rate(scores: Scores, rate: float) -> float:
+    """Returns the score that a share `rate` of good parts passes: counted, or in the highest quarter from the tail.
 
     Args:
         scores: of held-out good parts, sorted, `[N]`.
         rate: between 0 and 0.5.
     """
-    if rate * len(scores) >= _COUNTABLE or rate >= _TAIL_SHARE:
+    if rate >= TAIL_SHARE:
         return float(np.quantile(scores, 1 - rate, method="higher"))
-    base, excess = _tail(scores)
-    return base + excess * math.log(_TAIL_SHARE / rate)
+    return fit_tail(scores).score(rate)
 
 
 def expected_rate(scores: Scores, threshold: float) -> float:
     """Returns the share of good parts that is expected above a threshold: the inverse of `score_at_rate`."""
-    counted = int((scores > threshold).sum())
-    if counted >= _COUNTABLE or counted >= _TAIL_SHARE * len(scores):
-        return counted / len(scores)
-    base, excess = _tail(scores)
-    return min(_TAIL_SHARE, _TAIL_SHARE * math.exp(-max(0.0, threshold - base) / excess))
+    tail = fit_tail(scores)
+    return tail.rate(threshold) if threshold >= tail.base else float((scores > threshold).mean())
 
 
 def false_alarm_interval(scores: Scores, threshold: float) -> tuple[float, float]:
@@ -115,7 +131,7 @@ def false_alarm_interval(scores: Scores, threshold: float) -> tuple[float, float
     return float(low), float(high)
 
 
-def heatmap_scale(cells: npt.NDArray[np.float32]) -> Heatmap:
+def heatmap_scale(cells: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_] | None = None) -> Heatmap:
     """Calibrates the heatmap's fixed scale on held-out good parts.
 
     A cell belongs to a region where it lies above all but one in a thousand cells of good parts; the hottest colour
@@ -123,20 +139,36 @@ def heatmap_scale(cells: npt.NDArray[np.float32]) -> Heatmap:
 
     Args:
         cells: heatmaps of held-out good parts in sigma units, `[n, h, w]`.
+        keep: which cells are not ignored, `[h, w]`; None for all.
     """
-    threshold = max(_MIN_CELL_SIGMA, float(np.quantile(cells, _CELL_QUANTILE)))
+    counted = cells if keep is None else cells[:, keep]
+    threshold = max(_MIN_CELL_SIGMA, float(np.quantile(counted, _CELL_QUANTILE)))
     return Heatmap(grid=(cells.shape[1], cells.shape[2]), full_scale=3 * threshold, threshold=threshold)
 
 
-def _tail(scores: Scores) -> tuple[float, float]:
-    base = float(np.quantile(scores, 1 - _TAIL_SHARE))
-    excess = scores[scores > base] - base
-    return base, max(float(excess.mean()) if len(excess) else 0.0, 1e-6)
+def _describe_tail(scores: Scores, threshold: float, rate: float | None) -> ThresholdTail | None:
+    """Describes the tail that a threshold's false alarms are read from; None where they were counted."""
+    tail = fit_tail(scores)
+    if threshold < tail.base:
+        return None
+    low, high = (round(1000 * bound, 2) for bound in tail.rate_interval(threshold))
+    return ThresholdTail(
+        parts=tail.parts,
+        base=tail.base,
+        shape=tail.shape,
+        interval_per_1000=(low, high),
+        value_interval=None if rate is None else tail.score_interval(rate),
+    )
 
 
-def _best_f1(labelled: tuple[Scores, npt.NDArray[np.bool_]] | None) -> float:
+def _best_on_defects(
+    rule: Rule, parameter: float | None, labelled: tuple[Scores, npt.NDArray[np.bool_]] | None
+) -> float:
     if labelled is None or not labelled[1].any() or labelled[1].all():
-        raise DataError("the rule f1 needs a test split with good and defective parts; give one, or another rule")
+        raise DataError(f"the rule {rule} needs a test split with good and defective parts; give one, or another rule")
+    if rule == "cost":
+        assert parameter is not None
+        return cheapest(*labelled, parameter).threshold
     scores, defective = labelled
     precision, recall, thresholds = precision_recall_curve(defective, scores)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
@@ -147,7 +179,7 @@ def _best_f1(labelled: tuple[Scores, npt.NDArray[np.bool_]] | None) -> float:
 
 
 def _warning(rule: Rule, parameter: float | None, count: int) -> str | None:
-    if rule == "f1":
+    if rule in LABELLED_RULES:
         return "this threshold was tuned on defects: it suits the defects that are known, and maybe no others"
     if rule == "false-alarm-rate" and parameter is not None and parameter * count < 3:
         # The rule of three: with none in n seen, up to 3 / n may still be there.

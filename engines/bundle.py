@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from engines.errors import BundleError
 from engines.files import exchange, write_atomic
-from engines.manifest import SCHEMA_VERSION, Manifest
+from engines.manifest import READABLE_VERSIONS, SCHEMA_VERSION, Manifest
 from engines.validation import explain
 
 MANIFEST = "manifest.json"
@@ -81,9 +81,10 @@ def open_bundle(path: Path) -> Bundle:
     except ValueError as error:
         raise BundleError(f"{path / MANIFEST} is not JSON; the bundle is damaged, calibrate it again") from error
     version = values.get("schema_version") if isinstance(values, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
+        known = " and ".join(map(str, READABLE_VERSIONS))
         raise BundleError(
-            f"the bundle {path} has schema version {version!r} and this Taktline reads version {SCHEMA_VERSION}; "
+            f"the bundle {path} has schema version {version!r} and this Taktline reads versions {known}; "
             "calibrate it again, or use the Taktline that made it"
         )
     try:
@@ -140,7 +141,7 @@ def update_manifest(bundle: Bundle, changes: dict[str, Any]) -> Bundle:
     Raises:
         BundleError: the bundle cannot be written.
     """
-    values = bundle.manifest.model_dump(mode="json") | changes
+    values = bundle.manifest.model_dump(mode="json") | {"schema_version": SCHEMA_VERSION} | changes
     manifest = Manifest.model_validate(values)
     target = bundle.path / MANIFEST
     try:

@@ -6,9 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from engines.architecture import ARCHITECTURES
 from engines.threshold_rule import Rule
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+# What version 5 added may be left out, so bundles of version 4 open as they are.
+READABLE_VERSIONS = (4, SCHEMA_VERSION)
 
 _MOST_SIGMA = 1000.0
 _SIDES = range(32, 4096 + 1, 16)
@@ -20,17 +23,37 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class ThresholdTail(Part):
+    """The tail of held-out good parts' scores that a threshold's false alarms are read from.
+
+    Attributes:
+        parts: held-out good parts in the tail.
+        base: the score above which it begins, in sigma.
+        shape: of the generalised Pareto distribution: below 0 it ends, at 0 it is exponential, above 0 it is heavy.
+        interval_per_1000: 95 % interval of the false alarms in a thousand good parts in the long run.
+        value_interval: 95 % interval of the score, in sigma, that gives the wanted false-alarm rate in the long run;
+            None for other rules.
+    """
+
+    parts: int
+    base: float
+    shape: float
+    interval_per_1000: tuple[float, float]
+    value_interval: tuple[float, float] | None
+
+
 class Threshold(Part):
     """When a part counts as defective: its score, in sigma, is above `value`.
 
     Attributes:
         value: the threshold in sigma units.
         rule: how it was chosen.
-        parameter: the rule's parameter: standard deviations, or a false-alarm rate.
+        parameter: the rule's parameter: standard deviations, a false-alarm rate, or what a miss costs.
         samples: held-out good parts that the promised false alarms are based on.
         tuned_on_defects: whether defective parts influenced it.
         false_alarms_per_1000: good parts in a thousand that are expected to be rejected.
         interval_per_1000: 99 % prediction interval of that share among the next 100 good parts.
+        tail: where the false alarms come from; None if they were counted, or chosen by an older Taktline.
         warning: what the number of samples cannot support, or None.
     """
 
@@ -41,6 +64,7 @@ class Threshold(Part):
     tuned_on_defects: bool
     false_alarms_per_1000: float
     interval_per_1000: tuple[float, float]
+    tail: ThresholdTail | None = None
     warning: str | None
 
 
@@ -58,6 +82,34 @@ class Heatmap(Part):
     threshold: float
 
 
+class RegionThreshold(Part):
+    """From where on a region of the heatmap alone makes a part defective, on lines that ask for it.
+
+    Attributes:
+        cells: size of the smallest region that counts, in cells of the heatmap.
+        value: all of its cells must lie above this, in sigma.
+        false_alarms_per_1000: good parts in a thousand that are expected to be rejected by score or region.
+        interval_per_1000: 99 % prediction interval of that share among the next 100 good parts.
+    """
+
+    cells: int = Field(ge=1)
+    value: float
+    false_alarms_per_1000: float
+    interval_per_1000: tuple[float, float]
+
+
+class RegionLevels(Part):
+    """How high regions of a size reach on held-out good parts.
+
+    Attributes:
+        cells: size of the regions, in cells of the heatmap.
+        levels: of each part, in sigma, in the order of their scores.
+    """
+
+    cells: int = Field(ge=1)
+    levels: tuple[float, ...]
+
+
 class Statistics(Part):
     """Scores of held-out good parts, before and after conversion to sigma units.
 
@@ -66,12 +118,14 @@ class Statistics(Part):
         mean: mean of the raw score.
         std: standard deviation of the raw score.
         scores: in sigma, ascending; thresholds are chosen from these.
+        regions: how high regions of their heatmaps reach, by size; empty in bundles of version 4.
     """
 
     samples: int = Field(ge=1)
     mean: float
     std: float = Field(gt=0)
     scores: tuple[float, ...]
+    regions: tuple[RegionLevels, ...] = ()
 
 
 class Training(Part):
@@ -92,6 +146,20 @@ class BackboneInfo(Part):
     source: str
     sha256: str
     pretrained: bool
+
+
+class IgnoredArea(Part):
+    """What part of every frame is ignored.
+
+    Attributes:
+        mask: name of the picture that was white there, or None.
+        roi: x, y, width and height outside which all is ignored, in pixels of the calibration's pictures, or None.
+        share: share of the network's input that is ignored.
+    """
+
+    mask: str | None
+    roi: tuple[int, int, int, int] | None
+    share: float
 
 
 class Int8(Part):
@@ -153,6 +221,8 @@ class Manifest(Part):
 
     Attributes:
         bands: for each precision, how far its scores are from float32's.
+        regions: from where on a region alone makes a part defective, by size; empty in bundles of version 4.
+        ignored: what part of every frame is ignored, or None.
     """
 
     schema_version: int
@@ -166,14 +236,19 @@ class Manifest(Part):
     training: Training
     int8: Int8 | None
     bands: dict[str, Band]
+    regions: tuple[RegionThreshold, ...] = ()
+    ignored: IgnoredArea | None = None
     versions: dict[str, str]
     files: dict[str, str]
 
     @field_validator("network")
     @classmethod
-    def _check_size(cls, network: dict[str, Any]) -> dict[str, Any]:
+    def _check_network(cls, network: dict[str, Any]) -> dict[str, Any]:
         # An impossible size would fail much later, in a foreign library.
         size = network.get("size")
         if not isinstance(size, list | tuple) or len(size) != 2 or any(side not in _SIDES for side in size):
             raise ValueError(f"its size is {size!r}, not two multiples of 16 from {_SIDES[0]} to {_SIDES[-1]}")
+        arch = network.get("arch", "resnet50")
+        if arch not in ARCHITECTURES:
+            raise ValueError(f"its arch is {arch!r}, not one of {', '.join(ARCHITECTURES)}")
         return network

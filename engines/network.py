@@ -1,6 +1,6 @@
 """The one definition of the network: uint8 frames in, anomaly score and heatmap out.
 
-A ResNet-50 (He et al. 2015) up to layer3, with batch norm already folded into its convolutions, gives two
+A ResNet (He et al. 2015) up to layer3, with batch norm already folded into its convolutions, gives two
 feature maps; an autoencoder reconstructs them through one code per layer3 cell; where it fails, the
 part is anomalous. Everything from the cast of the pixels to the score in sigma units lies in here, so that
 every engine computes the same thing. Training happens elsewhere (`calibration.fit`); this module only runs.
@@ -16,13 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engines.architecture import ARCHITECTURES, Arch
 from engines.maps import combine, gather, spread
-from engines.resnet import LAYER2_CHANNELS, LAYER3_CHANNELS, Backbone
+from engines.resnet import Backbone
 
 LOG_FLOOR = 1e-6
 # Of a layer3 cell: one for each of the four layer2 cells under it, and its own.
 ERRORS_PER_CELL = 5
 SPREAD_LIMIT = 4.0
+_NEVER_HIGHEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class NetworkConfig:
 
     Attributes:
         size: height and width of the input in pixels, multiples of 16.
+        arch: the backbone's architecture.
         stride_in_1x1: the strides of layer2.0 and layer3.0 sit in their first 1 x 1 convolution (Caffe style).
         hidden: width of the two hidden layers.
         code: width of the code that the autoencoder was trained with.
@@ -41,9 +44,11 @@ class NetworkConfig:
         blur: standard deviation of the Gaussian that smooths the maps, in layer2 cells.
         ring: cells at the border that do not count in the score.
         top_share: the score is the mean over this share of the highest cells.
+        inspected: cells within the ring that count in the score, if parts of the frame are ignored; else None.
     """
 
     size: tuple[int, int] = (224, 224)
+    arch: Arch = "resnet50"
     stride_in_1x1: bool = False
     hidden: int = 512
     code: int = 512
@@ -54,6 +59,18 @@ class NetworkConfig:
     blur: float = 0.7
     ring: int = 1
     top_share: float = 0.08
+    inspected: int | None = None
+
+    @classmethod
+    def of(cls, arch: Arch, size: tuple[int, int] = (224, 224)) -> NetworkConfig:
+        """Returns the default settings for an architecture: a network as wide as suits it."""
+        shape = ARCHITECTURES[arch]
+        return cls(size, arch, hidden=shape.hidden, code=shape.hidden, context_width=shape.context_width)
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels of layer2 and layer3."""
+        return ARCHITECTURES[self.arch].outputs[1:]
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -79,13 +96,14 @@ class Autoencoder(nn.Module):
     is the code, which nothing but a product leads to and from.
     """
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, channels: tuple[int, int]) -> None:
         super().__init__()
-        self.enter2 = nn.Conv2d(LAYER2_CHANNELS, hidden, 2, stride=2)
-        self.enter3 = nn.Conv2d(LAYER3_CHANNELS, hidden, 1, bias=False)
+        layer2, layer3 = channels
+        self.enter2 = nn.Conv2d(layer2, hidden, 2, stride=2)
+        self.enter3 = nn.Conv2d(layer3, hidden, 1, bias=False)
         self.code = nn.Conv2d(hidden, hidden, 1)
-        self.exit2 = nn.Conv2d(hidden, 4 * LAYER2_CHANNELS, 1)
-        self.exit3 = nn.Conv2d(hidden, LAYER3_CHANNELS, 1)
+        self.exit2 = nn.Conv2d(hidden, 4 * layer2, 1)
+        self.exit3 = nn.Conv2d(hidden, layer3, 1)
 
     def forward(self, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the last hidden layer `[N, hidden, h, w]` and what it makes of layer2 and layer3."""
@@ -176,26 +194,29 @@ class InspectionNetwork(nn.Module):
         heat_norms: the same of the heatmap's layers, `[layer, 2]`.
         score_stats: mean and standard deviation of the raw score of held-out normals.
         heat_stats: mean and standard deviation of the raw heatmap's cells of held-out normals.
+        keep: 1 where a cell counts and 0 where the frame is ignored, `[h, w]`; None where all count.
     """
 
     score_norms: Tensor
     heat_norms: Tensor
     score_stats: Tensor
     heat_stats: Tensor
+    keep: Tensor | None
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
         rows, columns = config.grid
-        self.backbone = Backbone(config.stride_in_1x1)
-        self.autoencoder = Autoencoder(config.hidden)
-        self.error2 = LayerError(LAYER2_CHANNELS)
-        self.error3 = LayerError(LAYER3_CHANNELS)
+        masked = config.inspected is not None
+        self.backbone = Backbone(config.arch, config.stride_in_1x1, config.size if masked else None)
+        self.autoencoder = Autoencoder(config.hidden, config.channels)
+        self.error2, self.error3 = map(LayerError, config.channels)
         self.context = Context(config.hidden, config.context_width, (rows // 2, columns // 2))
         self.register_buffer("score_norms", torch.tensor([0.0, 1.0]).repeat(2, 2, 1))
         self.register_buffer("heat_norms", torch.tensor([0.0, 1.0]).repeat(2, 1))
         self.register_buffer("score_stats", torch.tensor([0.0, 1.0]))
         self.register_buffer("heat_stats", torch.tensor([0.0, 1.0]))
+        self.register_buffer("keep", torch.ones(rows, columns) if masked else None)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Returns score `[N]` and heatmap `[N, h, w]`, float32, in sigma units."""
@@ -206,7 +227,7 @@ class InspectionNetwork(nn.Module):
         """Does everything after the backbone; see `forward`."""
         score_map, heat = self.raw_maps(layer2, layer3)
         score = (self.raw_score(score_map) - self.score_stats[0]) / self.score_stats[1]
-        return score, (heat - self.heat_stats[0]) / self.heat_stats[1]
+        return score, self._kept((heat - self.heat_stats[0]) / self.heat_stats[1])
 
     def raw_maps(self, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the smoothed score map and heatmap, float32 `[N, h, w]`, before they are in sigma units."""
@@ -216,7 +237,8 @@ class InspectionNetwork(nn.Module):
         weights = self.config.layer_weights
         score_map = sum(part * combine(maps, norms, weights) for maps, part, norms in kinds if maps is not None)
         assert isinstance(score_map, Tensor)
-        return self._blur(score_map), self._blur(combine(heat, self.heat_norms, self.config.heat_weights))
+        heat_map = combine(heat, self.heat_norms, self.config.heat_weights)
+        return self._blur(self._kept(score_map)), self._blur(self._kept(heat_map))
 
     def layer_maps(
         self, layer2: Tensor, layer3: Tensor
@@ -237,9 +259,17 @@ class InspectionNetwork(nn.Module):
     def raw_score(self, score_map: Tensor) -> Tensor:
         """Returns the mean of the highest cells within the ring, float32 `[N]`."""
         ring, (rows, columns) = self.config.ring, self.config.grid
+        if self.keep is not None:
+            # There are more cells that count than the score takes, and all of them are higher.
+            score_map = score_map - (1 - self.keep) * _NEVER_HIGHEST
         inner = score_map[:, ring : rows - ring, ring : columns - ring].flatten(1)
-        count = max(1, int(self.config.top_share * (rows - 2 * ring) * (columns - 2 * ring)))
+        counted = self.config.inspected or (rows - 2 * ring) * (columns - 2 * ring)
+        count = max(1, int(self.config.top_share * counted))
         return torch.topk(inner, count, dim=1).values.mean(1)
+
+    def _kept(self, values: Tensor) -> Tensor:
+        """Sets a map `[N, h, w]` to the mean of good parts where the frame is ignored."""
+        return values if self.keep is None else values * self.keep
 
     def _blur(self, values: Tensor) -> Tensor:
         taps = [math.exp(-((offset / self.config.blur) ** 2) / 2) for offset in (0, 1, 2)]

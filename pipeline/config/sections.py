@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from engines.hint import Hint
 from engines.registry import ENGINES
@@ -65,13 +65,24 @@ class DecisionSection(Section):
 
     Attributes:
         sigma: threshold in sigma units; None for the bundle's own.
+        rule: what makes a part defective: its `score` alone, or, with `score-or-region`, also a region of the heatmap
+            that covers `min_region_px` or more and lies above a threshold of its own.
+        region_sigma: that threshold in sigma units; None for the bundle's own for regions of that size.
         heatmaps: which verdicts carry their heatmap.
         min_region_px: regions that cover fewer pixels of the frame are omitted.
     """
 
     sigma: float | None = Field(default=None, allow_inf_nan=False)
+    rule: Literal["score", "score-or-region"] = "score"
+    region_sigma: float | None = Field(default=None, allow_inf_nan=False)
     heatmaps: Literal["ng", "all", "none"] = "ng"
     min_region_px: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _check_rule(self) -> DecisionSection:
+        if self.region_sigma is not None and self.rule == "score":
+            raise ValueError('region_sigma needs rule = "score-or-region"')
+        return self
 
 
 class PublishSection(Section):

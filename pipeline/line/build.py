@@ -11,11 +11,13 @@ from engines.engine import Engine
 from engines.failover import FailoverEngine
 from engines.registry import open_engine
 from pipeline.config.line_file import LineConfig
+from pipeline.config.sections import DecisionSection
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.closing import ClosingStack
 from pipeline.journal.store import Journal
 from pipeline.line.line import Line
 from pipeline.line.model import EngineOpener
+from pipeline.line.regions import RegionRule
 from pipeline.protocol.orders import control_address
 from pipeline.publish.control import ControlServer
 from pipeline.publish.health import HealthServer
@@ -49,8 +51,9 @@ def build_line(
     Raises:
         TaktlineError: one of its parts cannot be used; nothing is left open.
     """
-    opener = opener or _configured_opener(config)
+    opener = _judged(opener or _configured_opener(config), config.decision)
     bundle = open_bundle(config.model.bundle)
+    RegionRule.read(bundle, config.decision)
     made = ClosingStack()
     with closed_on_error(made):
         sources = _open_sources(config, clock, made) if sources is None else sources
@@ -96,6 +99,16 @@ def _configured_opener(config: LineConfig) -> EngineOpener:
         )
 
     return lambda bundle: FailoverEngine([partial(open_one, bundle, name) for name in names])
+
+
+def _judged(opener: EngineOpener, settings: DecisionSection) -> EngineOpener:
+    """Returns an opener that first refuses a bundle that cannot be judged by these settings, such as a deployed one."""
+
+    def open_judged(bundle: Bundle) -> Engine:
+        RegionRule.read(bundle, settings)
+        return opener(bundle)
+
+    return open_judged
 
 
 def _bind_health(config: LineConfig, made: ClosingStack) -> HealthServer | None:

@@ -1,4 +1,4 @@
-"""Turns scores into verdicts: applies the threshold and finds the regions of a defect. No threads."""
+"""Turns scores into verdicts: applies the thresholds and finds the regions of a defect. No threads."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from pipeline.config.sections import DecisionSection
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.decided import Decided, SigmaMap
 from pipeline.flow.frame import Frame
-from pipeline.line.regions import find_regions
+from pipeline.line.regions import RegionRule, find_regions
 from pipeline.protocol.verdict import Heatmap, Latency, Outcome, Reason, Region, Verdict
 
 
 class Judge:
-    """Applies a bundle's threshold and heatmap scale to scores."""
+    """Applies a bundle's thresholds and heatmap scale to scores.
+
+    Raises:
+        ConfigError: a region is to decide, too, and the bundle was calibrated without.
+    """
 
     def __init__(
         self, bundle: Bundle, engine: Engine, settings: DecisionSection, line: str, clock: Clock = SYSTEM_CLOCK
@@ -25,12 +29,16 @@ class Judge:
         manifest = bundle.manifest
         self.threshold = manifest.threshold.value if settings.sigma is None else settings.sigma
         self.scale = manifest.heatmap
+        self._region_rule = RegionRule.read(bundle, settings)
 
     def inspected(self, frame: Frame, scores: Scores, row: int) -> Decided:
         """Judges a scored frame, which is one row of its batch.
 
         If the threshold was moved after the batch was scored, the new one applies. The verdict is then exact only if
         the score itself is: a second look near the old threshold says nothing about the new one.
+
+        Where a region decides as well, a part whose score alone does not make it defective depends on its heatmap. The
+        second look is about the score, so the verdict is then exact only if the heatmap is float32's.
         """
         threshold = self.threshold
         score, sigma = float(scores.score[row]), scores.heatmap[row]
@@ -41,12 +49,16 @@ class Judge:
         exact = bool(scores.rescored[row] or (scores.exact[row] and same))
         if not np.isfinite(score):
             return self.uninspected(frame, "engine_error")
+        image, rule = frame.image, self._region_rule
+        height, width = self._bundle.size if image is None else image.shape[:2]
         outcome: Outcome = "ng" if score > threshold else "ok"
         regions: tuple[Region, ...] = ()
-        image = frame.image
         if outcome == "ng" and image is not None:
-            height, width = image.shape[:2]
             regions = find_regions(sigma, self.scale.threshold, (height, width), self._settings.min_region_px)
+        if outcome == "ok" and rule is not None:
+            regions = rule.find(sigma, (height, width))
+            outcome = "ng" if regions else "ok"
+            exact = exact and precision == EXACT
         wanted = self._settings.heatmaps == "all" or (self._settings.heatmaps == "ng" and outcome == "ng")
         heatmap = Heatmap.from_sigma(sigma, 0.0, self.scale.full_scale) if wanted else None
         return self._decide(frame, outcome, None, score, regions, sigma, heatmap, engine, precision, exact, threshold)

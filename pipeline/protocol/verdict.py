@@ -97,15 +97,15 @@ class Verdict:
         verdict: `ok`, `ng` or `uninspected`.
         reason: why a frame is uninspected, else None.
         score: None if the frame was not inspected.
-        threshold: a part is `ng` if its score is above it.
+        threshold: a part is `ng` if its score is above it, or, on lines that ask for it, if a region is.
         regions: where the defect seems to be, strongest first.
         part: id of the part, if the source knows it.
         captured_at: wall clock, nanoseconds since 1970 (UTC).
         latency: where the time went.
         engine: name of the engine.
         precision: precision it computed in.
-        exact: whether float32 is certain to give this verdict, because it was computed in float32 or the score is far
-            from the threshold.
+        exact: whether float32 is certain to give this verdict, because it was computed in float32, or the score alone
+            decides and is far from the threshold.
         bundle: first 12 digits of the bundle's sha256.
         epoch: within one epoch, each sequence of a camera identifies one frame; a new epoch begins when the line cannot
             guarantee that, as with a new journal.

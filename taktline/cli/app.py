@@ -19,7 +19,7 @@ from rich.text import Text
 from engines.errors import LineHung, TaktlineError
 from taktline.cli.bench import build_bench
 from taktline.cli.bridge import build_bridge
-from taktline.cli.calibrate import calibrate, threshold
+from taktline.cli.calibrate import calibrate
 from taktline.cli.console import stderr
 from taktline.cli.dashboard import dashboard, dashboard_user
 from taktline.cli.dataset import dataset
@@ -31,6 +31,7 @@ from taktline.cli.keys import build_keys
 from taktline.cli.orders import deploy, tell
 from taktline.cli.run import replay, run
 from taktline.cli.status import status
+from taktline.cli.threshold import threshold
 from taktline.cli.watch import watch
 
 

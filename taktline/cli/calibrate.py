@@ -1,4 +1,4 @@
-"""`taktline calibrate` and `taktline threshold`."""
+"""`taktline calibrate`."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ import typer
 from rich.markup import escape
 
 from calibration.defaults import DEFAULT_SPLIT
+from engines.architecture import Arch
 from engines.candidates import AUTO
 from engines.errors import ConfigError
 from engines.extras import require
 from engines.threshold_rule import Rule
-from taktline.cli.console import progress_bars, show, show_json, stderr
+from taktline.cli.console import progress_bars, show_json, stderr
 from taktline.cli.options import (
+    BackboneArchOption,
     BackboneOption,
-    BundleArgument,
     DataArgument,
     JsonFlag,
     SeedOption,
     SizeOption,
     SplitOption,
 )
+from taktline.cli.rule import FalseAlarmsOption, MissCostsOption, RuleOption, ValueOption, read_rule, threshold_sentence
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationSettings
-    from engines.manifest import Threshold
 
-RuleOption = Annotated[Rule, typer.Option(help="How to choose the threshold.")]
-ValueOption = Annotated[
-    float | None,
-    typer.Option(min=-1000, max=1000, help="Number of sigmas (default 2), or the false-alarm rate (default 0.01)."),
-]
+_ROI_NUMBERS = 4
 
 
 def calibrate(
     data: DataArgument,
     out: Annotated[Path, typer.Option(help="Folder to write the model bundle to.")],
     backbone: BackboneOption = "imagenet",
-    rule: RuleOption = "sigma",
+    backbone_arch: BackboneArchOption = "resnet50",
+    rule: RuleOption = None,
     value: ValueOption = None,
+    max_false_alarms: FalseAlarmsOption = None,
+    miss_costs: MissCostsOption = None,
     split: SplitOption = DEFAULT_SPLIT,
     size: SizeOption = "224",
     epochs: Annotated[int, typer.Option(min=1, max=100, help="Maximum passes over the good parts.")] = 100,
@@ -49,6 +49,12 @@ def calibrate(
     batch_size: Annotated[int, typer.Option(min=16, help="Feature cells per optimiser step.")] = 1024,
     lr: Annotated[float, typer.Option(help="Adam's peak learning rate.")] = 1e-3,
     seed: SeedOption = 0,
+    ignore: Annotated[
+        Path | None, typer.Option(help="Picture, white where frames are ignored, such as a background or a clamp.")
+    ] = None,
+    roi: Annotated[
+        str | None, typer.Option(help="x,y,width,height in pixels of the pictures; all outside is ignored.")
+    ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Also make an 8-bit model for OpenVINO.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -56,11 +62,15 @@ def calibrate(
 
     Example: taktline calibrate data/bottle --out runs/bottle
     """
-    settings = calibration_settings(backbone, rule, value, split, size, epochs, steps, batch_size, lr, seed)
+    chosen, parameter = read_rule(rule, value, max_false_alarms, miss_costs)
+    settings = calibration_settings(
+        backbone, chosen, parameter, split, size, epochs, steps, batch_size, lr, seed, backbone_arch
+    )
+    area = None if roi is None else parse_roi(roi)
     from calibration.calibrate import calibrate as make_bundle
 
     with progress_bars() as report:
-        bundle = make_bundle(data, out, replace(settings, int8=int8), report)
+        bundle = make_bundle(data, out, replace(settings, int8=int8, ignore=ignore, roi=area), report)
     manifest = bundle.manifest
     if as_json:
         show_json(manifest.model_dump(mode="json"))
@@ -73,38 +83,14 @@ def calibrate(
     )
     if manifest.training.size_reason is not None:
         stderr().print(f"{manifest.training.size_reason}.")
+    if manifest.ignored is not None:
+        stderr().print(f"{manifest.ignored.share:.0%} of every frame is ignored; ignored.png in the bundle shows what.")
     stderr().print(threshold_sentence(manifest.threshold))
-
-
-def threshold(
-    bundle: BundleArgument,
-    rule: RuleOption = "sigma",
-    value: ValueOption = None,
-    data: Annotated[Path | None, typer.Option(help="For the rule f1: a data set with labelled test pictures.")] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Choose a new threshold for a bundle, without training.
-
-    Example: taktline threshold runs/bottle --rule false-alarm-rate --value 0.02
-    """
-    need_calibration_packages()
-    from calibration.calibrate import decide_threshold
-    from calibration.dataset import open_test_split
-    from engines.bundle import open_bundle
-
-    if (rule == "f1") != (data is not None):
-        raise ConfigError("the rule f1 needs --data with labelled test pictures; the other rules take no --data")
-    samples = open_test_split(data) if data is not None else ()
-    chosen = decide_threshold(open_bundle(bundle), rule, value, samples).manifest.threshold
-    if as_json:
-        show_json(chosen.model_dump(mode="json"))
-    else:
-        show(threshold_sentence(chosen))
 
 
 def calibration_settings(
     backbone: str, rule: Rule, value: float | None, split: float, size: str, epochs: int, steps: int,
-    batch_size: int, lr: float, seed: int,
+    batch_size: int, lr: float, seed: int, arch: Arch = "resnet50",
 ) -> CalibrationSettings:  # fmt: skip
     """Checks the options of a calibration and returns them as its settings.
 
@@ -120,7 +106,7 @@ def calibration_settings(
     if not 0 < lr < 1:
         raise ConfigError(f"the learning rate is {lr:g}; give one above 0 and below 1, such as 0.001")
     training = TrainingSettings(epochs, steps, lr, batch_size, seed)
-    network = NetworkConfig() if size == AUTO else NetworkConfig(size=parse_size(size))
+    network = NetworkConfig.of(arch) if size == AUTO else NetworkConfig.of(arch, parse_size(size))
     return CalibrationSettings(backbone, rule, value, split, network, size == AUTO, training)
 
 
@@ -139,6 +125,21 @@ def parse_size(text: str) -> tuple[int, int]:
     return height, width
 
 
+def parse_roi(text: str) -> tuple[int, int, int, int]:
+    """Reads a region of interest such as `100,40,800,600`.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    numbers = [number.strip() for number in text.split(",")]
+    if len(numbers) != _ROI_NUMBERS or not all(number.isascii() and number.isdigit() for number in numbers):
+        raise ConfigError(
+            f"the region of interest is '{text}'; give x,y,width,height in pixels, such as 100,40,800,600"
+        )
+    x, y, width, height = map(int, numbers)
+    return x, y, width, height
+
+
 def need_calibration_packages() -> None:
     """Imports everything that calibration needs, so that a missing package is reported before any work.
 
@@ -147,14 +148,3 @@ def need_calibration_packages() -> None:
     """
     for module in ("jinja2", "matplotlib", "onnxscript", "safetensors", "sklearn", "torch", "torchvision"):
         require(module, "calibrate")
-
-
-def threshold_sentence(threshold: Threshold) -> str:
-    """Returns a sentence with a threshold and its expected false alarms, and its warning if there is one."""
-    low, high = threshold.interval_per_1000
-    text = (
-        f"Threshold {threshold.value:.3f} sigma (rule {threshold.rule}): {threshold.false_alarms_per_1000:.1f} false "
-        f"alarms expected in 1000 good parts, and between {low / 10:.0f} and {high / 10:.0f} in the next 100 (99 %), "
-        f"from {threshold.samples} held-out good parts."
-    )
-    return f"{text} [yellow]Warning: {threshold.warning}.[/]" if threshold.warning else text

@@ -14,6 +14,7 @@ from engines.errors import ConfigError
 from taktline.cli.calibrate import calibration_settings, need_calibration_packages
 from taktline.cli.console import progress_bars, show
 from taktline.cli.options import (
+    BackboneArchOption,
     BackboneOption,
     EngineOption,
     JsonFile,
@@ -40,7 +41,14 @@ def evaluate(
     precision: PrecisionOption = "auto",
     json_file: JsonFile = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
+    miss_costs: Annotated[
+        float | None,
+        typer.Option(
+            help="How many false alarms one missed defect costs: shows the threshold where mistakes cost least."
+        ),
+    ] = None,
     backbone: BackboneOption = "imagenet",
+    backbone_arch: BackboneArchOption = "resnet50",
     split: SplitOption = DEFAULT_SPLIT,
     size: SizeOption = "224",
     steps: Annotated[int, typer.Option(min=1, help="With --all: maximum optimiser steps.")] = 2000,
@@ -59,29 +67,36 @@ def evaluate(
     if all_under is not None:
         if bundle is not None or data is not None or report is not None:
             raise ConfigError("--all takes no bundle, data set or --report; it writes a report for each category")
-        settings = calibration_settings(backbone, "sigma", None, split, size, 100, steps, 1024, 1e-3, seed)
+        settings = calibration_settings(
+            backbone, "sigma", None, split, size, 100, steps, 1024, 1e-3, seed, backbone_arch
+        )
+        if miss_costs is not None:
+            raise ConfigError("--all takes no --miss-costs: one defect costs more than another; evaluate one by one")
         _evaluate_all(all_under, out, settings, engine, json_file)
         return
     if bundle is None or data is None:
         raise ConfigError("give a bundle and a data set, or --all and the folder that holds the categories")
-    _evaluate_one(bundle, data, split, seed, engine, precision, json_file, report)
+    _evaluate_one(bundle, data, split, seed, engine, precision, miss_costs, json_file, report)
 
 
 def _evaluate_one(
-    bundle: Path, data: Path, split: float, seed: int, engine: str, precision: str,
+    bundle: Path, data: Path, split: float, seed: int, engine: str, precision: str, miss_costs: float | None,
     json_file: Path | None, report: Path | None,
 ) -> None:  # fmt: skip
     from calibration.dataset import open_test_split
     from calibration.evaluate import evaluate as run_evaluation
     from calibration.report import write_report
+    from calibration.threshold import check_parameter
     from engines.bundle import open_bundle
     from engines.registry import open_engine
     from taktline.cli.evaluate_tables import evaluation_tables
 
+    if miss_costs is not None:
+        check_parameter("cost", miss_costs)
     opened = open_bundle(bundle)
     samples = open_test_split(data, split, seed)
     with progress_bars() as progress, open_engine(opened, engine, precision, 8, measure=False) as running:
-        evaluation = run_evaluation(opened, running, samples, progress, seed)
+        evaluation = run_evaluation(opened, running, samples, progress, seed, miss_costs)
     if report is not None:
         write_report(report, opened, evaluation)
     _write_json(json_file, {"engine": evaluation.engine, "bundle": opened.sha256} | evaluation.metrics)

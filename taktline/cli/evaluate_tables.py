@@ -37,6 +37,13 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
         interval = metrics["auroc_interval"] if name == "auroc" else None
         more = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
         quality.add_row(words, figure(metrics[name]) + more)
+    cheapest = metrics["cheapest"]
+    if cheapest is not None:
+        quality.add_row(
+            f"least cost, a miss {cheapest['miss_costs']:g} false alarms",
+            f"threshold {figure(cheapest['threshold'])}: {cheapest['misses']} missed, {cheapest['false_alarms']} false "
+            "alarms",
+        )
     confusion = confusion_table(metrics["confusion"], f"confusion matrix at {metrics['threshold']:.3f} sigma")
     tables: list[RenderableType] = [quality, confusion]
     if metrics["recall_by_defect"]:

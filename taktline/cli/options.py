@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from engines.architecture import Arch
 from engines.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ DataArgument = Annotated[
 ]
 BackboneOption = Annotated[
     str, typer.Option(envvar="TAKTLINE_BACKBONE", help="imagenet, untrained, or a .pth or .safetensors file.")
+]
+BackboneArchOption = Annotated[
+    Arch, typer.Option(help="The backbone's architecture: resnet18 for a small PC, wide_resnet50_2 for a GPU.")
 ]
 SplitOption = Annotated[float, typer.Option(help="Share of good parts to train on if there is no train folder.")]
 SizeOption = Annotated[

@@ -27,7 +27,7 @@ def draw(images: int, seed: int) -> tuple[ContextCells, Tensor, Tensor]:
     mean = (2 * hidden[:, 0] - 3 + 0.5 * row)[:, None].expand(-1, ERRORS_PER_CELL)
     deviation = (0.3 + 0.9 * hidden[:, 1])[:, None].expand(-1, ERRORS_PER_CELL)
     errors = mean + deviation * torch.randn(count, ERRORS_PER_CELL, generator=generator)
-    return ContextCells(hidden.half(), errors), mean, deviation
+    return ContextCells(hidden.half(), errors, torch.arange(GRID[0] * GRID[1])), mean, deviation
 
 
 def beyond(context: Context, cells: ContextCells) -> Tensor:
@@ -79,7 +79,8 @@ def test_the_same_seed_gives_the_same_context() -> None:
 
 
 def test_the_overall_error_is_mean_and_deviation_of_the_logarithms() -> None:
-    cells = ContextCells(torch.zeros(3, 1), torch.tensor([[1.0], [2.0], [3.0]]).repeat(1, 5) * math.log(2))
+    errors = torch.tensor([[1.0], [2.0], [3.0]]).repeat(1, 5) * math.log(2)
+    cells = ContextCells(torch.zeros(3, 1), errors, torch.arange(1))
     mean, deviation = overall_errors(cells)
     torch.testing.assert_close(mean, torch.full((5,), 2 * math.log(2)))
     torch.testing.assert_close(deviation, torch.full((5,), math.log(2)), rtol=2e-3, atol=2e-3)

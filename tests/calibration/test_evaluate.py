@@ -51,13 +51,15 @@ def test_evaluate_writes_figures_and_a_report(
 ) -> None:
     figures, report = tmp_path / "figures.json", tmp_path / "report.html"
     done = taktline_in_process(
-        "evaluate", bundle_path, drawn, "--precision", "f32", "--json", figures, "--report", report
+        "evaluate", bundle_path, drawn, "--precision", "f32", "--miss-costs", 50, "--json", figures, "--report", report
     )
     assert done.returncode == 0, done.stderr
     metrics = json.loads(figures.read_text())
     assert metrics["parts"] == 18
     assert metrics["pixel_auroc"] > 0.5
     assert 0 < metrics["aupro"] <= 1
+    assert metrics["cheapest"]["miss_costs"] == 50
+    assert metrics["cheapest"]["threshold"] <= metrics["threshold"] or metrics["cheapest"]["misses"] == 0
     assert set(metrics["recall_by_defect"]) == {"chip", "dent", "scratch", "stain", "swarf"}
     page = report.read_text()
     assert not re.search(r'(src|href)="(?!data:)', page), "the report must not need a network"
@@ -69,6 +71,9 @@ def test_evaluate_writes_figures_and_a_report(
         "Defects that were missed",
         "Good parts that were rejected",
         "false alarms",
+        "In the long run",
+        "Misses and false alarms at every threshold",
+        "one missed defect costs as much as 50",
     ):
         assert word in page
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", "report.html"]
@@ -80,7 +85,9 @@ def test_a_report_without_defects_is_written_too(bundle_path: Path, drawn: Path,
     with open_engine(bundle, "openvino", "f32", 8) as engine:
         evaluation = evaluate(bundle, engine, good)
     write_report(tmp_path / "r.html", bundle, evaluation)
-    assert "Precision" not in (tmp_path / "r.html").read_text()
+    page = (tmp_path / "r.html").read_text()
+    assert "Precision" not in page
+    assert "Misses against" not in page
 
 
 @pytest.mark.parametrize(
@@ -92,6 +99,8 @@ def test_a_report_without_defects_is_written_too(bundle_path: Path, drawn: Path,
         (["--all", "{drawn}/nowhere"], "no folder"),
         (["--all", "{drawn}/train"], "no folder under"),
         (["{bundle}", "{drawn}", "--all", "x"], "--all takes no bundle"),
+        (["{bundle}", "{drawn}", "--miss-costs", "0"], "what one missed defect costs"),
+        (["--all", "{drawn}/train", "--miss-costs", "50"], "--all takes no --miss-costs"),
     ],
 )
 def test_bad_input_gets_one_sentence(
@@ -117,12 +126,36 @@ def test_thresholds_are_chosen_anew(
     assert changed.manifest.threshold.rule == "false-alarm-rate"
     assert changed.manifest.files == before.manifest.files
     assert changed.sha256 != before.sha256
+    done = taktline_in_process("threshold", copy, "--max-false-alarms", 20)
+    assert done.returncode == 0, done.stderr
+    assert "In the long run" in done.stdout
+    assert open_bundle(copy).manifest.threshold == changed.manifest.threshold
     done = taktline_in_process("threshold", copy, "--rule", "f1", "--data", drawn)
     assert done.returncode == 0, done.stderr
     assert "tuned on defects" in done.stdout.replace("\n", " ")
     assert open_bundle(copy).manifest.threshold.tuned_on_defects
-    assert taktline_in_process("threshold", copy, "--rule", "f1").returncode == 2
-    assert taktline_in_process("threshold", copy, "--value", "nan").returncode == 2
+    for rule in ([], ["--rule", "cost"]):
+        assert taktline_in_process("threshold", copy, *rule, "--miss-costs", 50, "--data", drawn).returncode == 0
+        found = open_bundle(copy).manifest.threshold
+        assert (found.rule, found.parameter, found.tuned_on_defects) == ("cost", 50, True)
+    last = open_bundle(copy).sha256
+    refused: list[list[object]] = [
+        ["--rule", "f1"],
+        ["--value", "nan"],
+        ["--miss-costs", 50],
+        ["--rule", "cost", "--data", drawn],
+        ["--rule", "cost", "--value", 2, "--data", drawn],
+        ["--miss-costs", 50, "--max-false-alarms", 10, "--data", drawn],
+        ["--max-false-alarms", 10, "--rule", "sigma"],
+        ["--max-false-alarms", 10, "--value", 2],
+        ["--max-false-alarms", 0],
+        ["--max-false-alarms", 500],
+        ["--max-false-alarms", "nan"],
+    ]
+    for options in refused:
+        done = taktline_in_process("threshold", copy, *options)
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False), options
+    assert open_bundle(copy).sha256 == last
     assert {path.name for path in copy.iterdir()} == {*before.manifest.files, "manifest.json"}
 
 

@@ -45,7 +45,7 @@ def test_cells_and_maps_are_the_same_numbers() -> None:
 
 def test_the_folded_autoencoder_equals_the_trained_one() -> None:
     torch.manual_seed(0)
-    model = CellAutoencoder(32, 16)
+    model = CellAutoencoder(3072, 32, 16)
     standard = Standard(
         torch.cat([torch.rand(512).repeat(4), torch.rand(1024)]),
         torch.cat([torch.rand(512).repeat(4), torch.rand(1024)]) + 0.5,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engines import bundle as bundle_module
-from engines.bundle import MANIFEST, MODEL_F32, Bundle, new_bundle, open_bundle, write_manifest
+from engines.bundle import MANIFEST, MODEL_F32, Bundle, new_bundle, open_bundle, update_manifest, write_manifest
 from engines.errors import BundleError
 
 
@@ -46,6 +46,15 @@ def test_another_schema_is_refused(copy: Path) -> None:
     (copy / MANIFEST).write_text(json.dumps(manifest | {"schema_version": 99}))
     with pytest.raises(BundleError, match="schema version 99"):
         open_bundle(copy)
+
+
+def test_a_bundle_of_version_4_opens_and_becomes_version_5_where_it_is_changed(copy: Path) -> None:
+    manifest = json.loads((copy / MANIFEST).read_text())
+    del manifest["threshold"]["tail"]
+    (copy / MANIFEST).write_text(json.dumps(manifest | {"schema_version": 4}))
+    bundle = open_bundle(copy)
+    assert bundle.manifest.threshold.tail is None
+    assert update_manifest(bundle, {"category": "nut"}).manifest.schema_version == 5
 
 
 @pytest.mark.parametrize(

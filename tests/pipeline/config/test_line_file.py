@@ -59,6 +59,8 @@ def test_paths_count_from_the_files_folder(tmp_path: Path) -> None:
         ("fps = 5", "fps = 5\n[journal]\npath = 'j'\nkeep_dais = 3", "did you mean 'keep_days'"),
         ("fps = 5", "fps = 5\n[journal]\npath = 'j'\nmax_gib = 0", "'journal.max_gib' should be greater than 0"),
         ("fps = 5", "fps = 5\n[journal]\npath = 'j'\ndurability = 'full'", "'process' or 'power'"),
+        ("fps = 5", "fps = 5\n[decision]\nrule = 'region'", "'score' or 'score-or-region'"),
+        ("fps = 5", "fps = 5\n[decision]\nregion_sigma = 4.0", "region_sigma needs rule"),
         ("[[camera]]", "[camera]", r"write \[\[camera\]\], with two brackets"),
         ('name = "press4"', "takt_ms = 1e300", "less than or equal to 3600000"),
         ('bundle = "bundle"', 'bundle = "b"\nfallback = "nope"', "'model.fallback' must be one of auto, tensorrt"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engines.bundle import Bundle
+from engines.bundle import Bundle, open_bundle, update_manifest
 from engines.engine import Engine
 from engines.errors import TaktlineError
 from pipeline.config.line_file import check_config
@@ -71,3 +72,26 @@ def test_what_was_opened_is_closed_where_the_engine_cannot_be(bundle_path: Path,
         # The second time, its address must be free again.
         with pytest.raises(TaktlineError, match="the card is gone"):
             build_line(config, opener=opener)
+
+
+@pytest.mark.usefixtures("no_thread_left")
+def test_a_bundle_without_thresholds_for_regions_is_refused_before_its_engine_is_opened(
+    bundle_path: Path, drawn: Path, endpoint: str, tmp_path: Path
+) -> None:
+    opened: list[Bundle] = []
+
+    def opener(bundle: Bundle) -> Engine:
+        opened.append(bundle)
+        return TimedEngine(bundle.size, lambda _count: None)
+
+    old = Path(shutil.copytree(bundle_path, tmp_path / "old"))
+    update_manifest(open_bundle(old), {"regions": []})
+    decision = {"rule": "score-or-region", "min_region_px": 200}
+    with pytest.raises(TaktlineError, match="has no thresholds for regions"):
+        build_line(check_config(values(old, drawn, endpoint, decision=decision), "test"), opener=opener)
+    assert not opened
+    config = check_config(values(bundle_path, drawn, endpoint, decision=decision), "test")
+    with build_line(config, opener=opener) as line:
+        with pytest.raises(TaktlineError, match="has no thresholds for regions"):
+            line.orders.deploy(old)
+        assert len(opened) == 1
