@@ -90,7 +90,8 @@ def expected(manifest: Manifest, threshold: float | None) -> str:
     promised = manifest.threshold
     if threshold == promised.value:
         low, high = promised.interval_per_1000
-        return f"{promised.false_alarms_per_1000:.3g} false alarms in 1000 good parts ({low:.3g} to {high:.3g})"
+        rate = f"{promised.false_alarms_per_1000:.3g} false alarms in 1000 good parts"
+        return f"{rate} ({low:.3g} to {high:.3g} among the next 100, with 99 % certainty)"
     scores = manifest.statistics.scores
     return f"{sum(score > threshold for score in scores)} of {len(scores)} held-out good parts are above it"
 
