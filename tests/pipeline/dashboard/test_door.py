@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 import subprocess
@@ -205,6 +206,17 @@ def test_a_mistake_in_the_file_is_named(text: str, reason: str, tmp_path: Path) 
     (tmp_path / "dash.toml").write_text(text)
     with pytest.raises(ConfigError, match=reason):
         read_dashboard_file(tmp_path / "dash.toml")
+
+
+def test_the_file_in_the_documentation_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "dashboard.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "wall.toml").write_text(block)
+    config = read_dashboard_file(tmp_path / "wall.toml")
+    assert config.dashboard.users == tmp_path / "users.passwd"
+    for section in (config.dashboard, *config.line):
+        for name in type(section).model_fields:
+            assert f"`{name}`" in text, name
 
 
 def test_the_commands_say_what_is_wrong(taktline_in_process: RunTaktline, tmp_path: Path) -> None:
