@@ -169,7 +169,7 @@ def read_dashboard_file(path: Path) -> DashboardConfig:
         raise ConfigError(f"the dashboard file {path} is not TOML: {error}") from error
     config = check_dashboard(values, str(path))
     door = _anchored(config.dashboard, ("users", "certificate", "key"), path.parent)
-    lines = tuple(_anchored(line, ("journal", "bundles", "key"), path.parent) for line in config.line)
+    lines = tuple(_anchored_line(line, path.parent) for line in config.line)
     return config.model_copy(update={"dashboard": door, "line": lines})
 
 
@@ -201,6 +201,14 @@ def _known(location: tuple[int | str, ...]) -> list[str]:
     sections: dict[str, type[Section]] = {"dashboard": Door, "line": WatchedLine}
     section = sections.get(str(location[0])) if location else None
     return list((section or DashboardConfig).model_fields)
+
+
+def _anchored_line(line: WatchedLine, folder: Path) -> WatchedLine:
+    found = _anchored(line, ("journal", "bundles", "key"), folder)
+    # A public key may also stand here itself.
+    if line.server_key is None or not (folder / line.server_key).is_file():
+        return found
+    return found.model_copy(update={"server_key": str(folder / line.server_key)})
 
 
 def _anchored(section: Kind, names: tuple[str, ...], folder: Path) -> Kind:

@@ -219,6 +219,18 @@ def test_the_file_in_the_documentation_is_one(tmp_path: Path) -> None:
             assert f"`{name}`" in text, name
 
 
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "press4.key").write_text("a key")
+    line = '[[line]]\nname = "a"\nkey = "own"\nserver_key = "{}"\njournal = "a.journal"\n'
+    (tmp_path / "dash.toml").write_text(line.format("press4.key"))
+    (found,) = read_dashboard_file(tmp_path / "dash.toml").line
+    assert (found.key, found.journal) == (tmp_path / "own", tmp_path / "a.journal")
+    assert found.server_key == str(tmp_path / "press4.key")
+    printed = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+    (tmp_path / "dash.toml").write_text(line.format(printed))
+    assert read_dashboard_file(tmp_path / "dash.toml").line[0].server_key == printed
+
+
 def test_the_commands_say_what_is_wrong(taktline_in_process: RunTaktline, tmp_path: Path) -> None:
     for arguments, reason in (
         ((), "either a dashboard file or --line"),
