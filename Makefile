@@ -4,10 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check setup clean
+.PHONY: demo watch test check setup clean
 
 demo: setup
 	$(BIN)/taktline demo
+
+# The demonstration on the dashboard, until Ctrl-C.
+watch: setup
+	$(BIN)/taktline demo --watch
 
 # A thread for each worker, so that none spins while it waits for another's; one worker more than two cores, since many
 # tests wait for a socket or a clock.

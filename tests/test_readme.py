@@ -31,6 +31,7 @@ APPENDED = {
     "calibrate": ("--size", "64", "--steps", "40"),
     "evaluate --all": ("--size", "64", "--steps", "20"),
     "replay": ("--await-subscribers", "1"),
+    "dashboard": ("--bind", "127.0.0.1:0"),
 }
 
 
@@ -73,7 +74,7 @@ def test_the_commands_run_in_their_order(drawn: Path, tmp_path: Path) -> None:
             if words[1] == "watch":
                 watching.append(process)
                 continue
-            if words[1] in ("run", "bridge"):
+            if words[1] in ("run", "bridge", "dashboard"):
                 assert process.stderr is not None
                 said = []
                 for line in iter(process.stderr.readline, ""):
@@ -90,7 +91,7 @@ def test_the_commands_run_in_their_order(drawn: Path, tmp_path: Path) -> None:
             assert process.returncode == 0, errors
     assert len(list((tmp_path / "runs" / "bottle-heatmaps").glob("*.png"))) == 18
     kinds = {"calibrate", "dataset", "evaluate", "threshold", "engines", "replay", "run", "watch"}
-    assert called == kinds | {"journal", "bridge", "keys", "bench"}
+    assert called == kinds | {"journal", "bridge", "keys", "bench", "dashboard"}
     check_table(tmp_path / "runs" / "all", printed.read_text())
 
 
@@ -139,7 +140,7 @@ def test_its_settings_are_settings() -> None:
         check_config(first | values, "README.md")
 
 
-@pytest.mark.parametrize("target", ["demo", "test"])
+@pytest.mark.parametrize("target", ["demo", "test", "watch"])
 def test_the_make_targets_exist(target: str) -> None:
     assert f"make {target}" in README
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)

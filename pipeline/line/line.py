@@ -197,8 +197,9 @@ class Line(Closing):
 
     def status(self) -> Status:
         """Returns the state of the line as plain values; see `describe_line`."""
+        places = {"verdicts": self.publisher.address, "replay": self._replay.address if self._replay else None}
         return describe_line(
-            self.config.line.name, self.model, self._sources, self.metrics, self._journal, self._service_time,
+            self.config, places, self.model, self._sources, self.metrics, self._journal, self._service_time,
             self._batcher,
             live=self._failure is None, started=self._started, paused=self._paused.is_set(),
         )  # fmt: skip

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from engines.choice import Choice
 from engines.failover import FailoverEngine
+from pipeline.config.line_file import LineConfig
 from pipeline.journal.store import Journal
 from pipeline.line.batcher import Batcher
 from pipeline.line.model import Model
@@ -15,7 +17,8 @@ from pipeline.sources.source import Source
 
 
 def describe_line(
-    line: str,
+    config: LineConfig,
+    places: dict[str, str | None],
     model: Model,
     sources: Sequence[Source],
     metrics: LineMetrics,
@@ -32,6 +35,7 @@ def describe_line(
     `live` is true until the line has gone down. `ready` is true while it inspects: it has started, its engine runs, and
     every camera gives frames. `why_not` has a sentence for each condition that is not met. `engine.choice` is what
     `auto` measured, with a sentence in `trouble` if the engine runs much slower now; None if `auto` did not choose.
+    `places` says where programs on this machine find its verdicts, its replay, its journal and its bundle.
     """
     counts = metrics.status()
     cameras = {
@@ -51,7 +55,7 @@ def describe_line(
     if supervised is not None and supervised.trouble is not None:
         why_not.append(supervised.trouble)
     return {
-        "line": line,
+        "line": config.line.name,
         "live": live,
         "ready": live and not why_not,
         "why_not": why_not,
@@ -65,9 +69,16 @@ def describe_line(
         },
         "bundle": model.bundle.short_id,
         "threshold": model.judge.threshold,
+        "takt_ms": config.line.takt_ms,
+        "paused": paused,
+        "places": places | {"journal": _journal(config), "bundle": str(model.bundle.path.resolve())},
         "cameras": cameras,
         "journal": None if journal is None else journal.status(),
     }
+
+
+def _journal(config: LineConfig) -> str | None:
+    return None if config.journal is None else str(Path(config.journal.path).resolve())
 
 
 def _choice(choice: Choice | None, service_time: ServiceTime) -> Status | None:

@@ -21,6 +21,7 @@ from taktline.cli.bench import build_bench
 from taktline.cli.bridge import build_bridge
 from taktline.cli.calibrate import calibrate
 from taktline.cli.console import stderr
+from taktline.cli.dashboard import dashboard, dashboard_user
 from taktline.cli.dataset import dataset
 from taktline.cli.demo import demo
 from taktline.cli.engines import build, engines
@@ -48,6 +49,8 @@ def build_app() -> typer.Typer:
     # A negative threshold is a value, not an option.
     app.command(context_settings={"ignore_unknown_options": True})(tell)
     app.command()(watch)
+    app.command()(dashboard)
+    app.command()(dashboard_user)
     for group in (build_journal(), build_bench(), build_keys(), build_bridge()):
         app.add_typer(group)
     return app

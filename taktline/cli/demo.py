@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from engines.errors import TaktlineError
+from engines.extras import require
 from engines.files import make_folder, save
 from taktline.cli.console import progress_bars, show
 from taktline.cli.options import BackboneOption, SeedOption
@@ -51,17 +52,29 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the data, the bundle and the overlays.")] = Path("runs/demo"),
     data: Annotated[Path | None, typer.Option(help="Data set in MVTec AD layout, instead of drawn parts.")] = None,
     backbone: BackboneOption = "imagenet",
-    fps: Annotated[float, typer.Option(help="Frames per second.")] = 30.0,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames per second. Default: 30; with --watch, 2 for each camera.")
+    ] = None,
     seed: SeedOption = 0,
     quick: Annotated[
         bool,
         typer.Option("--quick", help="Few parts, small pictures, brief training: only shows that everything runs."),
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Let the parts pass again and again, and show them on the dashboard.")
+    ] = False,
+    bind: Annotated[str | None, typer.Option(help="With --watch: HOST:PORT of the dashboard.")] = None,
 ) -> None:
     """Show the whole product at work: draw parts, calibrate, replay them, receive the verdicts in another process.
 
-    Example: taktline demo
+    Example: taktline demo --watch
     """
+    if watch:
+        for package in ("nicegui", "argon2"):
+            require(package, "dashboard")
+    elif bind is not None:
+        raise TaktlineError("--bind is for --watch; add it, or leave --bind out")
+    fps = (2.0 if watch else 30.0) if fps is None else fps
     if not 0 < fps < float("inf"):
         raise TaktlineError(f"the frame rate is {fps:g}; give one above 0 frames a second")
     from calibration.dataset import open_dataset
@@ -71,10 +84,20 @@ def demo(
     if data is not None:
         open_dataset(data)
     _claim(out)
-    root = _draw(out, seed, scale, console) if data is None else data
-    parts = len(open_dataset(root).test)
     bundle = out / "bundle"
-    _calibrate(root, bundle, backbone, seed, scale, console)
+    if watch and data is None and _is_made(out):
+        root = out / "data"
+        console.print(f"the parts and the bundle in {escape(str(out))} are used again")
+    else:
+        root = _draw(out, seed, scale, console) if data is None else data
+        _calibrate(root, bundle, backbone, seed, scale, console)
+    if watch:
+        from taktline.cli.demo_watch import watch_demo
+
+        console.rule("a running line, and its dashboard")
+        watch_demo(out, root, fps, seed, bind, console)
+        return
+    parts = len(open_dataset(root).test)
     overlays = out / "overlays"
     shutil.rmtree(overlays, ignore_errors=True)
     console.rule("replay, watched by another process over ZeroMQ")
@@ -105,6 +128,18 @@ def _claim(out: Path) -> None:
     if not (out / _RESULT).is_file() and any(out.iterdir()):
         raise TaktlineError(f"the folder {out} holds other files; {_FIX}")
     save(out / _RESULT, "{}", _FIX)
+
+
+def _is_made(out: Path) -> bool:
+    """Returns whether an earlier demonstration left drawn parts and a bundle of them that can be used."""
+    from calibration.dataset import open_dataset
+    from engines.bundle import open_bundle
+
+    try:
+        open_bundle(out / "bundle")
+        return bool(open_dataset(out / "data").test)
+    except TaktlineError:
+        return False
 
 
 def _draw(out: Path, seed: int, scale: _Scale, console: Console) -> Path:

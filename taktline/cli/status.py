@@ -39,6 +39,8 @@ def status(
 
 def status_tables(status: Status) -> list[RenderableType]:
     """Shows each camera's counts, what is wrong if the line is not ready, and the journal's state."""
+    from pipeline.publish.troubles import line_troubles
+
     engine = status["engine"]
     state = ("ready", "green") if status["ready"] else ("not ready", "red") if status["live"] else ("down", "bold red")
     title = Text.assemble(f"line {status['line']}: ", state, f"   {engine['name']} {engine['precision']}")
@@ -48,24 +50,18 @@ def status_tables(status: Status) -> list[RenderableType]:
         last = camera["last_frame_s"]
         counts = [str(camera["verdicts"].get(key, 0)) for key in _COUNTS]
         table.add_row(name, str(camera["frames"]), "-" if last is None else f"{last:.1f} s ago", *counts)
-    trouble = (engine.get("choice") or {}).get("trouble")
-    sentences = [*status["why_not"], *([trouble] if trouble else [])]
-    return [table, *(Text(sentence, "yellow") for sentence in sentences), *journal_text(status.get("journal"))]
+    sentences = [Text(sentence, "yellow") for sentence in line_troubles(status)]
+    return [table, *sentences, *journal_text(status.get("journal"))]
 
 
 def journal_text(journal: dict[str, Any] | None) -> list[Text]:
     """Describes a line's journal, in red if it lacks published verdicts."""
+    from pipeline.publish.troubles import journal_troubles, unjournaled
+
     if journal is None:
         return []
     pictures = journal["pictures"]
     text = f"journal: {journal['journaled']} verdicts, {pictures['kept']} pictures, {pictures['dropped']} not kept"
-    troubles = [
-        Text(trouble, "bold red") for trouble in (journal["trouble"], journal["retention"]["trouble"]) if trouble
-    ]
-    if not journal["unjournaled"] and journal["trouble"] is None:
-        return [Text(text), *troubles]
-    text += (
-        f"; {journal['unjournaled']} verdicts were published before they could be journaled: {journal['waiting']} "
-        f"are waiting for the disk, {journal['lost']} are lost to the journal"
-    )
-    return [Text(text, "red"), *troubles]
+    troubles = [Text(trouble, "bold red") for trouble in journal_troubles(journal)]
+    late = unjournaled(journal)
+    return [Text(text) if late is None else Text(f"{text}; {late}", "red"), *troubles]

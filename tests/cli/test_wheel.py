@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.programs import run_program
 
 FLOORS = ("taktline", "bench", "pipeline", "calibration", "engines")
-DATA = (".html", ".json", ".typed")
+DATA = (".html", ".json", ".typed", ".js", ".css")
 
 
 def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
