@@ -24,14 +24,18 @@ if TYPE_CHECKING:
     from engines.registry import open_engine
     from pipeline.client.async_subscriber import AsyncVerdictSubscriber
     from pipeline.client.feed_sender import FeedSender
+    from pipeline.client.previews import AsyncPreviewSubscriber, PreviewSubscriber
     from pipeline.client.subscriber import VerdictSubscriber
     from pipeline.line.build import build_line
     from pipeline.line.line import Line
     from pipeline.protocol.gap import Gap
+    from pipeline.protocol.label import Label
+    from pipeline.protocol.preview import Preview
     from pipeline.protocol.verdict import Heatmap, Latency, Region, Verdict, VersionError, WireError
     from pipeline.security.curve import ClientKeys
 
 __all__ = [
+    "AsyncPreviewSubscriber",
     "AsyncVerdictSubscriber",
     "Bundle",
     "BundleError",
@@ -44,9 +48,12 @@ __all__ = [
     "FeedSender",
     "Gap",
     "Heatmap",
+    "Label",
     "Latency",
     "Line",
     "LineDown",
+    "Preview",
+    "PreviewSubscriber",
     "Region",
     "Scores",
     "TaktlineError",
@@ -66,10 +73,13 @@ _NAMES_OF = {
     "engines.registry": "open_engine",
     "pipeline.client.async_subscriber": "AsyncVerdictSubscriber",
     "pipeline.client.feed_sender": "FeedSender",
+    "pipeline.client.previews": "AsyncPreviewSubscriber PreviewSubscriber",
     "pipeline.client.subscriber": "VerdictSubscriber",
     "pipeline.line.build": "build_line",
     "pipeline.line.line": "Line",
     "pipeline.protocol.gap": "Gap",
+    "pipeline.protocol.label": "Label",
+    "pipeline.protocol.preview": "Preview",
     "pipeline.protocol.verdict": "Heatmap Latency Region Verdict VersionError WireError",
     "pipeline.security.curve": "ClientKeys",
 }

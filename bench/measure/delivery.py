@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.measure.scratch import scratch_folder
 from engines.errors import ConfigError, TaktlineError
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.config.sections import JournalSection
@@ -80,9 +80,9 @@ def measure_delivery(
     for durability in ("none", *durabilities):
         found = []
         for _ in range(runs):
-            with _temporary(folder) as place:
+            with scratch_folder(folder) as place:
                 throughput = _full_load(place, durability, count)
-            with _temporary(folder) as place:
+            with scratch_folder(folder) as place:
                 latencies = _moderate_load(place, durability, rate, round(rate * seconds))
             found.append((throughput, *np.quantile(latencies, (0.5, 0.99))))
         results.append(Delivered(durability, *(float(value) for value in np.median(found, axis=0))))
@@ -187,13 +187,3 @@ def _one_core() -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-@contextmanager
-def _temporary(folder: Path | None) -> Iterator[Path]:
-    try:
-        place = tempfile.TemporaryDirectory(prefix="taktline-bench-", dir=folder)
-    except OSError as error:
-        raise TaktlineError(f"the folder {folder} cannot be written: {error.strerror}; give another one") from error
-    with place as name:
-        yield Path(name)

@@ -32,10 +32,21 @@ def open_verdicts(
     Raises:
         ConfigError: the address cannot be used.
     """
+    return open_topics(context, address, TOPIC, cameras, queue, curve)
+
+
+def open_topics(
+    context: zmq.Context[Socket], address: str, topic: str, cameras: Sequence[str], queue: int, curve: ClientKeys | None
+) -> Socket:
+    """Connects to a line's publisher, for messages whose topics are `topic` and a camera's name.
+
+    Raises:
+        ConfigError: the address cannot be used.
+    """
     socket = context.socket(zmq.SUB)
     socket.setsockopt(zmq.RCVHWM, queue)
-    for topic in [f"{TOPIC}{camera}" for camera in cameras] or [TOPIC]:
-        socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+    for wanted in [f"{topic}{camera}" for camera in cameras] or [topic]:
+        socket.setsockopt(zmq.SUBSCRIBE, wanted.encode())
     return _connect(socket, address, curve)
 
 

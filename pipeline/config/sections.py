@@ -10,8 +10,11 @@ from pydantic import Field, field_validator
 from engines.hint import Hint
 from engines.registry import ENGINES
 from pipeline.config.section import Section
-from pipeline.protocol.sockets import MOST_PORT, check_address
+from pipeline.protocol.sockets import HIGH_WATER_MARK, MOST_PORT, check_address
 from pipeline.protocol.topics import Name
+
+# A preview has about 30 kB: so many take 60 MB while a subscriber hangs.
+_PREVIEWS_HIGH_WATER_MARK = 2_000
 
 
 class LineSection(Section):
@@ -77,7 +80,9 @@ class PublishSection(Section):
     Attributes:
         verdicts: ZeroMQ address to bind.
         replay: ZeroMQ address to bind, where subscribers ask for what they missed; it needs a journal.
-        queue: the most verdicts that wait for one slow subscriber; it must fetch any beyond that from the replay.
+        previews: the most previews a second for each camera, besides those of all `ng` frames; 0 for none.
+        queue: the most messages that wait for one slow subscriber; it must fetch any beyond that from the replay. None
+            for 100,000, or for 2,000 with previews, which take more memory.
         curve_secret: the line's secret key file, made with `taktline keys new`; None for no CURVE.
         allowed_clients: the folder with the public keys of clients that may subscribe.
         insecure: whether other machines may subscribe without a key.
@@ -87,12 +92,18 @@ class PublishSection(Section):
 
     verdicts: str = "tcp://127.0.0.1:5556"
     replay: str | None = None
-    queue: int = Field(default=100_000, ge=1)
+    previews: float = Field(default=0.0, ge=0, le=100, allow_inf_nan=False)
+    queue: int | None = Field(default=None, ge=1)
     curve_secret: Path | None = None
     allowed_clients: Path | None = None
     insecure: bool = False
     await_subscribers: int = Field(default=0, ge=0)
     await_s: float = Field(default=30.0, gt=0)
+
+    @property
+    def high_water_mark(self) -> int:
+        """The most messages that wait for one slow subscriber."""
+        return self.queue or (_PREVIEWS_HIGH_WATER_MARK if self.previews else HIGH_WATER_MARK)
 
     @field_validator("verdicts", "replay")
     @classmethod

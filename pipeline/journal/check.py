@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.closing import Closing
-from pipeline.journal.file import open_reader
+from pipeline.journal.file import SCHEMA_VERSION, open_reader, schema_version
 from pipeline.journal.pictures import picture_folder
 from pipeline.journal.reader import JournalReader
 from pipeline.protocol.entry import Entry
@@ -77,7 +78,7 @@ class JournalCheck(Closing):
             self._connection.execute("BEGIN")
             found.faults += self._structure()
             found.epochs = int(self._connection.execute("SELECT count(*) FROM epochs").fetchone()[0])
-            for fault in self._sequences():
+            for fault in itertools.chain(self._sequences(), self._facts()):
                 found.add(fault)
             self._messages(found)
         except sqlite3.Error as error:
@@ -106,6 +107,22 @@ class JournalCheck(Closing):
         )
         for camera, head, newest in heads:
             yield f"camera {camera}: its newest sequence is {newest} and should be {head}"
+
+    def _facts(self) -> Iterator[str]:
+        """Yields a fault if history does not show what the journal holds."""
+        if schema_version(self._connection) != SCHEMA_VERSION:
+            return
+        same = "camera = {0}.camera AND epoch = {0}.epoch AND sequence = {0}.sequence"
+        lost, extra = (
+            self._connection.execute(query).fetchone()[0]
+            for query in (
+                "SELECT count(*) FROM verdicts v WHERE id > ifnull((SELECT up_to FROM unindexed), 0) AND NOT EXISTS "
+                f"(SELECT 1 FROM facts WHERE captured_at = v.captured_at AND {same.format('v')})",
+                f"SELECT count(*) FROM facts f WHERE NOT EXISTS (SELECT 1 FROM verdicts WHERE {same.format('f')})",
+            )
+        )
+        if lost or extra:
+            yield f"history lacks {lost} verdicts and shows {extra} that are not there"
 
     def _messages(self, found: Verification) -> None:
         root = picture_folder(self._path)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import uuid
 from collections.abc import Sequence
 
 from pipeline.flow.decided import Decided
-from pipeline.protocol.entry import Entry
+from pipeline.protocol.entry import Entry, Facts
+from pipeline.protocol.topics import safe_text
 from pipeline.protocol.verdict import pack
 
 _MOST_WAIT_S, _LEAST_WAIT_S, _TAKT_SHARE = 1.0, 0.05, 0.1
+
+
+def new_epoch() -> str:
+    """Returns a new, unique epoch."""
+    return uuid.uuid4().hex[:16]
 
 
 def pack_entries(batch: Sequence[Decided], epoch: str, now: int, *, journaled: bool) -> list[Entry]:
@@ -28,9 +35,11 @@ def pack_entries(batch: Sequence[Decided], epoch: str, now: int, *, journaled: b
             decided.verdict, latency=latency, epoch=epoch, journaled=journaled
         )
         _, body, *heatmap = pack(verdict, decided.heatmap)
+        part = None if verdict.part is None else safe_text(verdict.part)
+        facts = Facts(verdict.reason, verdict.score, part, latency.total)
         entries.append(
             Entry(verdict.epoch, verdict.camera, verdict.sequence, verdict.captured_at, verdict.verdict, body,
-                  heatmap[0] if heatmap else None)
+                  heatmap[0] if heatmap else None, facts)
         )  # fmt: skip
     return entries
 

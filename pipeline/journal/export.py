@@ -17,21 +17,22 @@ from engines.errors import ConfigError, TaktlineError
 from engines.extras import require
 from engines.files import replacing
 from pipeline.journal.pictures import heatmap_path
-from pipeline.journal.reader import Found
+from pipeline.journal.search import Found
 
 _ROWS = 5_000
 COLUMNS = (
     "captured_at", "line", "camera", "sequence", "verdict", "reason", "score", "threshold", "part", "regions",
     "queue_ns", "infer_ns", "decide_ns", "publish_ns", "engine", "precision", "exact", "bundle", "epoch",
-    "journaled", "picture",
+    "journaled", "picture", "label", "label_by", "label_at", "label_note",
 )  # fmt: skip
+_MOMENTS = ("captured_at", "label_at")
 
 Row = dict[str, Any]
 
 
 def flat_row(found: Found) -> Row:
     """Returns a verdict as one row of a table: times in UTC, regions as JSON."""
-    verdict, latency = found.verdict, found.verdict.latency
+    verdict, latency, label = found.verdict, found.verdict.latency, found.verdict.label
     values = verdict.to_json() | {
         "captured_at": _utc(verdict.captured_at),
         "regions": json.dumps(verdict.to_json()["regions"]),
@@ -40,6 +41,10 @@ def flat_row(found: Found) -> Row:
         "decide_ns": latency.decide,
         "publish_ns": latency.publish,
         "picture": None if found.picture is None else str(found.picture),
+        "label": None if label is None else label.label,
+        "label_by": None if label is None else label.by,
+        "label_at": None if label is None else _utc(label.at),
+        "label_note": None if label is None else label.note,
     }
     return {name: values[name] for name in COLUMNS}
 
@@ -94,14 +99,14 @@ def _write_json_lines(found: Iterable[Found], file: IO[bytes]) -> int:
 def _write_parquet(found: Iterable[Found], file: IO[bytes]) -> int:
     pa, pq = require("pyarrow", "parquet"), require("pyarrow.parquet", "parquet")
     kinds = dict.fromkeys((name for name in COLUMNS if name.endswith("_ns")), pa.int64())
-    kinds |= {"captured_at": pa.timestamp("us", "UTC"), "sequence": pa.int64()}
+    kinds |= dict.fromkeys(_MOMENTS, pa.timestamp("us", "UTC")) | {"sequence": pa.int64()}
     kinds |= {"score": pa.float64(), "threshold": pa.float64(), "exact": pa.bool_(), "journaled": pa.bool_()}
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
     count = 0
     with pq.ParquetWriter(file, schema) as writer:
         for rows in _chunks(flat_row(one) for one in found):
             for row in rows:
-                row["captured_at"] = datetime.fromisoformat(row["captured_at"])
+                row |= {name: datetime.fromisoformat(row[name]) for name in _MOMENTS if row[name] is not None}
             writer.write_table(pa.Table.from_pylist(rows, schema))
             count += len(rows)
     return count

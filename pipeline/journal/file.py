@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from engines.errors import ConfigError
+from pipeline.journal.facts import SCHEMA as FACTS
+from pipeline.journal.facts import UPGRADE, enter_facts
 from pipeline.journal.place import APPLICATION_ID
 from pipeline.protocol.entry import Entry
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# Version 1 has no facts to search by.
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
 _BUSY_S = 2.0
 _WAL_KEPT_BYTES = 32 << 20
 _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
@@ -26,12 +30,12 @@ CREATE TABLE verdicts (
     captured_at INTEGER NOT NULL, verdict TEXT NOT NULL, body BLOB NOT NULL, heatmap BLOB, picture TEXT,
     picture_bytes INTEGER);
 CREATE UNIQUE INDEX by_sequence ON verdicts (camera, epoch, sequence);
-CREATE INDEX by_time ON verdicts (captured_at);
-CREATE INDEX by_verdict ON verdicts (verdict, captured_at);
 CREATE INDEX with_picture ON verdicts (id, picture_bytes) WHERE picture IS NOT NULL;
+{facts}
 PRAGMA user_version = {version};
 COMMIT;
 """
+_UPGRADE = "BEGIN IMMEDIATE;{upgrade}PRAGMA application_id = {id};PRAGMA user_version = {version};COMMIT;"
 _INSERT = "INSERT {conflict} INTO verdicts (epoch, camera, sequence, captured_at, verdict, body, heatmap) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: E501
 _HEAD = """INSERT INTO heads VALUES (?, ?, ?)
 ON CONFLICT (camera) DO UPDATE SET epoch = excluded.epoch, sequence = excluded.sequence"""
@@ -47,7 +51,7 @@ class Abandoned(Exception):
 
 
 def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
-    """Opens the journal for writing, and creates it if there is none.
+    """Opens the journal for writing, creates it if there is none, and upgrades one of an earlier version.
 
     Raises:
         sqlite3.Error: it cannot be written, or is damaged.
@@ -67,7 +71,9 @@ def open_writer(path: Path, durability: Durability) -> sqlite3.Connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
         if version == 0:
-            connection.executescript(_SCHEMA.format(version=SCHEMA_VERSION))
+            connection.executescript(_SCHEMA.format(version=SCHEMA_VERSION, facts=FACTS))
+        elif version == 1:
+            connection.executescript(_UPGRADE.format(upgrade=UPGRADE, id=APPLICATION_ID, version=SCHEMA_VERSION))
         elif version != SCHEMA_VERSION:
             raise ConfigError(
                 f"the journal {path} has version {version} and this Taktline writes version {SCHEMA_VERSION}; "
@@ -140,6 +146,7 @@ def write_entries(
             [(numbers[entry.epoch], entry.camera, entry.sequence, entry.captured_at, entry.verdict, entry.body,
               entry.heatmap) for entry in entries],
         )  # fmt: skip
+        enter_facts(connection, entries, numbers)
         heads = {entry.camera: (entry.camera, numbers[entry.epoch], entry.sequence) for entry in entries}
         connection.executemany(_HEAD, heads.values())
         if not wanted():

@@ -2,105 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
-from engines.closing import Closing, closed_on_error
 from engines.errors import DataError
-from pipeline.journal.file import SCHEMA_VERSION, open_reader, schema_version
 from pipeline.journal.pictures import picture_folder
 from pipeline.journal.place import is_damage
+from pipeline.journal.read_only import ReadOnlyJournal
+from pipeline.journal.search import ENTRY, LABEL, WITH_LABEL, Found, Key, Row, key_at, label_of, search
+from pipeline.journal.selection import Selection
 from pipeline.protocol.entry import Entry
 from pipeline.protocol.gap import Gap, checked
+from pipeline.protocol.label import Label
 from pipeline.protocol.replay import Series
-from pipeline.protocol.verdict import Heatmap, Outcome, Verdict, WireError, unpack
+from pipeline.protocol.verdict import WireError
+
+log = logging.getLogger(__name__)
 
 _MOST_SERIES = 64
 _AT_ONCE = 500
-_ENTRY = "epochs.id, camera, sequence, captured_at, verdict, body, heatmap"
-_FROM = "FROM verdicts JOIN epochs ON epochs.number = verdicts.epoch"
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which verdicts to select.
-
-    Attributes:
-        cameras: of these cameras; of all if empty.
-        since: captured at this time or later, nanoseconds since 1970 (UTC); None for no limit.
-        until: captured before this time; None for no limit.
-        verdicts: only these; all if empty.
-    """
-
-    cameras: tuple[str, ...] = ()
-    since: int | None = None
-    until: int | None = None
-    verdicts: tuple[Outcome, ...] = ()
-
-    @property
-    def where(self) -> tuple[str, list[str | int]]:
-        """An SQL condition and its values."""
-        conditions: list[str] = ["1"]
-        values: list[str | int] = []
-        for column, wanted in (("camera", self.cameras), ("verdict", self.verdicts)):
-            if wanted:
-                conditions.append(f"{column} IN ({', '.join('?' * len(wanted))})")
-                values += wanted
-        for condition, moment in (("captured_at >= ?", self.since), ("captured_at < ?", self.until)):
-            if moment is not None:
-                conditions.append(condition)
-                values.append(moment)
-        return " AND ".join(conditions), values
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A published verdict, its heatmap if it had one, and the file of its picture if that was kept."""
-
-    verdict: Verdict
-    heatmap: Heatmap | None
-    picture: Path | None
-
-
-class JournalReader(Closing):
+class JournalReader(ReadOnlyJournal):
     """Reads a journal through its own read-only connection.
 
-    Its methods raise `DataError` if the file is damaged or cannot be read at the moment.
-
-    Attributes:
-        skipped: number of verdicts that `find` skipped because they are damaged or have another wire version.
-
-    Raises:
-        DataError: there is no file, or it is not a journal of this version.
+    Attributes and errors are those of `ReadOnlyJournal`.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.skipped = 0
-        if not path.is_file():
-            raise DataError(f"there is no journal {path}; give the path from [journal] in the line file")
-        try:
-            self._connection = open_reader(path)
-        except sqlite3.Error as error:
-            raise DataError(f"{path} cannot be opened ({error})") from error
-        with closed_on_error(self):
-            self._check_version()
-
-    def _check_version(self) -> None:
-        try:
-            version = schema_version(self._connection)
-        except sqlite3.Error as error:
-            raise DataError(f"{self.path} cannot be read as a journal ({error})") from error
-        if version == 0:
-            raise DataError(f"{self.path} is not a journal; give the path from [journal] in the line file")
-        if version != SCHEMA_VERSION:
-            raise DataError(
-                f"{self.path} is a journal of version {version} and this Taktline reads version {SCHEMA_VERSION}; use "
-                "the Taktline that wrote it"
-            )
 
     def series(self, cameras: Sequence[str] = ()) -> list[Series]:
         """Returns what the journal holds of some cameras (all if empty), in the order it was written.
@@ -171,17 +99,51 @@ class JournalReader(Closing):
 
     def _entries(self, camera: str, epoch: str, first: int, last: int, most: int) -> list[Entry]:
         rows = self._connection.execute(
-            f"SELECT {_ENTRY} {_FROM} WHERE camera = ? AND verdicts.epoch = (SELECT number FROM epochs WHERE id = ?) "
-            "AND sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?",
+            f"SELECT {ENTRY} FROM verdicts v JOIN epochs ON epochs.number = v.epoch WHERE camera = ? AND v.epoch = "
+            "(SELECT number FROM epochs WHERE id = ?) AND sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?",
             (camera, epoch, first, last, most),
         )
         return [Entry(*row) for row in rows]
+
+    def labels(self, camera: str, epoch: str, first: int, last: int) -> dict[int, Label]:
+        """Returns what people said about a camera's verdicts, by sequence; none if the labels cannot be read."""
+        try:
+            self._people.refresh()
+            rows = self._connection.execute(
+                f"SELECT l.sequence, {LABEL} FROM people.labels l WHERE l.camera = ? AND l.epoch = ? AND l.current "
+                "AND l.sequence BETWEEN ? AND ? AND l.label IS NOT NULL",
+                (camera, epoch, first, last),
+            ).fetchall()
+            return {row[0]: Label(*row[1:]) for row in rows}
+        except sqlite3.Error as error:
+            log.warning("the labels of %s cannot be read (%s)", self.path, error)
+            return {}
 
     def find(self, selection: Selection, most: int | None = None) -> Iterator[Found]:
         """Yields the selected verdicts, oldest first; with `most`, only that many of the newest.
 
         Verdicts that are damaged or have another wire version are skipped and counted in `skipped`.
+
+        Raises:
+            DataError: the selection needs facts, and the journal does not have them for all verdicts yet.
         """
+        root = picture_folder(self.path)
+        for row in self._rows(selection, most):
+            try:
+                yield row.read(root)
+            except WireError:
+                self.skipped += 1
+
+    def _rows(self, selection: Selection, most: int | None) -> Iterator[Row]:
+        # A new query for each part: a long export must not prevent the writer's log from being shortened.
+        if self.unindexed is None:
+            yield from self._searched(selection, most)
+            return
+        if selection.needs_facts:
+            raise DataError(
+                f"the journal {self.path} cannot be searched for that yet; `taktline journal index {self.path}` makes "
+                "it searchable, and so does its line while it runs"
+            )
         where, values = selection.where
         lowest = 0
         if most is not None:
@@ -189,34 +151,32 @@ class JournalReader(Closing):
             with self._reading():
                 found = self._connection.execute(f"SELECT min(id) FROM ({chosen})", [*values, most]).fetchone()[0]
             lowest = found or 0
-        root = picture_folder(self.path)
         while True:
-            # A new query for each part: a long export must not prevent the writer's log from being shortened.
             with self._reading():
+                self._people.refresh()
                 rows = self._connection.execute(
-                    f"SELECT verdicts.id, picture, {_ENTRY} {_FROM} WHERE verdicts.id >= ? AND {where} "
-                    "ORDER BY verdicts.id LIMIT ?",
+                    f"SELECT v.id, picture, {ENTRY}, {LABEL} FROM (SELECT * FROM verdicts WHERE id >= ? AND {where} "
+                    f"ORDER BY id LIMIT ?) v CROSS JOIN epochs ON epochs.number = v.epoch {WITH_LABEL} ORDER BY v.id",
                     [lowest, *values, _AT_ONCE],
                 ).fetchall()
             for _, picture, *row in rows:
-                try:
-                    verdict, heatmap = unpack(Entry(*row).parts)
-                except WireError:
-                    self.skipped += 1
-                    continue
-                yield Found(verdict, heatmap, None if picture is None else root / picture)
+                entry = Entry(*row[:7])
+                key = Key(entry.captured_at, entry.camera, entry.epoch, entry.sequence)
+                yield Row(key, picture, entry, label_of(tuple(row[7:])))
             if len(rows) < _AT_ONCE:
                 return
             lowest = rows[-1][0] + 1
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._connection.close()
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            hint = "`taktline journal verify` shows what is wrong" if is_damage(error) else "try again"
-            raise DataError(f"the journal {self.path} cannot be read ({error}); {hint}") from error
+    def _searched(self, selection: Selection, most: int | None) -> Iterator[Row]:
+        with self._reading():
+            self._people.refresh()
+            key = None if most is None else key_at(self._connection, selection, most - 1)
+        inclusive = True
+        while True:
+            with self._reading():
+                self._people.refresh()
+                rows = search(self._connection, selection, _AT_ONCE, key, newest_first=False, inclusive=inclusive)
+            yield from rows
+            if len(rows) < _AT_ONCE:
+                return
+            key, inclusive = rows[-1].key, False

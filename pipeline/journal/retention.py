@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engines.errors import TaktlineError
 from pipeline.config.sections import JournalSection
 from pipeline.flow.rate_limited_log import RateLimitedLog
 from pipeline.flow.stage import Stage
 from pipeline.journal.file import transaction
+from pipeline.journal.labels import VerdictKey, forget_labels
 from pipeline.journal.pictures import PictureKeeper, Writing, picture_folder, picture_path, remove_picture
 
 log = logging.getLogger(__name__)
@@ -25,14 +27,17 @@ _STEPS = 40
 _LEAST_PAUSE_S, _PAUSES_PER_STEP = 0.002, 4.0
 _LOG_BYTES = 16 << 20
 _WARN_EVERY_S = 60.0
+_LABELS_EVERY_S = 10.0
 _OLDEST = """SELECT verdicts.id, epochs.id, camera, sequence, captured_at, picture_bytes
 FROM verdicts JOIN epochs ON epochs.number = verdicts.epoch {where} ORDER BY verdicts.id LIMIT ?"""
+_IS_THERE = """SELECT 1 FROM verdicts
+WHERE camera = ? AND epoch = (SELECT number FROM epochs WHERE id = ?) AND sequence = ?"""
 
 _Row = tuple[int, str, str, int, int, int | None]
 
 
 class Retention(Stage):
-    """Removes what is too old or too much, and copies SQLite's log into its file, while the line runs.
+    """Removes what is too old or too much, with its labels, and copies SQLite's log into its file, while the line runs.
 
     If there is too much, the oldest goes first: pictures while they take more than half of the limit, otherwise
     verdicts. A step removes 64 of them and takes a few milliseconds.
@@ -53,6 +58,8 @@ class Retention(Stage):
         self._over = threading.Event()
         self._trouble: str | None = None
         self._free_bytes: int | None = None
+        # At once: an earlier process may have ended between a verdict's removal and its label's.
+        self._removed, self._labels_at = True, float("-inf")
         self._warnings = RateLimitedLog(log, 1, _WARN_EVERY_S)
 
     def work(self) -> None:
@@ -64,6 +71,7 @@ class Retention(Stage):
                 self._copy_log()
                 self._tidy()
                 self._trouble = None
+                self._forget_labels()
             except (sqlite3.Error, OSError) as error:
                 self._complain(error)
             over = self._over.wait(_TICK_S)
@@ -147,6 +155,7 @@ class Retention(Stage):
             with self._writing() as connection, transaction(connection):
                 late = connection.execute("SELECT total(picture_bytes) FROM verdicts WHERE id <= ?", last).fetchone()[0]
                 connection.execute("DELETE FROM verdicts WHERE id <= ?", last)
+            self._removed = True
             # A picture may have been written between its file's removal and its row's.
             self._pictures.removed(int(late))
             self._remove_files(rows)
@@ -166,3 +175,21 @@ class Retention(Stage):
         root = picture_folder(self._path)
         for _, epoch, camera, sequence, _, _ in rows if root.is_dir() else ():
             remove_picture(root / picture_path(epoch, camera, sequence))
+
+    def _forget_labels(self) -> None:
+        """Removes the labels of removed verdicts. A failure is logged, and the next time tries again."""
+        now = time.monotonic()
+        if not self._removed or now - self._labels_at < _LABELS_EVERY_S:
+            return
+        self._labels_at = now
+        with self._writing() as connection:
+            epochs = [epoch for (epoch,) in connection.execute("SELECT id FROM epochs")]
+        try:
+            forget_labels(self._path, epochs, self._missing)
+            self._removed = False
+        except TaktlineError as error:
+            self._warnings.warning("the labels of removed verdicts cannot be removed (%s)", error)
+
+    def _missing(self, keys: Sequence[VerdictKey]) -> list[VerdictKey]:
+        with self._writing() as connection:
+            return [key for key in keys if connection.execute(_IS_THERE, key).fetchone() is None]

@@ -6,7 +6,6 @@ import logging
 import sqlite3
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -19,8 +18,9 @@ from pipeline.flow.decided import Decided
 from pipeline.flow.stage import Stage
 from pipeline.journal.backlog import Backlog
 from pipeline.journal.disk_thread import DiskThread, Errand
-from pipeline.journal.entries import pack_entries, patience
+from pipeline.journal.entries import new_epoch, pack_entries, patience
 from pipeline.journal.file import open_writer, write_entries
+from pipeline.journal.indexing import Indexing
 from pipeline.journal.pictures import PictureKeeper
 from pipeline.journal.place import WriterLock, is_same_file, prepare_place, put_aside
 from pipeline.journal.retention import Retention
@@ -34,11 +34,6 @@ _OPEN_S = 5.0
 _FAILURES = (sqlite3.Error, OSError, MemoryError)
 
 
-def new_epoch() -> str:
-    """Returns a new, unique epoch."""
-    return uuid.uuid4().hex[:16]
-
-
 class Journal(Closing):
     """Enters verdicts, one transaction per batch, and returns what to publish.
 
@@ -48,8 +43,8 @@ class Journal(Closing):
     they wait in memory, up to 64 MiB, and are written as soon as the disk allows. A damaged file is put aside, and a
     new one is begun.
 
-    One thread does all the writing. The journal comes with two stages for the line to run: one writes pictures, the
-    other removes what is too old.
+    One thread does all the writing. The journal comes with three stages for the line to run: one writes pictures,
+    one removes what is too old, and one makes the verdicts of an earlier version searchable.
 
     Args:
         settings: the journal's settings.
@@ -78,7 +73,7 @@ class Journal(Closing):
         self._trouble: str | None = None
         self._retry_at = 0.0
         self._journaled = self._unjournaled = 0
-        self._pictures, self._retention = self._new_stages()
+        self._pictures, self._retention, self._indexing = self._new_stages()
         self._disk = DiskThread(self._catch_up)
         with closed_on_error(self):
             try:
@@ -93,8 +88,8 @@ class Journal(Closing):
 
     def stages(self) -> list[Stage]:
         """Returns the stages that a line must run beside its publisher; they end after `drain`."""
-        self._pictures, self._retention = self._new_stages()
-        return [self._pictures, self._retention]
+        self._pictures, self._retention, self._indexing = stages = self._new_stages()
+        return [*stages]
 
     def enter(self, batch: Sequence[Decided]) -> list[list[bytes]]:
         """Enters a batch of verdicts, and marks in each whether it was journaled in time.
@@ -168,6 +163,7 @@ class Journal(Closing):
         self._disk.wake()
         self._pictures.drain()
         self._retention.drain()
+        self._indexing.drain()
 
     def close(self, deadline: float | None = None) -> None:
         """Writes what waits, as far as the disk allows, and closes the file.
@@ -186,9 +182,9 @@ class Journal(Closing):
         if self._file_lock is not None:
             self._file_lock.close()
 
-    def _new_stages(self) -> tuple[PictureKeeper, Retention]:
+    def _new_stages(self) -> tuple[PictureKeeper, Retention, Indexing]:
         pictures = PictureKeeper(self._settings, self.writing)
-        return pictures, Retention(self._settings, self.writing, pictures)
+        return pictures, Retention(self._settings, self.writing, pictures), Indexing(self.writing)
 
     # The disk thread runs the following methods.
 

@@ -123,7 +123,7 @@ def _bind_outlets(
     """Opens the publisher, the journal, and the replay if the settings ask for them."""
     publish = config.publish
     access = Access(publish.curve_secret, publish.allowed_clients, publish.insecure)
-    publisher = PublisherSocket(publish.verdicts, publish.queue, access)
+    publisher = PublisherSocket(publish.verdicts, publish.high_water_mark, access)
     made.add("the publisher's socket", publisher.close)
     if config.journal is None:
         return publisher, None, None

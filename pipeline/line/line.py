@@ -33,6 +33,7 @@ from pipeline.publish.control import ControlServer
 from pipeline.publish.gauges import LineGauges
 from pipeline.publish.health import HealthServer
 from pipeline.publish.metrics import LineMetrics, Status
+from pipeline.publish.previews import PreviewMaker
 from pipeline.publish.publisher import Publisher, PublisherSocket
 from pipeline.publish.replay_server import ReplayServer
 from pipeline.sources.source import Source
@@ -153,11 +154,14 @@ class Line(Closing):
             for source in self._sources
         ]  # fmt: skip
         self._batcher = Batcher(self._queue, self._batches, self._buffers, self._ledger, service_time, clock)
+        rate, socket = config.publish.previews, self.publisher
+        previews = PreviewMaker(rate, lambda: socket.wants_previews, clock) if rate else None
         # These bring answers out; a line has ended when they have.
         self._answering: list[Stage] = [
             self._ledger,
-            Publisher(self.publisher, self._decided, self._watched, self.metrics, journal, clock),
+            Publisher(socket, self._decided, self._watched, self.metrics, journal, clock, previews),
             *([] if journal is None else journal.stages()),
+            *([] if previews is None else [previews]),
         ]
         self._stages: list[Stage] = [
             *captures,

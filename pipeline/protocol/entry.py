@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.protocol.topics import TOPIC
+
+
+class Facts(NamedTuple):
+    """What a verdict can be searched for, besides its camera, time and outcome.
+
+    Attributes:
+        reason: see `Verdict.reason`.
+        score: see `Verdict.score`.
+        part: see `Verdict.part`.
+        latency: from capture to the journal, in nanoseconds.
+    """
+
+    reason: str | None
+    score: float | None
+    part: str | None
+    latency: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +36,7 @@ class Entry:
         verdict: `ok`, `ng` or `uninspected`.
         body: the published message's body.
         heatmap: the message's third part; None if it has none.
+        facts: what it can be searched for; None if it was read from a journal.
     """
 
     epoch: str
@@ -28,6 +46,7 @@ class Entry:
     verdict: str
     body: bytes
     heatmap: bytes | None
+    facts: Facts | None = None
 
     @property
     def parts(self) -> list[bytes]:

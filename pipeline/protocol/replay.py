@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from engines.validation import explain
 from pipeline.protocol.entry import Entry
 from pipeline.protocol.gap import Gap, join, pack_gap, unpack_gap
+from pipeline.protocol.label import Label
 from pipeline.protocol.topics import TOPIC, EpochId, Name
 from pipeline.protocol.verdict import Heatmap, Verdict, WireError, unpack
 
@@ -20,6 +21,8 @@ MOST_REQUEST_BYTES = 8 << 10
 PAGE = 200
 
 _Count = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+
+_LABEL = TypeAdapter(Label)
 
 Received = tuple[Verdict, Heatmap | None]
 
@@ -116,11 +119,20 @@ def pack_series(request: ReplayRequest, series: Sequence[Series]) -> list[bytes]
     return [_header(request.id, series=held)]
 
 
-def pack_page(request: ReplayRequest, items: Sequence[Entry | Gap], more: bool) -> list[bytes]:
+def pack_page(
+    request: ReplayRequest, items: Sequence[Entry | Gap], more: bool, labels: Mapping[int, Label] | None = None
+) -> list[bytes]:
     """Returns the answer to `read` as message parts: a header, then two parts for each item.
 
     The two parts are the body and the heatmap (empty if there is none) of a verdict, or a gap and an empty part.
-    Consecutive gaps with the same reason become one.
+    Consecutive gaps with the same reason become one. Bodies are as published; labels are in the header, where older
+    readers ignore them.
+
+    Args:
+        request: the request.
+        items: what it asked for.
+        more: whether there is more.
+        labels: what people said about some of these verdicts, by sequence.
     """
     joined: list[Entry | Gap] = []
     for item in items:
@@ -130,7 +142,8 @@ def pack_page(request: ReplayRequest, items: Sequence[Entry | Gap], more: bool) 
             joined[-1] = both
         else:
             joined.append(item)
-    parts = [_header(request.id, count=len(joined), more=more)]
+    said = [[sequence, one.label, one.by, one.at, one.note] for sequence, one in (labels or {}).items()]
+    parts = [_header(request.id, count=len(joined), more=more, **({"labels": said} if said else {}))]
     for item in joined:
         parts += [pack_gap(item), b""] if isinstance(item, Gap) else [item.body, item.heatmap or b""]
     return parts
@@ -166,7 +179,11 @@ def unpack_answer(parts: Sequence[bytes]) -> Answer:
             return Answer(int(header["id"]), retry_s=float(header["retry_s"]))
         series = tuple(Series(str(c), str(e), int(first), int(last)) for c, e, first, last in header.get("series", ()))
         found = [_item(parts[index : index + 2]) for index in range(1, len(parts), 2)]
-        items = tuple(item for item in found if item is not None)
+        labels = {
+            int(sequence): _LABEL.validate_python({"label": label, "by": by, "at": at, "note": note})
+            for sequence, label, by, at, note in header.get("labels", ())
+        }
+        items = tuple(_labelled(item, labels) for item in found if item is not None)
         return Answer(int(header["id"]), series, items, len(found) - len(items), bool(header.get("more", False)))
     except (KeyError, IndexError, TypeError, ValueError, OverflowError, msgpack.UnpackException) as error:
         raise WireError(
@@ -194,3 +211,9 @@ def _item(parts: Sequence[bytes]) -> Received | Gap | None:
             return unpack_gap(body)
         except WireError:
             return None
+
+
+def _labelled(item: Received | Gap, labels: Mapping[int, Label]) -> Received | Gap:
+    if isinstance(item, Gap) or item[0].sequence not in labels:
+        return item
+    return replace(item[0], label=labels[item[0].sequence]), item[1]

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from pipeline.protocol.label import Label
 from pipeline.protocol.verdict import WIRE_VERSION, HeatmapScale, Latency, Region, Verdict
 
 SCHEMA_FILE = Path(__file__).with_name("verdict.schema.json")
@@ -22,7 +23,9 @@ SCHEMA_FILE = Path(__file__).with_name("verdict.schema.json")
 def verdict_schema() -> dict[str, Any]:
     """Returns the schema. It describes the body on the wire and the JSON that bridges write."""
     body, scale = TypeAdapter(Verdict).json_schema(), TypeAdapter(HeatmapScale).json_schema()
-    parts = {Region: body["$defs"]["Region"], Latency: body["$defs"]["Latency"], HeatmapScale: scale}
+    parts: dict[type, Any] = {kind: body["$defs"][kind.__name__] for kind in (Region, Latency, Label)}
+    parts[HeatmapScale] = scale
+    always = [name for name in body["properties"] if name != "label"]
     version = {"const": WIRE_VERSION, "description": "version of this schema"}
     for kind, schema in {**parts, Verdict: body}.items():
         _describe(schema, kind)
@@ -32,8 +35,8 @@ def verdict_schema() -> dict[str, Any]:
         "description": body["description"],
         "type": "object",
         "properties": {"v": version, **body["properties"], "heatmap": {"$ref": "#/$defs/HeatmapScale"}},
-        # Everything except the heatmap is always there, even fields that a reader could do without.
-        "required": ["v", *body["properties"]],
+        # Everything except label and heatmap is always there, even fields that a reader could do without.
+        "required": ["v", *always],
         "additionalProperties": False,
         "$defs": {**body["$defs"], "HeatmapScale": scale},
     }

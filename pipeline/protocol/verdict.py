@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from engines.errors import TaktlineError
 from engines.validation import explain
+from pipeline.protocol.label import Label
 from pipeline.protocol.topics import MOST_TEXT_BYTES, TOPIC, safe_text
 
 WIRE_VERSION = 2
@@ -109,6 +110,7 @@ class Verdict:
         epoch: within one epoch, each sequence of a camera identifies one frame; a new epoch begins when the line cannot
             guarantee that, as with a new journal.
         journaled: whether the verdict was in the journal before it was published.
+        label: what a person said about it since; None if nobody did, as in every verdict that is just made.
     """
 
     line: Text
@@ -128,11 +130,12 @@ class Verdict:
     bundle: Text
     epoch: Text = ""
     journaled: Flag = False
+    label: Label | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = _CHECKED
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the verdict as plain values, as in the body, without the heatmap."""
+        """Returns the verdict as plain values, as in the body, without the heatmap; `label` only if there is one."""
         values: dict[str, Any] = {"v": WIRE_VERSION}
         # `asdict` copies everything and takes four times as long.
         for name in _FIELDS:
@@ -147,10 +150,12 @@ class Verdict:
             "decide": latency.decide,
             "publish": latency.publish,
         }
+        if self.label is not None:
+            values["label"] = self.label.to_json()
         return values
 
 
-_FIELDS = tuple(field.name for field in fields(Verdict))
+_FIELDS = tuple(field.name for field in fields(Verdict) if field.name != "label")
 
 
 @dataclass(frozen=True, slots=True)

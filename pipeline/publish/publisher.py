@@ -1,4 +1,4 @@
-"""The last stage: publishes verdicts over ZeroMQ PUB/SUB."""
+"""The last stage: publishes verdicts, and previews, over ZeroMQ PUB/SUB."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from pipeline.flow.channel import Channel, ChannelClosed
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.decided import Decided
 from pipeline.flow.stage import Stage
-from pipeline.journal.store import Journal, new_epoch
+from pipeline.journal.entries import new_epoch
+from pipeline.journal.store import Journal
+from pipeline.protocol.preview import PREVIEW_TOPIC
 from pipeline.protocol.sockets import HIGH_WATER_MARK
 from pipeline.protocol.verdict import pack
 from pipeline.publish.bound_socket import BoundSocket
 from pipeline.publish.metrics import LineMetrics
+from pipeline.publish.previews import PreviewMaker
 from pipeline.security.curve import THIS_MACHINE, Access
 
 log = logging.getLogger(__name__)
@@ -28,6 +31,9 @@ _POLL_MS = 100
 _MOST_BYTES = 4 << 10
 _MOST_WAITING, _MOST_SUBSCRIPTIONS = 100, 10_000
 _TOGETHER = 256
+_PREVIEWS = PREVIEW_TOPIC.encode()
+# How often the publisher looks for previews while there is no verdict.
+_PREVIEW_S = 0.03
 
 
 class PublisherSocket(BoundSocket):
@@ -49,7 +55,7 @@ class PublisherSocket(BoundSocket):
         # Only subscriptions come in: they are short, and few enough to be read between two verdicts.
         incoming = {zmq.MAXMSGSIZE: _MOST_BYTES, zmq.RCVHWM: _MOST_WAITING}
         options = {zmq.SNDHWM: queue, zmq.LINGER: LINGER_MS, zmq.XPUB_VERBOSER: 1, **incoming}
-        self._subscriptions = 0
+        self._subscriptions = self._for_previews = 0
         super().__init__(zmq.XPUB, options, address, access, "the publisher of verdicts")
 
     def await_subscribers(self, count: int, timeout: float, stop: threading.Event) -> None:
@@ -76,25 +82,37 @@ class PublisherSocket(BoundSocket):
         self.socket.send_multipart(parts)
         self._note_subscriptions()
 
+    @property
+    def wants_previews(self) -> bool:
+        """Whether anybody subscribes to previews; may be read by any thread."""
+        return self._for_previews > 0
+
+    def mind(self) -> None:
+        """Does between two messages what `send` does with each: admits clients and notes who subscribes."""
+        self.gate.mind()
+        self._note_subscriptions()
+
     def _note_subscriptions(self) -> None:
         for _ in range(10 * _MOST_WAITING):
             if not self.socket.poll(0):
                 break
             message = self.socket.recv()
-            if message[:1] == b"\x01":
-                self._subscriptions += 1
-            elif message[:1] == b"\x00":
-                self._subscriptions = max(0, self._subscriptions - 1)
-        if self._subscriptions > _MOST_SUBSCRIPTIONS:
+            change, topic = {b"\x01": 1, b"\x00": -1}.get(message[:1], 0), message[1:]
+            if not topic.startswith(_PREVIEWS):
+                self._subscriptions = max(0, self._subscriptions + change)
+            if topic.startswith(_PREVIEWS) or _PREVIEWS.startswith(topic):
+                self._for_previews = max(0, self._for_previews + change)
+        if self._subscriptions + self._for_previews > _MOST_SUBSCRIPTIONS:
             log.warning("more than %d subscriptions; closing all connections", _MOST_SUBSCRIPTIONS)
-            self._subscriptions = 0
+            self._subscriptions = self._for_previews = 0
             self.gate.close_connections()
 
 
 class Publisher(Stage):
     """Publishes verdicts, and passes them on to a watcher in this process.
 
-    If the line has a journal, verdicts are entered there first; all waiting verdicts are entered together.
+    If the line has a journal, verdicts are entered there first; all waiting verdicts are entered together. Previews are
+    made by another thread and sent here, between verdicts, because a socket belongs to one thread.
     """
 
     def __init__(
@@ -105,28 +123,46 @@ class Publisher(Stage):
         metrics: LineMetrics,
         journal: Journal | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        previews: PreviewMaker | None = None,
     ) -> None:
         super().__init__("publisher", clock)
+        self._previews, self._wait_s = previews, None if previews is None else _PREVIEW_S
         self._socket, self._inbox, self._outbox, self._metrics = socket, inbox, outbox, metrics
         self._journal, self._epoch = journal, new_epoch()
 
     def work(self) -> None:
         """Publishes verdicts until there are no more."""
         while True:
-            batch = self._inbox.get_many(_TOGETHER)
+            try:
+                batch = self._inbox.get_many(_TOGETHER, self._wait_s)
+            except TimeoutError:
+                self._socket.mind()
+                self._send_preview()
+                continue
             messages = self._pack(batch) if self._journal is None else self._journal.enter(batch)
             for decided, message in zip(batch, messages, strict=True):
                 self._socket.send(message)
                 self._metrics.published(decided.verdict)
             for decided in batch:
+                if self._previews is not None:
+                    self._previews.offer(decided)
                 self._hand_on(decided)
+            self._send_preview()
 
     def ended(self) -> None:
-        """Drains the journal and closes the watcher's queue."""
+        """Drains the journal and the previews, and closes the watcher's queue."""
+        if self._previews is not None:
+            self._previews.drain()
         if self._journal is not None:
             self._journal.drain()
         if self._outbox is not None:
             self._outbox.close()
+
+    def _send_preview(self) -> None:
+        """Sends one preview at most: the next verdict may be waiting."""
+        message = None if self._previews is None else self._previews.take()
+        if message is not None:
+            self._socket.send(message)
 
     def _pack(self, batch: list[Decided]) -> list[list[bytes]]:
         messages = []

@@ -175,7 +175,9 @@ class ReplayServer(Stage, Closing):
                 break
             count += 1
         more = count < len(entries) or len(entries) == PAGE
-        return pack_page(request, entries[:count], more)
+        # What waits in memory has no label: only a verdict in the file gets one.
+        labels = {} if not stored or reader is None else reader.labels(request.camera, request.epoch, first, newest)
+        return pack_page(request, entries[:count], more, labels)
 
     def _open_reader(self, may_lack: bool) -> JournalReader | None:
         """Opens the journal; returns None if it cannot be read but memory may hold the answer."""

@@ -23,4 +23,6 @@ def verdict_text(verdict: Verdict) -> Text:
     else:
         text.append(f"  {verdict.score:>6.2f} / {verdict.threshold:.2f} ")
     text.append(f"  {verdict.latency.total / 1e6:>7.1f} ms  {verdict.part or ''}")
+    if verdict.label is not None:
+        text.append(f"  {verdict.label.label} ({verdict.label.by})", "cyan")
     return text

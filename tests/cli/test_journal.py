@@ -18,7 +18,8 @@ import pytest
 
 from engines.errors import TaktlineError
 from pipeline.journal.export import COLUMNS, export
-from pipeline.journal.reader import JournalReader, Selection
+from pipeline.journal.reader import JournalReader
+from pipeline.journal.selection import Selection
 from pipeline.protocol.verdict import Verdict
 from tests.conftest import RunTaktline
 from tests.pipeline.parts import PICTURE, Running, held
@@ -171,3 +172,61 @@ def test_a_missing_package_names_its_extra(journal: Path, tmp_path: Path, monkey
     with JournalReader(journal) as reader, pytest.raises(TaktlineError, match=r"taktline\[parquet\]"):
         export(reader.find(Selection()), tmp_path / "all.parquet")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_label_is_set_shown_and_searched_for(journal: Path, taktline_in_process: RunTaktline, tmp_path: Path) -> None:
+    def run(*arguments: object) -> str:
+        done = taktline_in_process("journal", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    printed = run("label", journal, "top", "10", "false-alarm", "--by", "anna", "--note", "dust")
+    assert printed.split() == ["camera", "top,", "sequence", "10:", "false", "alarm,", "by", "anna"]
+    epoch = verdicts(journal)[0].epoch
+    stored = json.loads(run("label", journal, "side", "3.png", "missed defect", "--part", "--by", "bert", "--json"))
+    assert (stored["camera"], stored["epoch"], stored["sequence"]) == ("side", epoch, 3)
+    assert (stored["label"]["label"], stored["label"]["by"]) == ("missed defect", "bert")
+    shown = run("query", journal, "--label", "false alarm", "--label", "missed defect")
+    assert [line.split("  ")[-1] for line in shown.splitlines()] == ["false alarm (anna)", "missed defect (bert)"]
+    (found,) = [json.loads(line) for line in run("query", journal, "--label", "false_alarm", "--json").splitlines()]
+    assert found["label"]["note"] == "dust"
+    assert "3 pictures" in run("export", journal, tmp_path / "ng.zip", "--verdict", "ng", "--label", "none")
+    with zipfile.ZipFile(tmp_path / "ng.zip") as archive:
+        rows = list(csv.DictReader(io.StringIO(archive.read("verdicts.csv").decode())))
+    assert [(row["camera"], row["sequence"], row["label"]) for row in rows] == [
+        ("top", "0", ""), ("side", "0", ""), ("side", "10", ""),
+    ]  # fmt: skip
+    assert len(run("query", journal, "--part", "1*").splitlines()) == 22
+    assert len(run("query", journal, "--min-score", "5").splitlines()) == 4
+    assert run("query", journal, "--reason", "late") == ""
+    run("label", journal, "top", "10", "none", "--epoch", epoch)
+    run("label", journal, "side", "3", "none")
+    assert run("query", journal, "--label", "false alarm") == ""
+    assert "could be searched already" in run("index", journal)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["label", "JOURNAL", "top", "10", "good"], "there is no label 'good'"),
+        (["label", "JOURNAL", "top", "99", "confirmed"], "sequence 99 is not in the journal"),
+        (["label", "JOURNAL", "nose", "1", "confirmed"], "sequence 1 is not in the journal"),
+        (["label", "JOURNAL", "top", "-1", "confirmed"], "No such option"),
+        (["label", "JOURNAL", "top", "1e3", "confirmed"], "'1e3' is not a sequence"),
+        (["label", "JOURNAL", "top", "10", "confirmed", "--epoch", "ff"], "sequence 10 is not in the journal"),
+        (["label", "JOURNAL", "top", "x.png", "confirmed", "--part"], "has no part 'x.png'"),
+        (["label", "JOURNAL", "top", "1.png", "confirmed", "--part", "--epoch", "ff"], "leave it out with --part"),
+        (["label", "JOURNAL", "top", "10", "confirmed", "--note", "n" * 1001], "at most 1000 bytes"),
+        (["label", "nowhere.journal", "top", "10", "confirmed"], "there is no journal"),
+        (["query", "JOURNAL", "--reason", "tired"], "there is no reason 'tired'"),
+        (["query", "JOURNAL", "--label", "none", "--label", "confirmed"], "cannot be combined"),
+        (["index", "nowhere.journal"], "there is no journal"),
+    ],
+)
+def test_a_mistake_with_labels_and_filters_is_told_in_a_sentence(
+    arguments: list[str], message: str, journal: Path, taktline_in_process: RunTaktline
+) -> None:
+    done = taktline_in_process("journal", *[str(journal) if word == "JOURNAL" else word for word in arguments])
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr

@@ -29,7 +29,7 @@ from taktline.cli.bench.tables import changes_table, results_tables
 from taktline.cli.dataset import survey_table
 from taktline.cli.engines import agreement_table, engines_table
 from taktline.cli.evaluate_tables import category_tables, evaluation_tables
-from taktline.cli.journal import check_table
+from taktline.cli.journal.verify import check_table
 from taktline.cli.keys import key_table
 from taktline.cli.live import live_table
 from taktline.cli.run_tables import summary_tables

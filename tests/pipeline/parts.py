@@ -17,7 +17,9 @@ from pipeline.flow.decided import Decided
 from pipeline.flow.frame import Frame
 from pipeline.flow.stage import Stage
 from pipeline.journal.check import JournalCheck, Verification
-from pipeline.journal.reader import Found, JournalReader, Selection
+from pipeline.journal.reader import JournalReader
+from pipeline.journal.search import Found
+from pipeline.journal.selection import Selection
 from pipeline.journal.store import Journal
 from pipeline.protocol.verdict import Heatmap, Latency, Outcome, Region, Verdict
 from pipeline.publish.metrics import LineMetrics
@@ -52,7 +54,7 @@ class Running(Closing):
         access = Access(section.curve_secret, section.allowed_clients, section.insecure)
         self._parts = ClosingStack()
         with closed_on_error(self._parts):
-            self.socket = PublisherSocket(section.verdicts, section.queue, access)
+            self.socket = PublisherSocket(section.verdicts, section.high_water_mark, access)
             self._parts.add("the publisher's socket", self.socket.close)
             self.journal = None if journal is None else Journal(JournalSection.model_validate(journal))
             if self.journal is not None:

@@ -11,7 +11,8 @@ import msgpack
 import pytest
 
 from engines.errors import DataError
-from pipeline.journal.reader import JournalReader, Selection
+from pipeline.journal.reader import JournalReader
+from pipeline.journal.selection import Selection
 from pipeline.protocol.gap import Gap
 from tests.pipeline.parts import Running, held, sequences, until, verify
 

@@ -18,7 +18,8 @@ from pipeline.config.sections import JournalSection
 from pipeline.journal.entries import patience
 from pipeline.journal.export import export
 from pipeline.journal.pictures import picture_folder
-from pipeline.journal.reader import JournalReader, Selection
+from pipeline.journal.reader import JournalReader
+from pipeline.journal.selection import Selection
 from pipeline.journal.store import Journal
 from pipeline.protocol.verdict import Verdict
 from taktline.cli.status import journal_text

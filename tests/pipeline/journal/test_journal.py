@@ -13,7 +13,7 @@ from engines.errors import ConfigError
 from engines.image import read_image
 from pipeline.config.line_file import check_config
 from pipeline.journal.pictures import heatmap_path
-from pipeline.journal.reader import Selection
+from pipeline.journal.selection import Selection
 from tests.pipeline.parts import PICTURE, Running, held, sequences, until, verify
 
 PUBLISH = {"verdicts": "tcp://127.0.0.1:*"}

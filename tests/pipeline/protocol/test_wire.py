@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,13 +20,14 @@ from pipeline.bridges.bridge import verdict_json
 from pipeline.line.build import build_line
 from pipeline.protocol.gap import Gap, pack_gap
 from pipeline.protocol.orders import Order
+from pipeline.protocol.preview import pack_preview, unpack_preview
 from pipeline.protocol.replay import ReplayRequest, unpack_request
 from pipeline.protocol.schema import SCHEMA_FILE, verdict_schema
 from pipeline.protocol.verdict import VersionError, WireError, pack, unpack
 from pipeline.publish.publisher import PublisherSocket
 from tests.conftest import ROOT
 from tests.pipeline.line.test_line import config
-from tests.pipeline.parts import decide
+from tests.pipeline.parts import decide, until
 
 WIRE = (ROOT / "docs" / "wire.md").read_text()
 CHECK = jsonschema.Draft202012Validator(verdict_schema())
@@ -76,6 +78,27 @@ def test_the_documents_request_is_one() -> None:
     assert request == ReplayRequest.model_validate(
         {"id": 42, "do": "read", "camera": "top", "epoch": "5f0c", "from": 8, "to": 10}
     )
+
+
+def test_the_documents_preview_is_one(tmp_path: Path) -> None:
+    body = bytes.fromhex(block("hex-preview"))
+    assert msgpack.unpackb(body) == json.loads(block("json-preview"))
+    assert table("The body of a preview:") == list(msgpack.unpackb(body))
+    preview = unpack_preview([b"preview.top", body, b"jpeg"])
+    assert preview.scale == (4.0, 4.0)
+    assert pack_preview(preview) == [b"preview.top", body, b"jpeg"]
+    program = block("python-preview").replace("tcp://127.0.0.1:5556", address := f"ipc://{tmp_path}/line")
+    with PublisherSocket(address) as socket:
+        here = os.environ | {"PYTHONPATH": str(ROOT)}
+        client = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env=here)
+        try:
+            while not socket.wants_previews:
+                socket.mind()
+            socket.send(pack_preview(preview))
+            until(lambda: (tmp_path / "top.jpg").exists() and (tmp_path / "top.jpg").read_bytes() == b"jpeg")
+        finally:
+            client.kill()
+            client.wait()
 
 
 def test_the_documents_client_works(tmp_path: Path) -> None:
