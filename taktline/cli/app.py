@@ -27,7 +27,7 @@ from taktline.cli.engines import build, engines
 from taktline.cli.evaluate import evaluate
 from taktline.cli.journal import build_journal
 from taktline.cli.keys import build_keys
-from taktline.cli.orders import deploy, tell
+from taktline.cli.orders import deploy, rollback, tell
 from taktline.cli.run import replay, run
 from taktline.cli.status import status
 from taktline.cli.watch import watch
@@ -42,7 +42,9 @@ def build_app() -> typer.Typer:
         rich_markup_mode="rich",
         help="Real-time visual inspection: one verdict for every part, within its takt.",
     )
-    for command in (demo, dataset, calibrate, evaluate, threshold, engines, build, replay, run, status, deploy):
+    for command in (demo, dataset, calibrate, evaluate, threshold, engines, build, replay, run, status):
+        app.command()(command)
+    for command in (deploy, rollback):
         app.command()(command)
     # A negative threshold is a value, not an option.
     app.command(context_settings={"ignore_unknown_options": True})(tell)
