@@ -20,6 +20,7 @@ from calibration.evaluate import evaluate
 from calibration.export import write_network
 from calibration.features import cache_capacity
 from calibration.fit import Fitted, fit_network, sample_of
+from calibration.light import measure_appearance
 from calibration.progress import Reporter, silent
 from calibration.quantise import Labelled, import_nncf, quantise
 from calibration.size import choose_size, explain_size, offer_sizes
@@ -112,7 +113,8 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
         write_manifest(folder, _manifest(dataset, fitted, settings, backbone_info, int8, size_reason))
         held_out = list(read_frames([train[index] for index in fitted.held_out], size))
         bands = measure_bands(open_bundle(folder), fitted.network, held_out, report)
-        update_manifest(open_bundle(folder), {"bands": {name: band.model_dump() for name, band in bands.items()}})
+        measured = {"bands": {name: band.model_dump() for name, band in bands.items()}}
+        update_manifest(open_bundle(folder), measured | {"appearance": measure_appearance(held_out).model_dump()})
         report("export", 1, 1)
     bundle = open_bundle(out)
     return decide_threshold(bundle, "f1", None, dataset.test) if settings.rule == "f1" else bundle

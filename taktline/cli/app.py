@@ -17,6 +17,7 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from engines.errors import LineHung, TaktlineError
+from taktline.cli.adapt import adapt
 from taktline.cli.bench import build_bench
 from taktline.cli.bridge import build_bridge
 from taktline.cli.calibrate import calibrate, threshold
@@ -42,7 +43,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode="rich",
         help="Real-time visual inspection: one verdict for every part, within its takt.",
     )
-    for command in (demo, dataset, calibrate, evaluate, threshold, engines, build, replay, run, status):
+    for command in (demo, dataset, calibrate, evaluate, threshold, adapt, engines, build, replay, run, status):
         app.command()(command)
     for command in (deploy, rollback):
         app.command()(command)

@@ -1,0 +1,52 @@
+"""How bright good parts are, and what brings pictures in another light back to the light of calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.drift import estimate
+from engines.image import Image
+from engines.manifest import Appearance
+
+Gains = tuple[float, float, float]
+
+# Pictures of one part under one lamp hardly differ: less than this is no measure of how much they do.
+_LEAST_SPREAD = 0.002
+_DARKEST = 1.0
+
+
+def measure_appearance(frames: Sequence[Image]) -> Appearance:
+    """Measures how bright good parts are.
+
+    Args:
+        frames: at the network's input, uint8 `[H, W, 3]`.
+    """
+    logs = _brightness(frames)
+    blue, green, red = np.exp(logs.mean(0)).tolist()
+    spread = np.maximum(logs.std(0, ddof=min(1, len(logs) - 1)), _LEAST_SPREAD).tolist()
+    return Appearance(brightness=(blue, green, red), spread=tuple(spread), samples=len(logs))
+
+
+def find_gains(appearance: Appearance, frames: Sequence[Image]) -> Gains:
+    """Returns what brings frames of good parts back to the light of calibration.
+
+    A lamp that ages multiplies what the camera sees, and a picture with a gamma curve is still multiplied. As with
+    scores, a change as small as chance makes it counts for nothing; see `calibration.drift.estimate`.
+
+    Args:
+        appearance: of good parts at calibration.
+        frames: of today, uint8 `[H, W, 3]`.
+    """
+    spread = np.array(appearance.spread)
+    away = (_brightness(frames) - np.log(appearance.brightness)) / spread
+    moved = np.array([estimate(channel, appearance.samples).kept.mean for channel in away.T])
+    blue, green, red = np.exp(-moved * spread).tolist()
+    return blue, green, red
+
+
+def _brightness(frames: Sequence[Image]) -> npt.NDArray[np.float64]:
+    """Returns the logarithm of each channel's mean, `[n, 3]`."""
+    return np.log(np.maximum([frame.mean((0, 1)) for frame in frames], _DARKEST))
