@@ -21,6 +21,7 @@ from taktline.cli.adapt import adapt
 from taktline.cli.bench import build_bench
 from taktline.cli.bridge import build_bridge
 from taktline.cli.calibrate import calibrate, threshold
+from taktline.cli.compare import compare
 from taktline.cli.console import stderr
 from taktline.cli.dataset import dataset
 from taktline.cli.demo import demo
@@ -43,7 +44,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode="rich",
         help="Real-time visual inspection: one verdict for every part, within its takt.",
     )
-    for command in (demo, dataset, calibrate, evaluate, threshold, adapt, engines, build, replay, run, status):
+    for command in (demo, dataset, calibrate, evaluate, threshold, adapt, compare, engines, build, replay, run, status):
         app.command()(command)
     for command in (deploy, rollback):
         app.command()(command)
