@@ -31,7 +31,7 @@ from engines.registry import engine_class, open_engine
 LEAST_PARTS = 9
 ENOUGH_PARTS = 20
 MOST_LEFT_OUT = 0.2
-_WIDER = 2.0
+_WIDER, _FAR = 2.0, 5.0
 _BATCH = 8
 _CELL_QUANTILE = 0.999
 _LEAST_CELL_SIGMA = 3.0
@@ -256,10 +256,10 @@ def _warnings(count: int, found: Units) -> tuple[str, ...]:
     said = []
     if count < ENOUGH_PARTS:
         said.append(f"adapted to {count} good parts only, so the threshold is rough; give 30 or more")
-    if found.std > _WIDER:
+    if found.std > _WIDER or found.mean > _FAR:
         said.append(
-            f"good parts spread {found.std:.1f} times as far as before, so faint defects are missed; check the "
-            "pictures, or calibrate anew"
+            f"good parts look strange to the network: they lie {found.mean:.1f} sigma away and spread {found.std:.1f} "
+            "times as far, so defects may be missed; put camera and light right, or calibrate anew"
         )
     return tuple(said)
 

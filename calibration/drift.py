@@ -19,6 +19,7 @@ PRIOR_PARTS = 8
 OUTLIER = 3.5
 _MAD_TO_STD = 1.4826
 _LEAST_STD = 1e-3
+_AT_SIGMA = 2.0
 
 Values = npt.NDArray[np.float64]
 
@@ -52,8 +53,8 @@ def estimate(values: Values, known: int) -> Moved:
 
     Variance: the mean of the old one (1), which counts like 8 parts, and of the one found. Mean: empirical Bayes; of a
     shift as large as noise makes it nothing is taken, of a clear one nearly all (the positive part of James and Stein
-    1961). Then the standard deviation is widened by the error of the mean, so that the threshold holds for the next
-    part and not only for these.
+    1961). Then the standard deviation is widened by the error of the mean and by its own (Student's t, at two standard
+    deviations), so that the threshold holds for the next part and not only for these.
 
     Args:
         values: one for each part, `[n]`, n > 1.
@@ -61,10 +62,13 @@ def estimate(values: Values, known: int) -> Moved:
     """
     count, mean = len(values), float(values.mean())
     spread = max(_LEAST_STD, float(values.std(ddof=1)))
-    variance = (PRIOR_PARTS + (count - 1) * spread**2) / (PRIOR_PARTS + count - 1)
+    freedom = PRIOR_PARTS + count - 1
+    variance = (PRIOR_PARTS + (count - 1) * spread**2) / freedom
     noise = variance / count + 1 / known
     share = max(0.0, 1 - noise / mean**2) if mean else 0.0
-    kept = Units(mean=share * mean, std=math.sqrt(variance * (1 + 1 / count)))
+    # The first term of the expansion of Student's t (Fisher and Cornish 1960), at 2.
+    wider = 1 + (_AT_SIGMA**2 + 1) / (4 * freedom)
+    kept = Units(mean=share * mean, std=wider * math.sqrt(variance * (1 + 1 / count)))
     return Moved(Units(mean=mean, std=spread), kept)
 
 

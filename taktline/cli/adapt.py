@@ -24,10 +24,10 @@ _MOST_UNSURE = 0.1
 def adapt(
     bundle: BundleArgument,
     stored: FromJournal,
+    out: Annotated[Path, typer.Option(help="Folder to write the adapted bundle to.")],
     goods: Annotated[
         Path | None, typer.Argument(help="Folder with pictures of good parts as they look now, or a data set.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder to write the adapted bundle to.")] = Path("runs/adapted"),
     reference: Annotated[
         Path | None, typer.Option(help="Good parts in the light of calibration, for a bundle that does not know it.")
     ] = None,

@@ -94,12 +94,14 @@ def test_without_the_light_of_calibration_units_are_measured_anew_and_parts_keep
     new = adapt(ignorant, goods, tmp_path / "new")
     assert new.manifest.adapted is not None
     assert new.manifest.adapted.gains is None
+    assert "look strange to the network" in new.manifest.adapted.warnings[0]
     frames = frames_of(old, sorted(today.glob("test/*/*.png")))
     before, after = scores_of(old, frames), scores_of(new, frames)
     assert (np.argsort(before) == np.argsort(after)).all()
     assert np.mean(after > new.manifest.threshold.value) < 0.5 < np.mean(before > old.manifest.threshold.value)
     told = adapt(ignorant, goods, tmp_path / "told", reference=find_good_parts(bright / "train" / "good"))
     assert told.manifest.adapted is not None
+    assert told.manifest.adapted.warnings == ()
     assert told.manifest.adapted.gains == pytest.approx((1 / GAIN,) * 3, rel=0.02)
 
 
@@ -239,6 +241,6 @@ def test_it_works_on_the_command_line_and_needs_no_extra(
 def test_bad_input_ends_in_a_sentence(
     words: tuple[str, ...], says: str, small_bundle_path: Path, taktline_in_process: RunTaktline
 ) -> None:
-    done = taktline_in_process("adapt", small_bundle_path, *words)
+    done = taktline_in_process("adapt", small_bundle_path, *words, "--out", "runs/never")
     assert done.returncode == TaktlineError("").exit_code
     assert says in " ".join(done.stderr.split())

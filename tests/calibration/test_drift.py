@@ -10,7 +10,7 @@ from calibration.drift import each_by_the_others, estimate, stand_out
 from calibration.prediction import NEXT_PARTS, expected_share, rejected_interval
 
 
-@pytest.mark.parametrize(("count", "most"), [(9, 0.15), (30, 0.08), (100, 0.05)])
+@pytest.mark.parametrize(("count", "most"), [(9, 0.08), (30, 0.04), (100, 0.035)])
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (5.0, 1.0), (-2.0, 0.5), (3.0, 2.0)])
 def test_next_parts_are_rejected_about_as_often_as_they_should_be(
     count: int, most: float, mean: float, std: float
