@@ -25,6 +25,22 @@ class Closing(ABC):
         self.close()
 
 
+class AsyncClosing(ABC):
+    """An asynchronous context manager that closes itself at the end of its block."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Frees everything it holds, at once; closing twice is safe."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
 class Closable(Protocol):
     """Anything with a `close`."""
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from functools import cached_property
-from types import TracebackType
-from typing import Self
 
 import zmq
 import zmq.asyncio
 
+from engines.closing import AsyncClosing
 from pipeline.client.core import SubscriberCore
 from pipeline.protocol.verdict import Heatmap, Verdict
 
 
-class AsyncVerdictSubscriber(SubscriberCore):
+class AsyncVerdictSubscriber(SubscriberCore, AsyncClosing):
     """Receives a line's verdicts as `VerdictSubscriber` does. An asynchronous context manager and iterator.
 
     Arguments and errors are those of `VerdictSubscriber`.
@@ -36,11 +35,3 @@ class AsyncVerdictSubscriber(SubscriberCore):
     async def __aiter__(self) -> AsyncIterator[Verdict]:
         while True:
             yield (await self.receive())[0]
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import cached_property
-from types import TracebackType
-from typing import Self
 
 import zmq
 import zmq.asyncio
 
-from engines.closing import Closing
+from engines.closing import AsyncClosing, Closing
 from pipeline.client.sockets import open_topics
 from pipeline.protocol.preview import PREVIEW_TOPIC, Preview, unpack_preview
 from pipeline.security.curve import ClientKeys
@@ -91,7 +89,7 @@ class PreviewSubscriber(_PreviewCore, Closing):
             yield self.receive()
 
 
-class AsyncPreviewSubscriber(_PreviewCore):
+class AsyncPreviewSubscriber(_PreviewCore, AsyncClosing):
     """Receives previews as `PreviewSubscriber` does, for asyncio. An asynchronous context manager and iterator."""
 
     @cached_property
@@ -112,14 +110,6 @@ class AsyncPreviewSubscriber(_PreviewCore):
     async def __aiter__(self) -> AsyncIterator[Preview]:
         while True:
             yield await self.receive()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _waits(timeout: float | None) -> Iterator[int]:

@@ -58,7 +58,8 @@ class Count:
 class History(ReadOnlyJournal):
     """Looks through a journal, while its line may be writing to it. May be used by one thread at a time.
 
-    Verdicts that an earlier Taktline wrote appear once they can be searched: see `unsearched`.
+    It may stay open for days: where the line begins a new journal, it goes on with that. Verdicts that an earlier
+    Taktline wrote appear once they can be searched: see `unsearched`.
 
     Args:
         path: the journal.
@@ -124,6 +125,7 @@ class History(ReadOnlyJournal):
     @property
     def unsearched(self) -> int:
         """How many verdicts cannot be searched yet, because an earlier Taktline wrote them."""
+        self._follow()
         last = self.unindexed
         if last is None:
             return 0
@@ -132,6 +134,7 @@ class History(ReadOnlyJournal):
 
     @contextmanager
     def _searching(self) -> Iterator[None]:
+        self._follow()
         with self._reading():
             if schema_version(self._connection) != SCHEMA_VERSION:
                 raise DataError(

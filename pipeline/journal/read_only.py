@@ -31,15 +31,7 @@ class ReadOnlyJournal(Closing):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.skipped = 0
-        if not path.is_file():
-            raise DataError(f"there is no journal {path}; give the path from [journal] in the line file")
-        try:
-            self._connection = open_reader(path)
-        except sqlite3.Error as error:
-            raise DataError(f"{path} cannot be opened ({error})") from error
-        with closed_on_error(self):
-            self._check_version()
-            self._people = PeopleView(self._connection, path)
+        self._open()
 
     @property
     def unindexed(self) -> int | None:
@@ -53,6 +45,25 @@ class ReadOnlyJournal(Closing):
     def close(self) -> None:
         """Closes the file."""
         self._connection.close()
+
+    def _follow(self) -> None:
+        """Opens the file that is there now, if the line has put a damaged journal aside and begun another."""
+        if self._inode != _inode(self.path):
+            self.close()
+            self._open()
+
+    def _open(self) -> None:
+        path = self.path
+        self._inode = _inode(path)
+        if self._inode is None:
+            raise DataError(f"there is no journal {path}; give the path from [journal] in the line file")
+        try:
+            self._connection = open_reader(path)
+        except sqlite3.Error as error:
+            raise DataError(f"{path} cannot be opened ({error})") from error
+        with closed_on_error(self):
+            self._check_version()
+            self._people = PeopleView(self._connection, path)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -74,3 +85,7 @@ class ReadOnlyJournal(Closing):
                 f"{self.path} is a journal of version {version} and this Taktline reads version {SCHEMA_VERSION}; use "
                 "the Taktline that wrote it"
             )
+
+
+def _inode(path: Path) -> int | None:
+    return path.stat().st_ino if path.is_file() else None

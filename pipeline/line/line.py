@@ -161,7 +161,6 @@ class Line(Closing):
             self._ledger,
             Publisher(socket, self._decided, self._watched, self.metrics, journal, clock, previews),
             *([] if journal is None else journal.stages()),
-            *([] if previews is None else [previews]),
         ]
         self._stages: list[Stage] = [
             *captures,
@@ -169,6 +168,7 @@ class Line(Closing):
             Inference(self._slot, self._batches, self._scored, self._buffers, clock),
             Decision(self._scored, self._ledger, service_time, self.metrics, clock),
             *self._answering,
+            *([] if previews is None else [previews]),
         ]
 
     @property

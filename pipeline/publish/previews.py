@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from engines.image import Image
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
@@ -120,11 +121,12 @@ def make_preview(verdict: Verdict, image: Image) -> Preview:
     frame_h, frame_w = image.shape[:2]
     shrink = min(1.0, MOST_SIDE / max(frame_h, frame_w))
     w, h = (max(1, round(side * shrink)) for side in (frame_w, frame_h))
+    small: npt.NDArray[Any] = image
     if shrink < 1.0:
         # To average all pixels of a large frame would take longer than all else: a few for each of the preview do.
         every = max(1, int(0.5 / shrink))
-        image = cv2.resize(np.ascontiguousarray(image[::every, ::every]), (w, h), interpolation=cv2.INTER_AREA)
-    done, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(image), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        small = cv2.resize(np.ascontiguousarray(image[::every, ::every]), (w, h), interpolation=cv2.INTER_AREA)
+    done, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(small), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     if not done:
         raise ValueError("OpenCV cannot encode it")
     return Preview(

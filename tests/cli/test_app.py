@@ -56,7 +56,10 @@ def test_it_lists_its_commands(taktline: RunTaktline) -> None:
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("taktline ", {path[0] for path in COMMANDS}), ("taktline journal ", {"query", "export", "verify"})],
+    [
+        ("taktline ", {path[0] for path in COMMANDS}),
+        ("taktline journal ", {"query", "export", "verify", "label", "index"}),
+    ],
 )
 def test_a_shell_completes_commands(
     words: str, expected: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

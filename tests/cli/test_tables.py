@@ -14,6 +14,7 @@ from rich.console import Console
 from bench.measure.agreement import Agreement, list_engines
 from bench.measure.capture import Captured
 from bench.measure.delivery import Delivered
+from bench.measure.history import Waited
 from bench.report.compare import compare_results
 from bench.report.results import Run
 from calibration.dataset import Sample, find_dataset
@@ -25,6 +26,7 @@ from pipeline.protocol.verdict import Verdict
 from pipeline.publish.metrics import LineMetrics
 from taktline.cli.bench.capture import capture_table
 from taktline.cli.bench.delivery import delivery_table
+from taktline.cli.bench.history import history_table
 from taktline.cli.bench.tables import changes_table, results_tables
 from taktline.cli.dataset import survey_table
 from taktline.cli.engines import agreement_table, engines_table
@@ -73,7 +75,8 @@ def bench_tables() -> list[object]:
 def part_tables() -> list[object]:
     captured = [Captured("processes", 64, 12345.6, 192.9, 12.34)]
     delivered = [Delivered("none", 41234.0, 0.41, 1.23), Delivered("power", 27123.0, 0.82, 2.34)]
-    return [capture_table(captured), delivery_table(delivered, 200)]
+    waited = [Waited("a score in the middle", 10000, 1234.5, 1234.5, 12.3), Waited("corrupt (none)", 0, 0.1, 0.1, None)]
+    return [capture_table(captured), delivery_table(delivered, 200), history_table(waited, 20_000_000)]
 
 
 def run_tables() -> list[object]:

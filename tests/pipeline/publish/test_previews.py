@@ -28,8 +28,10 @@ from pipeline.protocol.verdict import Outcome, VersionError, WireError
 from pipeline.publish.metrics import LineMetrics
 from pipeline.publish.previews import PreviewMaker, make_preview
 from pipeline.publish.publisher import Publisher, PublisherSocket
+from pipeline.security.curve import THIS_MACHINE, Access
 from tests.pipeline.line.test_line import config
 from tests.pipeline.parts import decide, until
+from tests.pipeline.security.conftest import House
 
 BIG = np.full((480, 640, 3), 90, np.uint8)
 
@@ -60,8 +62,8 @@ class Publishing:
 
 
 @contextmanager
-def publishing(rate: float) -> Iterator[Publishing]:
-    with PublisherSocket("tcp://127.0.0.1:*", 1000) as socket:
+def publishing(rate: float, access: Access = THIS_MACHINE) -> Iterator[Publishing]:
+    with PublisherSocket("tcp://127.0.0.1:*", 1000, access) as socket:
         running = Publishing(socket, rate)
         try:
             yield running
@@ -210,6 +212,24 @@ def test_a_real_line_publishes_them(drawn: Path, bundle_path: Path, endpoint: st
         image = cv2.imdecode(np.frombuffer(preview.jpeg, np.uint8), cv2.IMREAD_COLOR)
         assert image is not None
         assert image.shape[:2] == (preview.h, preview.w)
+
+
+@pytest.mark.usefixtures("no_thread_left")
+def test_only_a_client_with_a_key_on_the_list_gets_them(tmp_path: Path) -> None:
+    house = House(tmp_path / "keys")
+    with publishing(100, house.access) as running, ExitStack() as stack:
+        address = running.socket.address
+        strangers = [stack.enter_context(PreviewSubscriber(address, curve=keys)) for keys in house.strangers()]
+        time.sleep(0.5)
+        assert not running.socket.wants_previews
+        office = stack.enter_context(PreviewSubscriber(address, curve=house.clients["office"]))
+        until(lambda: running.socket.wants_previews)
+        for sequence in range(5):
+            running.inbox.put(frame("a", sequence, "ng"))
+            assert office.receive(10).sequence == sequence
+        for stranger in strangers:
+            with pytest.raises(TimeoutError):
+                stranger.receive(0.1)
 
 
 def test_nobody_else_is_sent_what_one_does_not_take() -> None:
