@@ -18,7 +18,6 @@ from engines.closing import Closing
 from engines.errors import ConfigError, EngineError, EngineUnavailable
 from engines.foreign import translated
 from engines.hint import Hint
-from engines.image import multiply
 
 log = logging.getLogger(__name__)
 
@@ -244,7 +243,12 @@ class NetworkEngine(Engine):
     def _prepare(self, frames: Frames) -> Frames:
         """Returns frames in the light that the network knows."""
         gains = None if self._adapted is None else self._adapted.gains
-        return frames if gains is None else multiply(frames, gains)
+        if gains is None:
+            return frames
+        # OpenCV, which whoever only asks for an engine's name need not load.
+        from engines.image import multiply
+
+        return multiply(frames, gains)
 
     def _scores(
         self, score: npt.NDArray[np.float32], heatmap: npt.NDArray[np.float32], timing: Timing | None = None

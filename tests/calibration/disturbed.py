@@ -65,11 +65,13 @@ def choose(bundle: Bundle, data: Path) -> tuple[list[Sample], list[Sample]]:
     """Good parts that the network was not trained on, the last of them as reference, and defective ones."""
     dataset = open_dataset(data)
     _, held_out = split_normals(len(dataset.train), bundle.manifest.training.seed)
-    held = [dataset.train[index] for index in held_out]
+    rng = np.random.default_rng(0)
+    held = [dataset.train[index] for index in rng.permutation(held_out)]
     good = [sample for sample in dataset.test if not sample.defective][: GOOD - 35]
     bad = [sample for sample in dataset.test if sample.defective]
-    rng = np.random.default_rng(0)
-    return [*held[: GOOD - len(good)], *good, *held[-REFERENCE:]], [bad[i] for i in rng.permutation(len(bad))[:BAD]]
+    used = [*held[: GOOD - len(good)], *good]
+    mixed = [used[index] for index in rng.permutation(GOOD)]
+    return [*mixed, *held[-REFERENCE:]], [bad[index] for index in rng.permutation(len(bad))[:BAD]]
 
 
 def score(engine: Engine, frames: npt.NDArray[np.uint8]) -> Scores:

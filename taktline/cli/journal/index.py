@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from rich.text import Text
 
 from engines.errors import DataError
@@ -17,6 +15,8 @@ def index(journal: JournalArgument, as_json: JsonFlag = False) -> None:
 
     Example: taktline journal index runs/press4.journal
     """
+    import sqlite3
+
     from pipeline.journal.history import History
     from pipeline.journal.indexing import index_journal
 
