@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,18 @@ import numpy.typing as npt
 
 from calibration.dataset import find_dataset, list_images
 from calibration.drift import PRIOR_PARTS, each_by_the_others, estimate, stand_out
-from calibration.light import Gains, find_gains, measure_appearance
+from calibration.light import measure_appearance
 from calibration.prediction import expected_share, rejected_interval
 from calibration.progress import Reporter, silent
+from calibration.today import Today, look_at, read_parts
 from engines.bundle import Bundle, new_bundle, open_bundle, write_manifest
-from engines.engine import EXACT, Engine
-from engines.errors import DataError, TaktlineError
-from engines.image import Image, multiply, read_image, resize_frame
+from engines.errors import DataError
 from engines.manifest import Adaptation, Appearance, Heatmap, Manifest, Threshold, Units
-from engines.registry import engine_class, open_engine
 
 LEAST_PARTS = 9
 ENOUGH_PARTS = 20
 MOST_LEFT_OUT = 0.2
 _WIDER, _FAR = 2.0, 5.0
-_BATCH = 8
 _CELL_QUANTILE = 0.999
 _LEAST_CELL_SIGMA = 3.0
 
@@ -50,25 +47,6 @@ class GoodPart:
 
     name: str
     path: Path
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """What today's parts look like to the bundle.
-
-    Attributes:
-        before: scores in float32 as the bundle gives them today, `[n]`.
-        gains: what brings frames back to the light of calibration; scores and heatmaps below are those of such frames.
-        scores: in float32, `[n]`.
-        heat: heatmaps in float32, `[n, h, w]`.
-        lower: scores in lower precisions, each `[n]`.
-    """
-
-    before: Values
-    gains: Gains | None
-    scores: Values
-    heat: npt.NDArray[np.float32]
-    lower: dict[str, Values]
 
 
 def adapt(
@@ -97,8 +75,8 @@ def adapt(
     with new_bundle(out) as folder:
         appearance = bundle.manifest.appearance
         if reference:
-            appearance = measure_appearance(_read(bundle, reference))
-        measured = _measure(bundle, appearance, _read(bundle, parts), report)
+            appearance = measure_appearance(read_parts(bundle, [part.path for part in reference]))
+        measured = look_at(bundle, appearance, read_parts(bundle, [part.path for part in parts]), report)
         bad = [part.name for part, score in zip(parts, measured.scores, strict=True) if not np.isfinite(score)]
         if bad:
             raise DataError(f"the score of {bad[0]} is not a number; look at this picture, and leave it out")
@@ -111,13 +89,7 @@ def adapt(
             )
         _check_count(int((~odd).sum()))
         left_out = tuple(part.name for part, is_odd in zip(parts, odd, strict=True) if is_odd)
-        kept = _Measured(
-            measured.before[~odd],
-            measured.gains,
-            measured.scores[~odd],
-            measured.heat[~odd],
-            {precision: scores[~odd] for precision, scores in measured.lower.items()},
-        )
+        kept = measured.only(~odd)
         for name in bundle.manifest.files:
             shutil.copyfile(bundle.file(name), folder / name)
         write_manifest(folder, bundle.manifest.model_dump() | _changes(bundle, appearance, kept, left_out))
@@ -142,60 +114,8 @@ def _check_count(count: int) -> None:
         raise DataError(f"there are {count} good parts to adapt to; give {LEAST_PARTS} at the least, better 30")
 
 
-def _read(bundle: Bundle, parts: Sequence[GoodPart]) -> list[Image]:
-    return [resize_frame(read_image(part.path), bundle.size) for part in parts]
-
-
-def _measure(bundle: Bundle, appearance: Appearance | None, images: list[Image], report: Reporter) -> _Measured:
-    frames = np.stack(images)
-    before = bundle.manifest.adapted
-    offers: list[Gains | None] = [None if before is None else before.gains]
-    if appearance is not None:
-        found_gains = find_gains(appearance, images)
-        if found_gains not in {offers[0], (1.0, 1.0, 1.0)}:
-            offers.append(found_gains)
-    if before is not None:
-        # The frames below are multiplied already.
-        plain = bundle.manifest.model_copy(update={"adapted": before.model_copy(update={"gains": None})})
-        bundle = replace(bundle, manifest=plain)
-    lower = _offered(bundle)
-    steps, done = len(frames) * (len(offers) + len(lower)), 0
-
-    def run(engine: Engine, gains: Gains | None) -> tuple[Values, npt.NDArray[np.float32]]:
-        nonlocal done
-        scores, heat = [], []
-        lit = frames if gains is None else multiply(frames, gains)
-        for start in range(0, len(lit), engine.max_batch):
-            found = engine.infer(lit[start : start + engine.max_batch])
-            scores.append(found.score)
-            heat.append(found.heatmap)
-            done += len(found.score)
-            report("measuring", done, steps, engine.precision)
-        return np.concatenate(scores).astype(np.float64), np.concatenate(heat)
-
-    with open_engine(bundle, precision=EXACT, max_batch=_BATCH, measure=False) as engine:
-        tried = [(*run(engine, gains), gains) for gains in offers]
-    # Good parts in the light that the network knows look less odd to it.
-    scores, heat, gains = min(tried, key=lambda one: float(np.median(one[0])))
-    found = {}
-    for precision in lower:
-        with open_engine(bundle, "openvino", precision, _BATCH) as engine:
-            found[precision] = run(engine, gains)[0]
-    return _Measured(tried[0][0], gains, scores, heat, found)
-
-
-def _offered(bundle: Bundle) -> list[str]:
-    """Lists the precisions below float32 whose bands can be checked here."""
-    openvino = engine_class("openvino")
-    try:
-        device = openvino.devices()[0]
-    except TaktlineError:
-        return []
-    return [name for name in openvino.precisions_for(bundle, device) if name != EXACT and name in bundle.manifest.bands]
-
-
 def _changes(
-    bundle: Bundle, appearance: Appearance | None, measured: _Measured, left_out: tuple[str, ...]
+    bundle: Bundle, appearance: Appearance | None, measured: Today, left_out: tuple[str, ...]
 ) -> dict[str, Any]:
     """Returns what becomes of the manifest."""
     old = bundle.manifest
@@ -281,7 +201,7 @@ def _heat_scale(old: Heatmap, cells: npt.NDArray[np.float32]) -> Heatmap:
     return Heatmap(grid=old.grid, full_scale=3 * threshold, threshold=threshold)
 
 
-def _bands(old: Manifest, measured: _Measured, std: float, exact: Values) -> dict[str, Any]:
+def _bands(old: Manifest, measured: Today, std: float, exact: Values) -> dict[str, Any]:
     """Tells the bands in the new units, and widens one where parts of today lie outside it. None gets narrower."""
     bands = {}
     for precision, band in old.bands.items():

@@ -21,10 +21,10 @@ from sklearn.metrics import roc_auc_score
 from calibration.dataset import Sample, open_dataset
 from calibration.drift import each_by_the_others, estimate, stand_out
 from calibration.fit import split_normals
-from calibration.light import find_gains, measure_appearance
+from calibration.light import Gains, better_factor, find_gains, measure_appearance
 from calibration.prediction import rejected_interval
 from engines.bundle import Bundle, open_bundle
-from engines.engine import EXACT, Engine
+from engines.engine import EXACT, Engine, Frames
 from engines.image import Image, multiply, read_image, resize_frame
 from engines.registry import open_engine
 
@@ -79,6 +79,11 @@ def score(engine: Engine, frames: npt.NDArray[np.uint8]) -> Scores:
     return np.concatenate(parts).astype(np.float64)
 
 
+def times(gains: Gains, factor: float) -> Gains:
+    blue, green, red = gains
+    return blue * factor, green * factor, red * factor
+
+
 def area(scores: Scores) -> float:
     return float(roc_auc_score(np.arange(len(scores)) >= GOOD, scores))
 
@@ -120,15 +125,26 @@ def main() -> None:
             started = time.monotonic()
             frames = np.stack([resize_frame(STATES[name](image), bundle.size) for image in images])
             before = after = score(engine, frames)
-            gains = find_gains(light, list(frames[:30]))
-            if gains != (1.0, 1.0, 1.0):
+            gains = found = find_gains(light, list(frames[:30]))
+            if found != (1.0, 1.0, 1.0):
+
+                def scaled(factor: float, gains: Gains = found, frames: Frames = frames) -> Scores:
+                    return score(engine, multiply(frames[:16], times(gains, factor)))
+
+                gains = times(found, better_factor(scaled))
                 lit_again = score(engine, multiply(frames, gains))
                 if np.median(lit_again[:30]) < np.median(before[:30]):
                     after = lit_again
+                else:
+                    gains = (1.0, 1.0, 1.0)
             alarms = np.mean(before[:GOOD] > threshold)
             found = np.mean(before[GOOD:] > threshold)
             print(f"{name}: AUROC {area(before):.3f}, false alarms {alarms:.0%}, defects found {found:.0%}")
-            print(f"   adapted: AUROC {area(after):.3f}; gains {', '.join(f'{gain:.3f}' for gain in gains)}")
+            good_now = after[:GOOD]
+            print(
+                f"   adapted: AUROC {area(after):.3f}; gains {', '.join(f'{gain:.3f}' for gain in gains)}; "
+                f"good parts at {good_now.mean():.2f} with standard deviation {good_now.std():.2f}"
+            )
             for count in (30, 9):
                 print(f"   {adapted(after, count, threshold, known)}")
             print(f"   {time.monotonic() - started:.0f} s", flush=True)

@@ -7,7 +7,9 @@ import pytest
 from scipy.stats import betabinom
 
 from calibration.drift import each_by_the_others, estimate, stand_out
+from calibration.light import better_factor, find_gains, measure_appearance
 from calibration.prediction import NEXT_PARTS, expected_share, rejected_interval
+from engines.image import Image, multiply
 
 
 @pytest.mark.parametrize(("count", "most"), [(9, 0.08), (30, 0.04), (100, 0.035)])
@@ -67,3 +69,26 @@ def test_the_prediction_interval_is_that_of_scipy(rejected: int, total: int) -> 
     assert rejected_interval(rejected, total) == tuple(ahead.ppf((0.005, 0.995)) / NEXT_PARTS)
     low, high = rejected_interval(rejected, total)
     assert low <= expected_share(rejected, total) <= high
+
+
+def test_the_light_is_searched_by_scores_and_left_where_nothing_is_clearly_better() -> None:
+    rng = np.random.default_rng(0)
+    parts = rng.normal(0, 1, 16)
+    true = 1.03
+    found = better_factor(lambda factor: parts + 2000 * (factor - true) ** 2 + rng.normal(0, 0.1, 16))
+    assert found in (1.02, 1.04)
+    assert better_factor(lambda factor: parts + rng.normal(0, 0.5, 16) + 500 * (factor - 1) ** 2) == 1.0
+
+
+@pytest.mark.parametrize("gains", [(0.8, 0.8, 0.8), (0.9, 1.0, 1.1), (1.0, 1.0, 1.0)])
+def test_gains_undo_what_a_lamp_does(gains: tuple[float, float, float]) -> None:
+    rng = np.random.default_rng(0)
+
+    def draw(count: int) -> list[Image]:
+        levels = 100 * rng.normal(1, 0.01, count)
+        return [np.clip(rng.normal(level, 5, (32, 32, 3)), 0, 255).astype(np.uint8) for level in levels]
+
+    appearance = measure_appearance(draw(40))
+    found = find_gains(appearance, [multiply(image, gains) for image in draw(30)])
+    assert found == pytest.approx([1 / gain for gain in gains], rel=0.012)
+    assert measure_appearance([np.zeros((8, 8, 3), np.uint8)] * 2).brightness == (1.0, 1.0, 1.0)
