@@ -21,6 +21,7 @@ from calibration.evaluate import evaluate
 from calibration.export import write_network
 from calibration.features import cache_capacity
 from calibration.fit import Fitted, fit_network, sample_of
+from calibration.light import measure_appearance
 from calibration.progress import Reporter, silent
 from calibration.quantise import Labelled, import_nncf, quantise
 from calibration.region import InspectedRegion, Roi, read_region, visible_cells, write_region
@@ -121,7 +122,8 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
         write_manifest(folder, _manifest(dataset, fitted, settings, backbone_info, region, int8, size_reason))
         held_out = list(read_frames([train[index] for index in fitted.held_out], size))
         bands = measure_bands(open_bundle(folder), fitted.network, held_out, report)
-        update_manifest(open_bundle(folder), {"bands": {name: band.model_dump() for name, band in bands.items()}})
+        measured = {"bands": {name: band.model_dump() for name, band in bands.items()}}
+        update_manifest(open_bundle(folder), measured | {"appearance": measure_appearance(held_out).model_dump()})
         report("export", 1, 1)
     bundle = open_bundle(out)
     if settings.rule in LABELLED_RULES:
@@ -149,7 +151,8 @@ def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: 
         pairs = evaluation.scores, evaluation.defective
     known = bundle.manifest.statistics
     threshold = choose_threshold(rule, value, known.scores, pairs)
-    regions = choose_regions(threshold, known.scores, known.regions)
+    # A bundle that was adapted does not know how high regions reach today; they keep their distance in sigma.
+    regions = choose_regions(threshold, known.scores, known.regions) or bundle.manifest.regions
     return update_manifest(
         bundle, {"threshold": threshold.model_dump(), "regions": [row.model_dump() for row in regions]}
     )

@@ -139,7 +139,7 @@ class Engine(Closing):
                 f"{len(frames)}; open it with a larger max_batch"
             )
         with translated(f"the engine {self.name} failed on a batch"):
-            return self._submit(np.ascontiguousarray(frames), until)
+            return self._submit(self._prepare(np.ascontiguousarray(frames)), until)
 
     def infer(self, frames: Frames) -> Scores:
         """Scores a batch and waits for the result; see `submit`."""
@@ -195,6 +195,10 @@ class Engine(Closing):
         except Exception as error:  # noqa: BLE001 - whatever its library raises, nothing is left to save
             log.warning("the engine %s did not close cleanly: %s", self.name, error)
 
+    def _prepare(self, frames: Frames) -> Frames:
+        """Returns frames as the network wants them."""
+        return frames
+
     def _scores(
         self, score: npt.NDArray[np.float32], heatmap: npt.NDArray[np.float32], timing: Timing | None = None
     ) -> Scores:
@@ -234,6 +238,28 @@ class NetworkEngine(Engine):
             raise ConfigError(f"the engine {self.name} offers {' and '.join(offered)} here, not {precision}")
         super().__init__(bundle.size, precision, settings.max_batch, device)
         self._only_full = settings.only_full
+        self._adapted = bundle.manifest.adapted
+
+    def _prepare(self, frames: Frames) -> Frames:
+        """Returns frames in the light that the network knows."""
+        gains = None if self._adapted is None else self._adapted.gains
+        if gains is None:
+            return frames
+        # OpenCV, which whoever only asks for an engine's name need not load.
+        from engines.image import multiply
+
+        return multiply(frames, gains)
+
+    def _scores(
+        self, score: npt.NDArray[np.float32], heatmap: npt.NDArray[np.float32], timing: Timing | None = None
+    ) -> Scores:
+        """Wraps the network's outputs as `Engine` does, in the bundle's units."""
+        if self._adapted is not None:
+            # Not in the model's files: every engine does it alike here, and no plan has to be built anew.
+            for values, units in ((score, self._adapted.score), (heatmap, self._adapted.heatmap)):
+                np.subtract(values, np.float32(units.mean), out=values)
+                np.divide(values, np.float32(units.std), out=values)
+        return super()._scores(score, heatmap, timing)
 
     def _halve_batch(self, cause: Exception) -> None:
         """Halves the batch size when the GPU's memory is too small.

@@ -132,3 +132,11 @@ def resize_frame(image: Image, size: tuple[int, int], out: Image | None = None) 
         np.copyto(out, small)
         return out
     return np.asarray(small, np.uint8)
+
+
+def multiply(frames: Image, gains: tuple[float, float, float]) -> Image:
+    """Multiplies the channels of pictures, uint8 `[..., 3]`; what would be brighter than white is white."""
+    steps = np.arange(256)[:, None] * np.array(gains)
+    table = np.clip(np.rint(steps), 0, 255).astype(np.uint8)[None]
+    flat = frames.reshape(-1, frames.shape[-2], 3)
+    return np.asarray(cv2.LUT(flat, table), np.uint8).reshape(frames.shape)

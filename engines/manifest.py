@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from engines.adaptation import Adaptation, Appearance
 from engines.architecture import ARCHITECTURES
+from engines.manifest_part import Part
 from engines.threshold_rule import Rule
 
 SCHEMA_VERSION = 5
@@ -15,12 +17,6 @@ READABLE_VERSIONS = (4, SCHEMA_VERSION)
 
 _MOST_SIGMA = 1000.0
 _SIDES = range(32, 4096 + 1, 16)
-
-
-class Part(BaseModel):
-    """A validated part of the manifest. Its numbers are finite."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ThresholdTail(Part):
@@ -223,6 +219,8 @@ class Manifest(Part):
         bands: for each precision, how far its scores are from float32's.
         regions: from where on a region alone makes a part defective, by size; empty in bundles of version 4.
         ignored: what part of every frame is ignored, or None.
+        appearance: of the good parts that it was calibrated on; None if an older Taktline did that.
+        adapted: how it was adapted after calibration; None if it was not.
     """
 
     schema_version: int
@@ -238,6 +236,8 @@ class Manifest(Part):
     bands: dict[str, Band]
     regions: tuple[RegionThreshold, ...] = ()
     ignored: IgnoredArea | None = None
+    appearance: Appearance | None = None
+    adapted: Adaptation | None = None
     versions: dict[str, str]
     files: dict[str, str]
 

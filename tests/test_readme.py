@@ -45,6 +45,8 @@ def test_the_commands_run_in_their_order(drawn: Path, tmp_path: Path) -> None:
     (tmp_path / "data" / "notes").mkdir(parents=True)
     for category in ("bottle", "screw"):
         (tmp_path / "data" / category).symlink_to(drawn)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "today").symlink_to(drawn / "train" / "good")
     (tmp_path / "line.toml").write_text(blocks("toml")[0])
     # A line of this name may run on this machine already.
     environment = os.environ | {
@@ -90,7 +92,7 @@ def test_the_commands_run_in_their_order(drawn: Path, tmp_path: Path) -> None:
             _, errors = process.communicate(timeout=60)
             assert process.returncode == 0, errors
     assert len(list((tmp_path / "runs" / "bottle-heatmaps").glob("*.png"))) == 18
-    kinds = {"calibrate", "dataset", "evaluate", "threshold", "engines", "replay", "run", "watch"}
+    kinds = {"calibrate", "dataset", "evaluate", "threshold", "adapt", "compare", "engines", "replay", "run", "watch"}
     assert called == kinds | {"journal", "bridge", "keys", "bench", "dashboard"}
     check_table(tmp_path / "runs" / "all", printed.read_text())
 

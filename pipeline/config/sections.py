@@ -15,6 +15,7 @@ from pipeline.protocol.topics import Name
 
 # A preview has about 30 kB: so many take 60 MB while a subscriber hangs.
 _PREVIEWS_HIGH_WATER_MARK = 2_000
+_NG_AND = "ng+"
 
 
 class LineSection(Section):
@@ -129,15 +130,31 @@ class JournalSection(Section):
         path: the journal's file; pictures are stored in a folder beside it.
         keep_days: older verdicts are removed; None to keep all.
         max_gib: if verdicts and pictures take more space, the oldest are removed; None for no limit.
-        keep_images: which frames' pictures are kept.
+        keep_images: which frames' pictures are kept: `ng`, `all`, `none`, or `ng+0.01` for all `ng` frames and a
+            hundredth of the `ok` ones, drawn at random, so that there are good parts to adapt a bundle to.
         durability: what a published verdict survives: the death of the `process`, or a loss of `power`.
     """
 
     path: Path
     keep_days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    keep_images: Literal["ng", "all", "none"] = "ng"
+    keep_images: str = "ng"
     durability: Literal["process", "power"] = "process"
+
+    @property
+    def kept_share(self) -> float:
+        """The share of `ok` frames whose pictures are kept, beside those of all `ng` frames."""
+        return float(self.keep_images.removeprefix(_NG_AND)) if self.keep_images.startswith(_NG_AND) else 0.0
+
+    @field_validator("keep_images")
+    @classmethod
+    def _check_images(cls, value: str) -> str:
+        share = value.removeprefix(_NG_AND)
+        digits = share.replace(".", "", 1)
+        drawn = value.startswith(_NG_AND) and digits.isascii() and digits.isdigit() and 0 < float(share) < 1
+        if value not in {"ng", "all", "none"} and not drawn:
+            raise ValueError("must be ng, all, none, or ng+ and a share of the ok frames below 1, such as ng+0.01")
+        return value
 
 
 class HealthSection(Section):

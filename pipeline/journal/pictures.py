@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import queue
@@ -53,6 +54,15 @@ def heatmap_path(picture: Path) -> Path:
     return picture.with_suffix(".heatmap.png")
 
 
+def is_drawn(verdict: Verdict, share: float) -> bool:
+    """Tells whether a frame belongs to a random share of all, spread evenly over the day.
+
+    By a hash of its name and not by counting: every n-th part of a turntable may come from the same place.
+    """
+    name = f"{verdict.camera}/{verdict.epoch}/{verdict.sequence}".encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) < share * 2**64
+
+
 def remove_picture(path: Path) -> None:
     """Removes a picture and its heatmap, and folders that become empty."""
     for file in (path, heatmap_path(path)):
@@ -99,7 +109,8 @@ class PictureKeeper(Stage):
     def __init__(self, settings: JournalSection, writing: Writing) -> None:
         super().__init__("pictures")
         self._path, self._root = settings.path, picture_folder(settings.path)
-        self._which, self._writing = settings.keep_images, writing
+        self._all, self._none = settings.keep_images == "all", settings.keep_images == "none"
+        self._share, self._writing = settings.kept_share, writing
         self._durable = settings.durability == "power"
         self._wanted: queue.Queue[_Wanted | None] = queue.Queue(_WAITING + 1)
         self._over = False
@@ -113,7 +124,7 @@ class PictureKeeper(Stage):
     def offer(self, decided: Decided) -> None:
         """Takes a frame with its verdict; never waits."""
         verdict, image = decided.verdict, decided.frame.image
-        if self._which == "none" or image is None or (self._which == "ng" and verdict.verdict != "ng"):
+        if image is None or not self._is_wanted(verdict):
             return
         heatmap = None if decided.heatmap is None else decided.heatmap.grid
         if not verdict.journaled:
@@ -168,6 +179,13 @@ class PictureKeeper(Stage):
     def removed(self, size: int) -> None:
         """Notes that pictures of `size` bytes are gone; for the thread that removes them."""
         self._removed += size
+
+    def _is_wanted(self, verdict: Verdict) -> bool:
+        if self._all or self._none:
+            return self._all
+        return verdict.verdict == "ng" or (
+            verdict.verdict == "ok" and self._share > 0 and is_drawn(verdict, self._share)
+        )
 
     def _write(self, wanted: _Wanted) -> None:
         verdict = wanted.verdict

@@ -196,13 +196,13 @@ class Line(Closing):
         self._started = True
 
     def status(self) -> Status:
-        """Returns the state of the line as plain values; see `describe_line`."""
+        """Returns the state of the line as plain values: see `describe_line`, and the earlier bundles, newest first."""
         places = {"verdicts": self.publisher.address, "replay": self._replay.address if self._replay else None}
         return describe_line(
             self.config, places, self.model, self._sources, self.metrics, self._journal, self._service_time,
             self._batcher,
             live=self._failure is None, started=self._started, paused=self._paused.is_set(),
-        )  # fmt: skip
+        ) | {"earlier_bundles": [bundle.short_id for bundle in reversed(self._slot.earlier)]}  # fmt: skip
 
     def drain(self) -> None:
         """Asks the sources to end; frames in the line still get their verdicts. Returns at once."""

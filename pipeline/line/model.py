@@ -13,6 +13,8 @@ from engines.engine import Engine
 from engines.errors import LineDown
 from pipeline.line.judge import Judge
 
+MOST_EARLIER = 5
+
 EngineOpener = Callable[[Bundle], Engine]
 
 
@@ -36,6 +38,7 @@ class ModelSlot(Closing):
 
     Attributes:
         max_batch: the largest batch that the line makes; later models must take such batches too.
+        earlier: the bundles that ran before, oldest first; the last five.
     """
 
     def __init__(self, model: Model) -> None:
@@ -43,6 +46,7 @@ class ModelSlot(Closing):
         self.max_batch = model.engine.max_batch
         self._using, self._swapping = threading.Lock(), threading.Lock()
         self._closed = False
+        self.earlier: tuple[Bundle, ...] = ()
 
     @property
     def current(self) -> Model:
@@ -55,8 +59,13 @@ class ModelSlot(Closing):
         with self._using:
             yield self._model
 
-    def swap(self, model: Model) -> Model:
+    def swap(self, model: Model, *, back: bool = False) -> Model:
         """Replaces the model and returns the old one, which gets no more batches.
+
+        Args:
+            model: takes its place.
+            back: whether the model is the last of the earlier ones. It is then no longer among them, and the one that
+                it replaces does not join them: going back again leads further back.
 
         Raises:
             LineDown: the line has been closed.
@@ -65,6 +74,7 @@ class ModelSlot(Closing):
             if self._closed:
                 raise LineDown("the line was closed while the bundle was being opened")
             retired, self._model = self._model, model
+            self.earlier = self.earlier[:-1] if back else (*self.earlier, retired.bundle)[-MOST_EARLIER:]
         return retired
 
     def close(self) -> None:

@@ -49,6 +49,8 @@ class Orders:
         """
         if order.do == "deploy" and order.bundle is not None:
             self.deploy(Path(order.bundle), order.other_part)
+        elif order.do == "rollback":
+            self.roll_back()
         elif order.do == "threshold" and order.threshold is not None:
             self.set_threshold(order.threshold)
         elif order.do == "pause":
@@ -79,26 +81,51 @@ class Orders:
         with self._deploying:
             bundle = open_bundle(path)
             running = self._slot.current.bundle
-            if bundle.size != running.size:
-                raise ConfigError(
-                    f"{path} takes pictures of {bundle.size[1]} x {bundle.size[0]} pixels and the line makes "
-                    f"{running.size[1]} x {running.size[0]}; restart the line with the new bundle"
-                )
             old, new = running.manifest.category, bundle.manifest.category
             if new != old and not other_part:
                 raise ConfigError(
                     f"{path} was made for '{new}' and the line inspects '{old}'; if the part has changed, "
                     "add --other-part"
                 )
-            model = self._open_model(bundle)
-            with closed_on_error(model.engine):
-                if model.engine.max_batch < self._slot.max_batch:
-                    raise ConfigError(
-                        f"{path} only runs in batches of {model.engine.max_batch} here; restart the line with it"
-                    )
-                retired = self._slot.swap(model)
-            retired.engine.close()
-        log.warning("the line continues with the bundle %s (%s)", path, bundle.short_id)
+            self._switch(bundle)
+
+    def roll_back(self) -> None:
+        """Brings the bundle back that ran before the current one. The current one is not remembered.
+
+        Raises:
+            TaktlineError: there is none, it was changed since, or it cannot be used; nothing changes.
+        """
+        with self._deploying:
+            if not self._slot.earlier:
+                raise ConfigError(
+                    "the line knows no earlier bundle: none was deployed since it started; deploy one by its folder"
+                )
+            last = self._slot.earlier[-1]
+            bundle = open_bundle(last.path)
+            if bundle.sha256 != last.sha256:
+                raise ConfigError(
+                    f"{last.path} holds another bundle than the one that ran before ({bundle.short_id}, not "
+                    f"{last.short_id}); deploy the one you want by its folder"
+                )
+            self._switch(bundle, back=True)
+
+    def _switch(self, bundle: Bundle, *, back: bool = False) -> None:
+        """Opens a bundle and lets the line continue with it; whoever calls it holds the lock."""
+        running = self._slot.current.bundle
+        if bundle.size != running.size:
+            raise ConfigError(
+                f"{bundle.path} takes pictures of {bundle.size[1]} x {bundle.size[0]} pixels and the line makes "
+                f"{running.size[1]} x {running.size[0]}; restart the line with the new bundle"
+            )
+        model = self._open_model(bundle)
+        with closed_on_error(model.engine):
+            if model.engine.max_batch < self._slot.max_batch:
+                raise ConfigError(
+                    f"{bundle.path} only runs in batches of {model.engine.max_batch} here; restart the line with it"
+                )
+            retired = self._slot.swap(model, back=back)
+        retired.engine.close()
+        log.warning("the line continues with the bundle %s (%s)", bundle.path, bundle.short_id)
 
     def set_threshold(self, threshold: float) -> None:
         """Changes the threshold, in sigma, until another bundle is deployed."""

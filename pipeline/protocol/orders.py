@@ -35,7 +35,7 @@ class Order(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     v: Literal[1] = 1
-    do: Literal["deploy", "threshold", "pause", "resume", "status", "trigger"]
+    do: Literal["deploy", "rollback", "threshold", "pause", "resume", "status", "trigger"]
     bundle: str | None = None
     other_part: bool = False
     threshold: float | None = Field(default=None, ge=-MOST_SIGMA, le=MOST_SIGMA, allow_inf_nan=False)

@@ -17,9 +17,11 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from engines.errors import LineHung, TaktlineError
+from taktline.cli.adapt import adapt
 from taktline.cli.bench import build_bench
 from taktline.cli.bridge import build_bridge
 from taktline.cli.calibrate import calibrate
+from taktline.cli.compare import compare
 from taktline.cli.console import stderr
 from taktline.cli.dashboard import dashboard, dashboard_user
 from taktline.cli.dataset import dataset
@@ -28,7 +30,7 @@ from taktline.cli.engines import build, engines
 from taktline.cli.evaluate import evaluate
 from taktline.cli.journal import build_journal
 from taktline.cli.keys import build_keys
-from taktline.cli.orders import deploy, tell
+from taktline.cli.orders import deploy, rollback, tell
 from taktline.cli.run import replay, run
 from taktline.cli.status import status
 from taktline.cli.threshold import threshold
@@ -44,7 +46,9 @@ def build_app() -> typer.Typer:
         rich_markup_mode="rich",
         help="Real-time visual inspection: one verdict for every part, within its takt.",
     )
-    for command in (demo, dataset, calibrate, evaluate, threshold, engines, build, replay, run, status, deploy):
+    for command in (demo, dataset, calibrate, evaluate, threshold, adapt, compare, engines, build, replay, run, status):
+        app.command()(command)
+    for command in (deploy, rollback):
         app.command()(command)
     # A negative threshold is a value, not an option.
     app.command(context_settings={"ignore_unknown_options": True})(tell)

@@ -1,4 +1,4 @@
-"""`taktline deploy` and `taktline tell`: orders to a running line."""
+"""`taktline deploy`, `taktline rollback` and `taktline tell`: orders to a running line."""
 
 from __future__ import annotations
 
@@ -32,6 +32,19 @@ def deploy(
     """
     values = {"do": "deploy", "bundle": str(bundle.resolve()), "other_part": other_part}
     _tell(line, _order(values, str(bundle)), as_json, key, server_key)
+
+
+def rollback(
+    line: LineArgument,
+    key: KeyOption = None,
+    server_key: ServerKeyOption = None,
+    as_json: StatusFlag = False,
+) -> None:
+    """Bring back the bundle that ran on a line before the current one, without losing a frame.
+
+    Example: taktline rollback press4
+    """
+    _tell(line, _order({"do": "rollback"}, line), as_json, key, server_key)
 
 
 def tell(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,10 @@ import pytest
 from engines.errors import ConfigError
 from engines.image import read_image
 from pipeline.config.line_file import check_config
-from pipeline.journal.pictures import heatmap_path
+from pipeline.config.sections import JournalSection
+from pipeline.journal.pictures import heatmap_path, is_drawn
 from pipeline.journal.selection import Selection
+from pipeline.protocol.verdict import Verdict
 from tests.pipeline.parts import PICTURE, Running, held, sequences, until, verify
 
 PUBLISH = {"verdicts": "tcp://127.0.0.1:*"}
@@ -61,6 +65,50 @@ def test_pictures_lie_beside_it(tmp_path: Path) -> None:
     assert first.picture is not None and first.heatmap is not None
     assert np.abs(read_image(first.picture).astype(int) - PICTURE).max() < 8
     np.testing.assert_array_equal(read_image(heatmap_path(first.picture))[..., 0], first.heatmap.grid)
+
+
+def _has_kept(running: Running, count: int) -> bool:
+    return bool(running.status()["pictures"]["kept"] == count)
+
+
+def test_a_random_share_of_good_parts_is_kept_evenly_over_the_day(tmp_path: Path) -> None:
+    path = tmp_path / "line.journal"
+    with Running(PUBLISH, {"path": path, "keep_images": "ng+0.5"}, ("a", "b")) as running:
+        published: list[Verdict] = []
+        expected: list[Verdict] = []
+        for camera in "abab":
+            more = running.publish(20, camera)
+            published += more
+            expected += [verdict for verdict in more if verdict.verdict == "ng" or is_drawn(verdict, 0.5)]
+            # No more wait at once than the keeper takes.
+            until(partial(_has_kept, running, len(expected)))
+    kept = [found.verdict for found in held(path) if found.picture is not None]
+    assert {(one.camera, one.sequence) for one in kept} == {(one.camera, one.sequence) for one in expected}
+    assert 8 < len(kept) < 80
+    one = published[0]
+    drawn = np.array([is_drawn(replace(one, sequence=index), 0.05) for index in range(48_000)])
+    assert 2200 < drawn.sum() < 2600
+    # No hour goes without, and no place of a turntable with 24 places is preferred.
+    hours = drawn.reshape(20, -1).sum(1)
+    assert 75 < hours.min() <= hours.max() < 165
+    places = [drawn[place::24].sum() for place in range(24)]
+    assert 60 < min(places) <= max(places) < 145
+    other = [is_drawn(replace(one, camera="b", sequence=index), 0.05) for index in range(2000)]
+    assert drawn[:2000].tolist() != other
+
+
+@pytest.mark.parametrize(
+    "which", ["ok", "ng+", "ng+0", "ng+1", "ng+2", "ng+-0.5", "ng+x", "ng+.", "all+0.1", "ng+1e-3"]
+)
+def test_a_share_that_is_none_is_refused(which: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="such as ng"):
+        JournalSection.model_validate({"path": tmp_path / "j", "keep_images": which})
+
+
+@pytest.mark.parametrize(("which", "share"), [("ng", 0), ("all", 0), ("ng+0.01", 0.01), ("ng+.25", 0.25)])
+def test_shares_are_read(which: str, share: float, tmp_path: Path) -> None:
+    section = JournalSection.model_validate({"path": tmp_path / "j", "keep_images": which})
+    assert section.kept_share == share
 
 
 def test_what_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

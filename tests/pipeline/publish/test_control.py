@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -107,6 +108,43 @@ def test_a_bundle_is_swapped_between_two_batches_and_a_bad_one_changes_nothing(
     bundles = [verdict.bundle for verdict in running.verdicts]
     assert bundles == sorted(bundles, key=[first, changed.short_id].index)
     assert {verdict.reason for verdict in running.verdicts} <= {None, "dropped", "late"}
+
+
+def test_a_rollback_brings_the_last_bundle_back_and_the_line_remembers_five(
+    small_bundle_path: Path, drawn: Path, tmp_path: Path, taktline_in_process: RunTaktline
+) -> None:
+    other = Path(shutil.copytree(small_bundle_path, tmp_path / "other"))
+    changed = update_manifest(open_bundle(other), {"created_at": "1970-01-01T00:00:00+00:00"})
+    config = settings(small_bundle_path, drawn)
+    # Not auto, which would measure engines for each bundle.
+    model = config.model.model_copy(update={"engine": "openvino"})
+    with played(config.model_copy(update={"model": model})) as line:
+        first = line.model.bundle.short_id
+        running = Running(line)
+
+        def deploy(path: Path) -> list[str]:
+            status = tell_line(running.address, Order(do="deploy", bundle=str(path)))["status"]
+            return [status["bundle"], *status["earlier_bundles"]]
+
+        with pytest.raises(TaktlineError, match="knows no earlier bundle"):
+            tell_line(running.address, Order(do="rollback"))
+        assert deploy(other) == [changed.short_id, first]
+        running.more()
+        done = taktline_in_process("rollback", running.address, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["bundle"] == first
+        assert {verdict.bundle for verdict in running.more()} == {first}
+        # The one that was left is not come back to.
+        with pytest.raises(TaktlineError, match="knows no earlier bundle"):
+            tell_line(running.address, Order(do="rollback"))
+        for path in (other, small_bundle_path) * 3:
+            bundles = deploy(path)
+        assert bundles == [first, changed.short_id, first, changed.short_id, first, changed.short_id]
+        update_manifest(changed, {"created_at": "1971-01-01T00:00:00+00:00"})
+        with pytest.raises(TaktlineError, match="holds another bundle than the one that ran before"):
+            tell_line(running.address, Order(do="rollback"))
+        assert {verdict.bundle for verdict in running.more()} == {first}
+        running.close()
 
 
 def test_threshold_and_pause(

@@ -1,0 +1,76 @@
+"""How bright good parts are, and what brings pictures in another light back to the light of calibration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.drift import estimate
+from engines.adaptation import Appearance
+from engines.image import Image
+
+Gains = tuple[float, float, float]
+
+# Pictures of one part under one lamp hardly differ: less than this is no measure of how much they do.
+_LEAST_SPREAD = 0.002
+_DARKEST = 1.0
+_FACTORS = (0.94, 0.96, 0.98, 1.02, 1.04, 1.06)
+
+
+def measure_appearance(frames: Sequence[Image]) -> Appearance:
+    """Measures how bright good parts are.
+
+    Args:
+        frames: at the network's input, uint8 `[H, W, 3]`.
+    """
+    logs = _brightness(frames)
+    blue, green, red = np.exp(logs.mean(0)).tolist()
+    spread = np.maximum(logs.std(0, ddof=min(1, len(logs) - 1)), _LEAST_SPREAD).tolist()
+    return Appearance(brightness=(blue, green, red), spread=tuple(spread), samples=len(logs))
+
+
+def find_gains(appearance: Appearance, frames: Sequence[Image]) -> Gains:
+    """Returns what brings frames of good parts back to the light of calibration.
+
+    A lamp that ages multiplies what the camera sees, and a picture with a gamma curve is still multiplied. As with
+    scores, a change as small as chance makes it counts for nothing; see `calibration.drift.estimate`.
+
+    Args:
+        appearance: of good parts at calibration.
+        frames: of today, uint8 `[H, W, 3]`.
+    """
+    spread = np.array(appearance.spread)
+    away = (_brightness(frames) - np.log(appearance.brightness)) / spread
+    moved = np.array([estimate(channel, appearance.samples).kept.mean for channel in away.T])
+    blue, green, red = np.exp(-moved * spread).tolist()
+    return blue, green, red
+
+
+def better_factor(scaled: Callable[[float], npt.NDArray[np.float64]]) -> float:
+    """Looks whether a little more or less light than the mean brightness asks for brings good parts closer still.
+
+    Parts differ in brightness, so that few of them tell the light only roughly; their scores tell it better. Another
+    factor counts only where the same parts' scores fall by more than twice the standard error of that.
+
+    Args:
+        scaled: returns the scores of some good parts with the gains times a factor, `[n]`.
+
+    Returns:
+        The factor; 1 if none is better.
+    """
+    base = scaled(1.0)
+    best, least = 1.0, 0.0
+    for factor in _FACTORS:
+        change = scaled(factor) - base
+        error = float(change.std(ddof=1)) / math.sqrt(len(change))
+        if change.mean() < min(least, -2 * error):
+            best, least = factor, float(change.mean())
+    return best
+
+
+def _brightness(frames: Sequence[Image]) -> npt.NDArray[np.float64]:
+    """Returns the logarithm of each channel's mean, `[n, 3]`."""
+    return np.log(np.maximum([frame.mean((0, 1)) for frame in frames], _DARKEST))
