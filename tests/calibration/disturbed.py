@@ -138,8 +138,8 @@ def main() -> None:
                 else:
                     gains = (1.0, 1.0, 1.0)
             alarms = np.mean(before[:GOOD] > threshold)
-            found = np.mean(before[GOOD:] > threshold)
-            print(f"{name}: AUROC {area(before):.3f}, false alarms {alarms:.0%}, defects found {found:.0%}")
+            caught = np.mean(before[GOOD:] > threshold)
+            print(f"{name}: AUROC {area(before):.3f}, false alarms {alarms:.0%}, defects found {caught:.0%}")
             good_now = after[:GOOD]
             print(
                 f"   adapted: AUROC {area(after):.3f}; gains {', '.join(f'{gain:.3f}' for gain in gains)}; "

@@ -73,7 +73,7 @@ def test_good_parts_of_today_are_accepted_again_in_the_light_of_calibration(
     record = adapted.manifest.adapted
     assert record is not None
     assert record.rejected_before == 1
-    assert record.gains == pytest.approx((1 / GAIN,) * 3, rel=0.02)
+    assert record.gains == pytest.approx((1 / GAIN,) * 3, rel=0.05)
     # What the network sees is what it saw before: every part has its old score, in new units.
     once = scores_of(old, frames_of(old, [drawn / path.relative_to(today) for path in (*good, *bad)]))
     assert np.corrcoef(once, after)[0, 1] > 0.95
@@ -95,7 +95,7 @@ def test_without_the_light_of_calibration_units_are_measured_anew_and_parts_keep
     told = adapt(ignorant, goods, tmp_path / "told", reference=find_good_parts(drawn / "train" / "good"))
     assert told.manifest.adapted is not None
     assert told.manifest.adapted.warnings == ()
-    assert told.manifest.adapted.gains == pytest.approx((1 / GAIN,) * 3, rel=0.02)
+    assert told.manifest.adapted.gains == pytest.approx((1 / GAIN,) * 3, rel=0.05)
 
 
 def test_calibration_remembers_its_light(old: Bundle, drawn: Path) -> None:
