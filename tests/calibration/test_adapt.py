@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,6 @@ import pytest
 
 from calibration.adapt import GoodPart, adapt, find_good_parts
 from calibration.adapt_report import write_adapt_report
-from calibration.parts import write_dataset
 from engines.adaptation import Units
 from engines.bundle import Bundle, open_bundle
 from engines.engine import EXACT, Frames
@@ -26,19 +26,11 @@ GAIN = 0.8
 
 
 @pytest.fixture(scope="module")
-def bright(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of parts in the light of calibration: 50 good ones and 10 defective."""
-    root = tmp_path_factory.mktemp("bright") / "parts"
-    write_dataset(root, seed=7, train=30, good=20, defective=2)
-    return root
-
-
-@pytest.fixture(scope="module")
-def today(bright: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same parts; the lamp has lost a fifth of its light."""
+def today(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn parts; the lamp has lost a fifth of its light."""
     root = tmp_path_factory.mktemp("today") / "parts"
-    for path in bright.glob("t*/*/*.png"):
-        dark = root / path.relative_to(bright)
+    for path in drawn.glob("t*/*/*.png"):
+        dark = root / path.relative_to(drawn)
         dark.parent.mkdir(parents=True, exist_ok=True)
         assert cv2.imwrite(str(dark), np.rint(read_image(path) * GAIN).astype(np.uint8))
     return root
@@ -69,25 +61,26 @@ def scores_of(bundle: Bundle, frames: Frames, engine: str = "openvino") -> np.nd
 
 
 def test_good_parts_of_today_are_accepted_again_in_the_light_of_calibration(
-    old: Bundle, adapted: Bundle, bright: Path, today: Path
+    old: Bundle, adapted: Bundle, drawn: Path, today: Path
 ) -> None:
     good, bad = (sorted(today.glob(f"test/{kind}/*.png")) for kind in ("good", "[!g]*"))
     frames = frames_of(old, [*good, *bad])
     assert (scores_of(old, frames[: len(good)]) > old.manifest.threshold.value).all()
     after = scores_of(adapted, frames)
     low, high = adapted.manifest.threshold.interval_per_1000
-    assert low / 1000 <= np.mean(after[: len(good)] > adapted.manifest.threshold.value) <= high / 1000
+    rejected = int((after[: len(good)] > adapted.manifest.threshold.value).sum())
+    assert math.floor(low / 1000 * len(good)) <= rejected <= math.ceil(high / 1000 * len(good))
     record = adapted.manifest.adapted
     assert record is not None
     assert record.rejected_before == 1
-    assert record.gains == pytest.approx((1 / GAIN,) * 3, rel=0.02)
+    assert record.gains == pytest.approx((1 / GAIN,) * 3, rel=0.05)
     # What the network sees is what it saw before: every part has its old score, in new units.
-    once = scores_of(old, frames_of(old, [bright / path.relative_to(today) for path in (*good, *bad)]))
+    once = scores_of(old, frames_of(old, [drawn / path.relative_to(today) for path in (*good, *bad)]))
     assert np.corrcoef(once, after)[0, 1] > 0.95
 
 
 def test_without_the_light_of_calibration_units_are_measured_anew_and_parts_keep_their_order(
-    old: Bundle, goods: list[GoodPart], bright: Path, today: Path, tmp_path: Path
+    old: Bundle, goods: list[GoodPart], drawn: Path, today: Path, tmp_path: Path
 ) -> None:
     """As of a bundle that an older Taktline calibrated, which reference pictures can tell what it does not know."""
     ignorant = dataclasses.replace(old, manifest=old.manifest.model_copy(update={"appearance": None}))
@@ -99,10 +92,10 @@ def test_without_the_light_of_calibration_units_are_measured_anew_and_parts_keep
     before, after = scores_of(old, frames), scores_of(new, frames)
     assert (np.argsort(before) == np.argsort(after)).all()
     assert np.mean(after > new.manifest.threshold.value) < 0.5 < np.mean(before > old.manifest.threshold.value)
-    told = adapt(ignorant, goods, tmp_path / "told", reference=find_good_parts(bright / "train" / "good"))
+    told = adapt(ignorant, goods, tmp_path / "told", reference=find_good_parts(drawn / "train" / "good"))
     assert told.manifest.adapted is not None
     assert told.manifest.adapted.warnings == ()
-    assert told.manifest.adapted.gains == pytest.approx((1 / GAIN,) * 3, rel=0.02)
+    assert told.manifest.adapted.gains == pytest.approx((1 / GAIN,) * 3, rel=0.05)
 
 
 def test_calibration_remembers_its_light(old: Bundle, drawn: Path) -> None:
@@ -197,8 +190,8 @@ def test_an_old_threshold_that_was_tuned_keeps_its_distance(old: Bundle, goods: 
 
 
 def test_good_parts_are_found_in_a_folder_and_in_a_data_set(today: Path, tmp_path: Path) -> None:
-    assert len(find_good_parts(today / "test" / "good")) == 20
-    assert len(find_good_parts(today)) == 50
+    assert len(find_good_parts(today / "test" / "good")) == 8
+    assert len(find_good_parts(today)) == 38
     with pytest.raises(DataError, match="has no folder"):
         find_good_parts(tmp_path)
 
@@ -208,17 +201,17 @@ def test_it_works_on_the_command_line_and_needs_no_extra(
 ) -> None:
     """The second time in a process in which every package of an extra fails to load."""
     done = taktline_in_process(
-        "adapt", small_bundle_path, today / "test" / "good", "--out", tmp_path / "new", "--report", tmp_path / "a.html"
+        "adapt", small_bundle_path, today / "train" / "good", "--out", tmp_path / "new", "--report", tmp_path / "a.html"
     )
     assert done.returncode == 0, done.stderr
-    assert "Of 20 good parts, 100% were rejected" in done.stdout
+    assert "Of 30 good parts, 100% were rejected" in done.stdout
     assert (tmp_path / "a.html").is_file()
     extras = ("torch", "torchvision", "safetensors", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib", "jinja2")
     program = (
         f"import sys\nfor name in {extras}: sys.modules[name] = None\n"
         "from taktline.cli.app import main\nsys.exit(main(sys.argv[1:]))"
     )
-    command = [sys.executable, "-c", program, "adapt", small_bundle_path, today / "test" / "good",
+    command = [sys.executable, "-c", program, "adapt", small_bundle_path, today / "train" / "good",
                "--out", tmp_path / "bare", "--report", tmp_path / "b.html", "--json"]  # fmt: skip
     bare = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, cwd=ROOT)
     assert bare.returncode == 0, bare.stderr
