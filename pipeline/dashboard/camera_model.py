@@ -16,7 +16,8 @@ REMEMBERED = 500
 # A fast line would show a bad part for a blink.
 _HOLD_NG_S = 2.0
 _EXACT = "f32"
-_HEATMAPS, _PICTURES = 32, 8
+# A slow browser asks for a picture seconds after it was told of it; each is about 25 KiB.
+_HEATMAPS, _PICTURES = 32, 32
 _RATE_NS, _RATE_PARTS = 10_000_000_000, 200
 
 Key = tuple[str, int]

@@ -65,7 +65,27 @@ export default {
     this.unwatch();
   },
   methods: {
+    // Loads one picture at a time and then the newest, so that a slow browser asks for no more than it can show.
     show(pic) {
+      this.next = pic;
+      if (!this.loading) this.load();
+    },
+    load() {
+      const pic = this.next;
+      this.next = undefined;
+      if (pic === undefined) return;
+      if (!pic?.url || pic.url === this.pic?.url) return this.put(pic);
+      this.loading = true;
+      const image = new Image();
+      image.onload = image.onerror = (event) => {
+        this.loading = false;
+        if (event.type === "load") this.put(pic);
+        else if (!this.pic) this.put({ ...pic, url: null });
+        this.load();
+      };
+      image.src = pic.url;
+    },
+    put(pic) {
       this.pic = pic;
       // Only a bad part has regions; a good one stays plain.
       this.path = pic?.grid && pic.regions.length ? taktline.outline(pic.grid, pic.grid.edge) : "";

@@ -40,3 +40,8 @@ def browser(chromium: Browser) -> Iterator[Browser]:
     yield chromium
     assert chromium.errors() == []
     assert chromium.foreign_requests() == []
+
+
+@pytest.fixture(scope="package")
+def picture(drawn: Path) -> Path:
+    return sorted((drawn / "test" / "good").iterdir())[0]

@@ -21,6 +21,8 @@ from pipeline.client.feed_sender import FeedSender
 from pipeline.client.orders import tell_line
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.dashboard.users import Role, add_user
+from pipeline.journal.history import History
+from pipeline.journal.selection import Selection
 from pipeline.protocol.orders import Order
 from tests.conftest import ROOT
 from tests.pipeline.parts import until
@@ -88,6 +90,15 @@ class RunningLine:
 
     def send(self, picture: Path, part: str, camera: str = "top") -> None:
         self._senders[camera].send(picture.read_bytes(), part, timeout=20)
+
+    def publish(self, picture: Path, part: str) -> None:
+        """Sends a picture and waits until its verdict is in the journal."""
+        self.send(picture, part)
+        until(lambda: self._holds(part))
+
+    def _holds(self, part: str) -> bool:
+        with History(self.journal) as history:
+            return bool(history.page(Selection(part=part)).found)
 
     def kill(self) -> None:
         assert self.process is not None

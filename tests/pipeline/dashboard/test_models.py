@@ -42,7 +42,7 @@ def test_a_camera_remembers_its_last_parts_and_no_more() -> None:
     assert camera.rate == pytest.approx(10)
     assert camera.heatmap_of(("", 2999)) is HEATMAP and camera.heatmap_of(("", 2900)) is None
     assert camera.picture_of(("", 2999)) is not None and camera.picture_of(("", 2900)) is None
-    assert len(camera._heatmaps) <= 32 and len(camera._pictures) <= 8
+    assert len(camera._heatmaps) <= 32 and len(camera._pictures) <= 32
     assert camera.counts["ok"] == 3000
 
 
