@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from pipeline.config.sections import (
     ModelSection,
     PublishSection,
 )
+from pipeline.config.toml_file import read_toml
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +72,7 @@ def read_line_file(path: Path) -> LineConfig:
     Raises:
         ConfigError: it cannot be read, is not TOML, or has an invalid setting.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"the line file {path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the line file {path} is not TOML: {error}") from error
+    values = read_toml(path, "line file")
     config = _anchor_keys(check_config(values, str(path)), path.parent)
     bundle = path.parent / config.model.bundle
     cameras = tuple(

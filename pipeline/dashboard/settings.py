@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from engines.errors import ConfigError
 from engines.validation import explain
 from pipeline.config.section import Section
+from pipeline.config.toml_file import read_toml
 from pipeline.protocol.orders import control_address
 from pipeline.protocol.sockets import MOST_PORT, check_address
 from pipeline.protocol.topics import Name
@@ -161,12 +161,7 @@ def read_dashboard_file(path: Path) -> DashboardConfig:
     Raises:
         ConfigError: it cannot be read, is not TOML, or has an invalid setting.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"the dashboard file {path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the dashboard file {path} is not TOML: {error}") from error
+    values = read_toml(path, "dashboard file")
     config = check_dashboard(values, str(path))
     door = _anchored(config.dashboard, ("users", "certificate", "key"), path.parent)
     lines = tuple(_anchored_line(line, path.parent) for line in config.line)
