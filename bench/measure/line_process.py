@@ -37,6 +37,7 @@ class LineProcess(Closing):
 
     Attributes:
         feeds: the cameras' addresses.
+        orders: where it takes orders.
         verdicts: the subscription.
         status: the line's status when it became ready.
 
@@ -50,15 +51,16 @@ class LineProcess(Closing):
         with closed_on_error(self._stack):
             root = Path(self._stack.enter_context(TemporaryDirectory(prefix="taktline-bench-")))
             self.feeds = [f"ipc://{root / f'camera-{number}'}" for number in range(cameras)]
-            self._orders, endpoint = f"ipc://{root / 'control'}", f"ipc://{root / 'verdicts'}"
+            self.orders, endpoint = f"ipc://{root / 'control'}", f"ipc://{root / 'verdicts'}"
             config = check_config(
                 values
                 | {
                     "camera": [
                         {"name": f"camera-{number}", "source": f"feed:{feed}"} for number, feed in enumerate(self.feeds)
                     ],
-                    "publish": {"verdicts": endpoint, "await_subscribers": 1, "await_s": _START_S},
-                    "control": {"bind": self._orders},
+                    "publish": values.get("publish", {})
+                    | {"verdicts": endpoint, "await_subscribers": 1, "await_s": _START_S},
+                    "control": {"bind": self.orders},
                 },
                 "the command line",
             )
@@ -100,7 +102,7 @@ class LineProcess(Closing):
         while time.monotonic() < deadline:
             self.check()
             try:
-                status: dict[str, Any] = tell_line(self._orders, Order(do="status"), _PROBE_MS)["status"]
+                status: dict[str, Any] = tell_line(self.orders, Order(do="status"), _PROBE_MS)["status"]
             except TaktlineError:
                 time.sleep(_POLL_S)
                 continue

@@ -48,6 +48,7 @@ class LineSettings:
         seconds: length of each run, without warm-up.
         warm_up: seconds of warm-up before each run.
         seed: seed for everything random.
+        previews: pictures a second of each camera for people who look at it; 0 for none.
     """
 
     bundle: Bundle
@@ -64,6 +65,7 @@ class LineSettings:
     seconds: float = 10.0
     warm_up: float = 2.0
     seed: int = 0
+    previews: int = 0
 
     def schedule(self, rate: float) -> Schedule:
         """Returns the schedule at a rate, or the recorded one."""
@@ -82,6 +84,7 @@ class LineSettings:
         return {
             "line": {"name": "bench", "takt_ms": self.takt_ms},
             "model": model | {"device": self.device, "max_batch": self.max_batch},
+            "publish": {"previews": self.previews},
         }
 
     def to_json(self) -> dict[str, Value]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.measure.dashboard_process import PREVIEWS_PER_S, DashboardProcess
 from bench.measure.engine import Report
 from bench.measure.line import Play
 from bench.measure.line_suite import LineSettings, loaded_line
@@ -41,7 +43,7 @@ class SoakReport:
     figures: dict[str, float]
 
 
-def soak_line(settings: LineSettings, rate: float, minutes: float, report: Report) -> SoakReport:
+def soak_line(settings: LineSettings, rate: float, minutes: float, report: Report, browsers: int = 0) -> SoakReport:
     """Loads a line steadily and samples its process repeatedly.
 
     Args:
@@ -49,10 +51,11 @@ def soak_line(settings: LineSettings, rate: float, minutes: float, report: Repor
         rate: frames per second.
         minutes: length of the run.
         report: called with the progress.
+        browsers: number of browsers that look at a dashboard during the second half; 0 for no dashboard.
 
     Raises:
         ConfigError: the run is too short, or the schedule is recorded.
-        TaktlineError: the package `psutil` is not installed, or the line ended.
+        TaktlineError: a package or the browser is not installed, or the line or the dashboard ended.
     """
     psutil = require("psutil", "bench")
     if isinstance(settings.arrivals, Path) or minutes * 60 < settings.seconds:
@@ -63,15 +66,24 @@ def soak_line(settings: LineSettings, rate: float, minutes: float, report: Repor
     verdicts: Counter[str] = Counter()
     # Every stretch has its own seed, so that random arrivals differ.
     stretches = [replace(settings, warm_up=0.0, seed=settings.seed + number) for number in range(count)]
-    with loaded_line(settings) as (bench, line):
+    if browsers:
+        settings = replace(settings, previews=PREVIEWS_PER_S)
+    with loaded_line(settings) as (bench, line), ExitStack() as beside:
+        dashboard: DashboardProcess | None = None
         process = psutil.Process(line.pid)
         began = time.monotonic()
         for done, stretch in enumerate(stretches):
+            if browsers and done == count // 2:
+                dashboard = beside.enter_context(DashboardProcess(line, browsers))
             play = bench.play(stretch.schedule(rate))
             window = _window(play, stretch.seconds)
             windows.append(window)
             verdicts.update(play.verdicts())
-            samples.append(_look(process, window, play.frames, (time.monotonic() - began) / 60))
+            sample = _look(process, window, play.frames, (time.monotonic() - began) / 60)
+            if dashboard is not None:
+                memory, cpu = dashboard.look()
+                sample = sample.model_copy(update={"dashboard_mb": memory, "dashboard_cpu": cpu})
+            samples.append(sample)
             report("soaking", done + 1, count)
         peak = peak_memory_mb(line.pid)
     latency = LatencyHistogram.merged(window.latency for window in windows)
@@ -86,7 +98,7 @@ def soak_line(settings: LineSettings, rate: float, minutes: float, report: Repor
         peak_memory_mb=peak,
         windows=tuple(StoredWindow.of(window) for window in windows),
     )
-    return SoakReport(run, tuple(samples), judge_drift(samples))
+    return SoakReport(run, tuple(samples), judge_drift(samples) | judge_dashboard(samples))
 
 
 def judge_drift(samples: Sequence[Sample]) -> dict[str, float]:
@@ -108,6 +120,27 @@ def judge_drift(samples: Sequence[Sample]) -> dict[str, float]:
         first, last = _median(settled[:third], name), _median(settled[-third:], name)
         figures[f"{name}_last_over_first"] = last / first if first else 0.0
     return figures
+
+
+def judge_dashboard(samples: Sequence[Sample]) -> dict[str, float]:
+    """Returns what a dashboard cost and whether it grew; empty if there was none, or too few samples of it.
+
+    Its share of a core, the slope of its memory per hour, and the line's p50 and p99 with it over those without: ratios
+    of medians. The first fifth of the samples without and with it do not count.
+    """
+    alone, watched = (
+        [sample for sample in samples if (sample.dashboard_mb is None) is without] for without in (True, False)
+    )
+    alone, watched = (part[int(_SETTLING_SHARE * len(part)) :] for part in (alone, watched))
+    if not alone or len(watched) < _LEAST_SAMPLES:
+        return {}
+    hours = np.array([sample.minute for sample in watched]) / 60
+    memory = [sample.dashboard_mb or 0.0 for sample in watched]
+    return {
+        "dashboard_cpu": float(np.median([sample.dashboard_cpu or 0.0 for sample in watched])),
+        "dashboard_mb_per_h": float(np.polyfit(hours, memory, 1)[0]),
+        **{f"{name}_watched_over_alone": _median(watched, name) / _median(alone, name) for name in ("p50", "p99")},
+    }
 
 
 def _median(samples: Sequence[Sample], name: str) -> float:

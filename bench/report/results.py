@@ -105,6 +105,8 @@ class Sample(_Part):
         threads: number of threads.
         latency_ms: latencies of the frames since the last sample.
         uninspected: number of frames since then that were not inspected.
+        dashboard_mb: resident memory of the dashboard beside it, if there is one.
+        dashboard_cpu: the dashboard's share of one core since the last sample.
     """
 
     minute: float
@@ -113,6 +115,8 @@ class Sample(_Part):
     threads: int
     latency_ms: Percentiles
     uninspected: int
+    dashboard_mb: float | None = None
+    dashboard_cpu: float | None = None
 
 
 class Results(_Part):

@@ -36,6 +36,10 @@ def soak(
     engine: EngineOption = "auto",
     precision: PrecisionOption = "auto",
     max_batch: MaxBatchOption = 8,
+    browsers: Annotated[
+        int,
+        typer.Option(min=0, max=16, help="Browsers (Chromium) on a dashboard in the second half. Default: none."),
+    ] = 0,
     json_file: JsonFile = None,
     report: ReportFile = None,
 ) -> None:
@@ -51,6 +55,6 @@ def soak(
         opened, data, engine, precision, None, max_batch, decode, "poisson", cameras, takt_ms=takt, seconds=sample
     )
     with bench_progress() as show:
-        found = soak_line(settings, rate, minutes, show)
-    values = settings.to_json() | {"rate": rate, "minutes": minutes}
+        found = soak_line(settings, rate, minutes, show, browsers)
+    values = settings.to_json() | {"rate": rate, "minutes": minutes, "browsers": browsers}
     hand_out("soak", opened, machine, values, [found.run], found.figures, found.samples, json_file, report)

@@ -1,0 +1,45 @@
+"""A dashboard beside a measured line: what it costs, whether it grows, and what the line feels of it."""
+
+from __future__ import annotations
+
+import shutil
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from bench.measure.dashboard_process import DashboardProcess
+from bench.measure.line_process import LineProcess
+from bench.measure.line_suite import LineSettings
+from bench.measure.soak import judge_dashboard
+from bench.report.results import Sample
+from engines.bundle import open_bundle
+
+
+def made_sample(minute: int, p99: float, dashboard_mb: float | None) -> Sample:
+    return Sample(
+        minute=float(minute), memory_mb=500.0, handles=40, threads=20, latency_ms={"p50": 10.0, "p99": p99},
+        uninspected=0, dashboard_mb=dashboard_mb, dashboard_cpu=None if dashboard_mb is None else 0.25,
+    )  # fmt: skip
+
+
+def test_the_line_with_a_dashboard_is_held_against_the_line_without() -> None:
+    alone = [made_sample(minute, 20.0, None) for minute in range(30)]
+    watched = [made_sample(minute, 22.0, 100.0 + minute) for minute in range(30, 60)]
+    figures = judge_dashboard([*alone, *watched])
+    assert figures["dashboard_cpu"] == 0.25
+    assert figures["dashboard_mb_per_h"] == pytest.approx(60)
+    assert figures["p99_watched_over_alone"] == pytest.approx(1.1)
+    assert figures["p50_watched_over_alone"] == 1
+    assert judge_dashboard(alone) == {}
+
+
+def test_a_browser_looks_at_a_measured_line(small_bundle_path: Path) -> None:
+    if shutil.which("chromium") is None:
+        pytest.skip("no Chromium; install it with: apt-get install chromium")
+    settings = LineSettings(open_bundle(small_bundle_path), precision="f32", max_batch=2, previews=5)
+    with LineProcess(settings.values(), 1) as line, DashboardProcess(line, 1) as dashboard:
+        memory, cpu = dashboard.look()
+        assert memory > 50
+        assert cpu >= 0
+        assert urllib.request.urlopen(dashboard.address, timeout=10).status == 200
