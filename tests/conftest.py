@@ -43,19 +43,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deals what takes longest out to all workers, each to begin with, so that none is alone with it in the end.
 
-    Each worker takes one run of the list.
+    Each worker takes one run of the list. The longest goes to whoever has least to do so far.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    long = [item for item in items if item.get_closest_marker("long") is not None]
+    long = [(mark.args[0], item) for item in items if (mark := item.get_closest_marker("long")) is not None]
     short = [item for item in items if item.get_closest_marker("long") is None]
-    items[:] = [
-        item
-        for worker in range(workers)
-        for item in (
-            *long[worker::workers],
-            *short[worker * len(short) // workers : (worker + 1) * len(short) // workers],
-        )
-    ]
+    hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    loads = [0.0] * workers
+    for seconds, item in sorted(long, key=lambda pair: -pair[0]):
+        least = loads.index(min(loads))
+        hands[least].append(item)
+        loads[least] += seconds
+    for worker, hand in enumerate(hands):
+        hand.extend(short[worker * len(short) // workers : (worker + 1) * len(short) // workers])
+    items[:] = [item for hand in hands for item in hand]
 
 
 @pytest.fixture(scope="session", autouse=True)

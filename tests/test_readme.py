@@ -39,7 +39,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.long
+@pytest.mark.long(110)
 def test_the_commands_run_in_their_order(drawn: Path, tmp_path: Path) -> None:
     """On drawn parts in the place of `bottle`, and of another category; `watch` runs beside what follows it."""
     (tmp_path / "data" / "notes").mkdir(parents=True)

@@ -19,7 +19,7 @@ from tests.conftest import RunTaktline
 _MOST = 96
 
 
-@pytest.mark.long
+@pytest.mark.long(250)
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", ["screw", "magnetic_tile_fifth"])
 def test_all_engines_give_the_same_verdicts_on_real_pictures(part: str, request: pytest.FixtureRequest) -> None:

@@ -31,7 +31,7 @@ def demo(tmp_path: Path) -> Path:
     return out
 
 
-@pytest.mark.long
+@pytest.mark.long(20)
 def test_it_tells_its_own_defects_from_its_good_parts(demo: Path) -> None:
     found = json.loads((demo / "demo.json").read_text())
     assert [verdict["sequence"] for verdict in found["verdicts"]] == list(range(90))

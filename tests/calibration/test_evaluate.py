@@ -159,7 +159,6 @@ def test_thresholds_are_chosen_anew(
     assert {path.name for path in copy.iterdir()} == {*before.manifest.files, "manifest.json"}
 
 
-@pytest.mark.long
 def test_the_default_threshold_keeps_its_promise_on_real_parts(screw: Path, screw_bundle: Path) -> None:
     """False alarms on test/good lie within the interval that the manifest states, and accuracy is what it was."""
     bundle = open_bundle(screw_bundle)

@@ -58,7 +58,7 @@ def test_it_holds_every_file_of_every_package(wheel: Path) -> None:
     assert {"taktline/py.typed", "pipeline/protocol/verdict.schema.json", "bench/report/templates/bench.html"} <= names
 
 
-@pytest.mark.long
+@pytest.mark.long(44)
 def test_it_runs_the_demonstration_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
     """Its own packages come from the wheel alone; those of others from the environment of the tests."""
     home = tmp_path / "venv"

@@ -18,6 +18,7 @@ def copy(bundle_path: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle_path, tmp_path / "copy"))
 
 
+@pytest.mark.long(80)
 def test_a_whole_bundle_opens(bundle: Bundle) -> None:
     assert bundle.size == (224, 224)
     assert len(bundle.short_id) == 12

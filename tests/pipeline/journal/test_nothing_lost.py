@@ -108,7 +108,7 @@ def write_line(tmp_path: Path, bundle: Path, source: str, follow: bool = False) 
     return path
 
 
-@pytest.mark.long
+@pytest.mark.long(54)
 def test_nothing_is_lost_when_the_line_and_its_subscriber_are_killed(
     bundle_path: Path, parts: Path, tmp_path: Path, collector: Collector, request: pytest.FixtureRequest
 ) -> None:

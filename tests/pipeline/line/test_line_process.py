@@ -71,7 +71,6 @@ def test_the_summary_is_readable(drawn: Path, bundle_path: Path, endpoint: str, 
         assert word in done.stdout
 
 
-@pytest.mark.long
 def test_the_defaults_give_every_real_part_its_verdict(
     screw: Path, screw_bundle: Path, endpoint: str, taktline: RunTaktline
 ) -> None:
