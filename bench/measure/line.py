@@ -77,6 +77,12 @@ class Play:
         """Returns the nanoseconds from a frame's scheduled arrival to its verdict's arrival."""
         return item.at - self.start - int(self.schedule.moments[item.number])
 
+    def answers(self, takt_ms: float) -> dict[str, float]:
+        """Returns the share of answers, inspected or not, that came after the takt, and the slowest in milliseconds."""
+        took = [self.latency(item) / 1e6 for item in self.counted()]
+        late = sum(latency > takt_ms for latency in took) / max(1, self.frames)
+        return {"late_share": late, "slowest_ms": max(took, default=0.0)}
+
     def verdicts(self) -> dict[str, int]:
         """Counts verdicts, frames without one (`missing`), and frames with more than one (`twice`)."""
         answers = Counter(item.number for item in self.counted())
@@ -162,7 +168,11 @@ class LineBench:
 
     def measure(self, name: str, schedule: Schedule, warm_up: float, settings: dict[str, Value]) -> Run:
         """Plays a schedule and returns its figures."""
-        run = summarise(self.play(schedule, warm_up), name, settings)
+        return self.figures(self.play(schedule, warm_up), name, settings)
+
+    def figures(self, play: Play, name: str, settings: dict[str, Value]) -> Run:
+        """Returns the figures of a play, with the line's peak memory."""
+        run = summarise(play, name, settings)
         return run.model_copy(update={"peak_memory_mb": peak_memory_mb(self._line.pid)})
 
 

@@ -122,14 +122,20 @@ def loaded_line(settings: LineSettings) -> Iterator[tuple[LineBench, LineProcess
 
 
 def bench_rates(settings: LineSettings, rates: Sequence[float], report: Report) -> LineReport:
-    """Measures the line at given rates."""
+    """Measures the line at given rates; with a takt, also how many answers came after it, and the slowest."""
     runs = []
+    figures: dict[str, float] = {}
     with loaded_line(settings) as (bench, _):
         for done, rate in enumerate(rates):
             report(f"{rate:g} frames a second", done, len(rates))
-            runs.append(_measure(bench, settings, f"line at {rate:g}/s", rate))
+            play = bench.play(settings.schedule(rate), settings.warm_up)
+            values = settings.to_json() | {"rate": round(rate, 3)}
+            runs.append(bench.figures(play, f"line at {rate:g}/s", values))
+            if settings.takt_ms is not None:
+                answers = play.answers(settings.takt_ms)
+                figures.update({f"rate_{rate:g}_{name}": figure for name, figure in answers.items()})
     report("done", len(rates), len(rates))
-    return LineReport(tuple(runs), {})
+    return LineReport(tuple(runs), figures)
 
 
 def bench_recorded(settings: LineSettings, report: Report) -> LineReport:

@@ -37,12 +37,10 @@ def bench_overload(settings: LineSettings, multiples: Sequence[float], report: R
         def play(name: str, rate: float, key: str) -> None:
             played = bench.play(settings.schedule(rate), settings.warm_up)
             run = summarise(played, name, settings.to_json() | {"rate": round(rate, 3)})
-            answers = [played.latency(item) / 1e6 for item in played.counted()]
             runs.append(run)
             figures[f"{key}_offered_per_s"] = rate
             figures[f"{key}_inspected_per_s"] = run.images_per_s
-            figures[f"{key}_late_share"] = sum(answer > takt_ms for answer in answers) / max(1, played.frames)
-            figures[f"{key}_slowest_ms"] = max(answers, default=0.0)
+            figures.update({f"{key}_{name}": figure for name, figure in played.answers(takt_ms).items()})
 
         report("searching the limit", 0, steps)
         # What the line inspects when far too much comes shows roughly how fast it is.

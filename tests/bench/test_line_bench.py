@@ -96,7 +96,7 @@ def test_bench_line(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: Ru
     file, page = tmp_path / "line.json", tmp_path / "line.html"
     done = taktline(
         "bench", "line", "--bundle", bundle_path, "--data", drawn, "--rates", "4,8", "--seconds", 2, "--warm-up", 0.5,
-        "--cameras", 2, "--decode", "jpeg", "--precision", "f32", "--json", file, "--report", page,
+        "--cameras", 2, "--decode", "jpeg", "--precision", "f32", "--takt", 5000, "--json", file, "--report", page,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "line at 8/s" in done.stdout
@@ -107,6 +107,9 @@ def test_bench_line(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: Ru
         assert sum(run.verdicts.values()) == frames
         assert set(run.verdicts) <= {"ok", "ng", "uninspected"}
         assert set(run.split_ms) == {"queue", "infer", "decide", "publish", "delivery"}
+    for rate, run in zip((4, 8), found.runs, strict=True):
+        assert 0 <= found.figures[f"rate_{rate}_late_share"] <= 1
+        assert found.figures[f"rate_{rate}_slowest_ms"] >= run.latency_ms["p50"]
     check_page(page, "line at 4/s", "Latency against the rate", "Where the time went")
 
 
