@@ -60,4 +60,4 @@ def test_a_source_that_only_one_camera_can_read(tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(TaktlineError, match="serves 2 readers at once"):
         measure_capture(config, cameras=2, seconds=0.1, rounds=1)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
