@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from calibration.dataset import find_dataset, list_images
 from calibration.drift import PRIOR_PARTS, each_by_the_others, estimate, stand_out
+from calibration.heat_scale import region_threshold, seen_cells
 from calibration.light import measure_appearance
 from calibration.prediction import expected_share, rejected_interval
 from calibration.progress import Reporter, silent
@@ -31,8 +32,6 @@ LEAST_PARTS = 9
 ENOUGH_PARTS = 20
 MOST_LEFT_OUT = 0.2
 _WIDER, _FAR = 2.0, 5.0
-_CELL_QUANTILE = 0.999
-_LEAST_CELL_SIGMA = 3.0
 
 Values = npt.NDArray[np.float64]
 
@@ -123,7 +122,9 @@ def _changes(
     moved = estimate(measured.scores, old.statistics.samples)
     new_scores = (measured.scores - moved.kept.mean) / moved.kept.std
     honest = np.sort(each_by_the_others(measured.scores, old.statistics.samples))
-    heat = _heat_units(measured.heat, old.statistics.samples)
+    # Ignored cells say nothing about good parts, and would narrow their spread.
+    cells = measured.heat[:, seen_cells(measured.heat)]
+    heat = _heat_units(cells, old.statistics.samples)
     rejected = float(np.mean(measured.before > old.threshold.value))
     warnings = _warnings(len(measured.scores), moved.found)
     threshold = _threshold(old.threshold, honest, warnings)
@@ -146,7 +147,7 @@ def _changes(
     statistics = moved.kept.after(Units(mean=old.statistics.mean, std=old.statistics.std))
     return {
         "threshold": threshold.model_dump(),
-        "heatmap": _heat_scale(old.heatmap, (measured.heat - heat.mean) / heat.std).model_dump(),
+        "heatmap": _heat_scale(old.heatmap, (cells - heat.mean) / heat.std).model_dump(),
         "statistics": {"samples": len(honest), **statistics.model_dump(), "scores": tuple(honest.tolist())},
         "bands": _bands(old, measured, moved.kept.std, new_scores),
         "appearance": None if appearance is None else appearance.model_dump(),
@@ -187,7 +188,7 @@ def _warnings(count: int, found: Units) -> tuple[str, ...]:
 
 def _heat_units(heat: npt.NDArray[np.float32], known: int) -> Units:
     """Estimates where heatmaps' cells of good parts lie now, from each part's mean and spread."""
-    cells = heat.reshape(len(heat), -1).astype(np.float64)
+    cells = heat.astype(np.float64)
     moved = estimate(cells.mean(1), known)
     count = len(cells) - 1
     spread = float(np.sqrt((PRIOR_PARTS + count * cells.var()) / (PRIOR_PARTS + count)))
@@ -197,8 +198,7 @@ def _heat_units(heat: npt.NDArray[np.float32], known: int) -> Units:
 def _heat_scale(old: Heatmap, cells: npt.NDArray[np.float32]) -> Heatmap:
     """Measures anew above which a cell belongs to a region, shrunk towards the old value as spreads are."""
     weight = len(cells) / (len(cells) + PRIOR_PARTS)
-    found = max(_LEAST_CELL_SIGMA, float(np.quantile(cells, _CELL_QUANTILE)))
-    threshold = weight * found + (1 - weight) * old.threshold
+    threshold = weight * region_threshold(cells) + (1 - weight) * old.threshold
     return Heatmap(grid=old.grid, full_scale=3 * threshold, threshold=threshold)
 
 

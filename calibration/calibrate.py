@@ -21,6 +21,7 @@ from calibration.evaluate import evaluate
 from calibration.export import write_network
 from calibration.features import cache_capacity
 from calibration.fit import Fitted, fit_network, sample_of
+from calibration.heat_scale import heatmap_scale
 from calibration.light import measure_appearance
 from calibration.progress import Reporter, silent
 from calibration.quantise import Labelled, import_nncf, quantise
@@ -28,7 +29,7 @@ from calibration.region import InspectedRegion, Roi, read_region, visible_cells,
 from calibration.regions import choose_regions, measure_regions
 from calibration.size import choose_size, explain_size, offer_sizes
 from calibration.survey import shared_pictures
-from calibration.threshold import check_parameter, choose_threshold, heatmap_scale
+from calibration.threshold import check_parameter, choose_threshold
 from engines.bundle import Bundle, new_bundle, open_bundle, update_manifest, write_manifest
 from engines.engine import EXACT
 from engines.errors import DataError

@@ -12,7 +12,8 @@ def rejected_interval(rejected: int, total: int) -> tuple[float, float]:
     """Returns the 99 % prediction interval of the share that is rejected among the next 100 good parts.
 
     It covers both that few parts tell the rate only roughly and that 100 parts show it only roughly. The share is
-    beta-binomial, with Jeffreys' prior (Brown, Cai and DasGupta 2001).
+    beta-binomial, with Jeffreys' prior (Brown, Cai and DasGupta 2001). 99 and not 95 %, because an interval that only
+    counts knows nothing of how tomorrow's parts differ from these.
 
     Args:
         rejected: how many of the known good parts are rejected.

@@ -7,22 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import betabinom
 from sklearn.metrics import precision_recall_curve
 
 from calibration.costs import cheapest
+from calibration.prediction import rejected_interval
 from calibration.tail import TAIL_SHARE, fit_tail
 from engines.errors import ConfigError, DataError
-from engines.manifest import Heatmap, Threshold, ThresholdTail
+from engines.manifest import Threshold, ThresholdTail
 from engines.threshold_rule import LABELLED_RULES, Rule
 
 DEFAULT_SIGMA = 2.0
 DEFAULT_RATE = 0.01
-CONFIDENCE = 0.99
-NEXT_PARTS = 100
 _MOST_RATE = 0.5
-_CELL_QUANTILE = 0.999
-_MIN_CELL_SIGMA = 3.0
 
 Scores = npt.NDArray[np.float64]
 
@@ -119,31 +115,10 @@ def expected_rate(scores: Scores, threshold: float) -> float:
 def false_alarm_interval(scores: Scores, threshold: float) -> tuple[float, float]:
     """Returns the 99 % prediction interval of the share above a threshold among the next 100 good parts.
 
-    It covers both that few held-out parts tell the rate only roughly and that 100 parts show it only roughly. The share
-    is beta-binomial, with Jeffreys' prior (Brown, Cai and DasGupta 2001). 99 and not 95 %, because the interval only
-    counts: that the same held-out parts stopped the training and gave mean and standard deviation, and that tomorrow's
-    parts differ a little from today's, is not in it.
+    See `rejected_interval`. It only counts: that the held-out parts also stopped the training, and gave mean and
+    standard deviation, is not in it.
     """
-    count, total = int((scores > threshold).sum()), len(scores)
-    outside = (1 - CONFIDENCE) / 2
-    ahead = betabinom(NEXT_PARTS, count + 0.5, total - count + 0.5)
-    low, high = ahead.ppf((outside, 1 - outside)) / NEXT_PARTS
-    return float(low), float(high)
-
-
-def heatmap_scale(cells: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_] | None = None) -> Heatmap:
-    """Calibrates the heatmap's fixed scale on held-out good parts.
-
-    A cell belongs to a region where it lies above all but one in a thousand cells of good parts; the hottest colour
-    stands for three times that.
-
-    Args:
-        cells: heatmaps of held-out good parts in sigma units, `[n, h, w]`.
-        keep: which cells are not ignored, `[h, w]`; None for all.
-    """
-    counted = cells if keep is None else cells[:, keep]
-    threshold = max(_MIN_CELL_SIGMA, float(np.quantile(counted, _CELL_QUANTILE)))
-    return Heatmap(grid=(cells.shape[1], cells.shape[2]), full_scale=3 * threshold, threshold=threshold)
+    return rejected_interval(int((scores > threshold).sum()), len(scores))
 
 
 def _describe_tail(scores: Scores, threshold: float, rate: float | None) -> ThresholdTail | None:

@@ -155,11 +155,11 @@ class Line(Closing):
         ]  # fmt: skip
         self._batcher = Batcher(self._queue, self._batches, self._buffers, self._ledger, service_time, clock)
         rate, socket = config.publish.previews, self.publisher
-        previews = PreviewMaker(rate, lambda: socket.wants_previews, clock) if rate else None
+        self._previews = PreviewMaker(rate, lambda: socket.wants_previews, clock) if rate else None
         # These bring answers out; a line has ended when they have.
         self._answering: list[Stage] = [
             self._ledger,
-            Publisher(socket, self._decided, self._watched, self.metrics, journal, clock, previews),
+            Publisher(socket, self._decided, self._watched, self.metrics, journal, clock, self._previews),
             *([] if journal is None else journal.stages()),
         ]
         self._stages: list[Stage] = [
@@ -168,7 +168,7 @@ class Line(Closing):
             Inference(self._slot, self._batches, self._scored, self._buffers, clock),
             Decision(self._scored, self._ledger, service_time, self.metrics, clock),
             *self._answering,
-            *([] if previews is None else [previews]),
+            *([] if self._previews is None else [self._previews]),
         ]
 
     @property
@@ -196,13 +196,15 @@ class Line(Closing):
         self._started = True
 
     def status(self) -> Status:
-        """Returns the state of the line as plain values: see `describe_line`, and the earlier bundles, newest first."""
+        """Returns the state of the line: see `describe_line`; also its earlier bundles, newest first, and previews."""
         places = {"verdicts": self.publisher.address, "replay": self._replay.address if self._replay else None}
         return describe_line(
             self.config, places, self.model, self._sources, self.metrics, self._journal, self._service_time,
-            self._batcher,
-            live=self._failure is None, started=self._started, paused=self._paused.is_set(),
-        ) | {"earlier_bundles": [bundle.short_id for bundle in reversed(self._slot.earlier)]}  # fmt: skip
+            self._batcher, live=self._failure is None, started=self._started, paused=self._paused.is_set(),
+        ) | {
+            "earlier_bundles": [bundle.short_id for bundle in reversed(self._slot.earlier)],
+            "previews": None if self._previews is None else self._previews.status(),
+        }  # fmt: skip
 
     def drain(self) -> None:
         """Asks the sources to end; frames in the line still get their verdicts. Returns at once."""

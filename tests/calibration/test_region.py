@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from calibration.adapt import adapt, find_good_parts
 from calibration.autoencoder import TrainingSettings
 from calibration.calibrate import CalibrationSettings, calibrate
 from calibration.dataset import open_dataset
+from calibration.drift import PRIOR_PARTS
+from calibration.heat_scale import seen_cells
 from calibration.region import read_region, visible_cells
 from engines.bundle import Bundle, open_bundle
 from engines.engine import Frames, Scores
@@ -102,6 +105,21 @@ def test_without_the_mask_the_same_defect_alarms(small_bundle_path: Path, good: 
     bundle = open_bundle(small_bundle_path)
     found = run(bundle, "openvino", "f32", with_blot(good, *IGNORED))
     assert (found.score > bundle.manifest.threshold.value).all()
+
+
+def test_adapting_measures_only_the_cells_that_are_looked_at(masked: Bundle, drawn: Path, tmp_path: Path) -> None:
+    parts = find_good_parts(drawn)
+    adapted = adapt(masked, parts, tmp_path / "adapted").manifest.adapted
+    assert adapted is not None and adapted.gains is None and not adapted.left_out
+    pictures = [read_image(part.path) for part in parts]
+    with open_engine(masked, "openvino", "f32", max_batch=len(parts), measure=False) as engine:
+        heat = engine.infer(frames(pictures)).heatmap
+    assert (heat[:, :2, :3] == 0).all()
+    seen = seen_cells(heat)
+    assert not seen[:2, :3].any() and seen[4:, 4:].all()
+    weight = len(parts) - 1
+    variance = (PRIOR_PARTS + weight * heat[:, seen].var()) / (PRIOR_PARTS + weight)
+    assert adapted.heatmap.std == pytest.approx(np.sqrt(variance), rel=0.01)
 
 
 def test_the_bundle_says_what_it_ignores(masked: Bundle) -> None:

@@ -205,6 +205,7 @@ def test_a_real_line_publishes_them(drawn: Path, bundle_path: Path, endpoint: st
         line.start()
         received = {(v.camera, v.epoch, v.sequence): v for v in (verdicts.receive(60)[0] for _ in range(18))}
         looking.join(60)
+        assert line.status()["previews"]["made"] >= 4
     assert len(shown) == 4
     for preview in shown:
         verdict = received[preview.camera, preview.epoch, preview.sequence]
