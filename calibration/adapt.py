@@ -123,7 +123,10 @@ def _changes(
     new_scores = (measured.scores - moved.kept.mean) / moved.kept.std
     honest = np.sort(each_by_the_others(measured.scores, old.statistics.samples))
     # Ignored cells say nothing about good parts, and would narrow their spread.
-    cells = measured.heat[:, seen_cells(measured.heat)]
+    seen = seen_cells(measured.heat)
+    if not seen.any():
+        raise DataError("the pictures all show the same; see whether the camera hangs, and give different parts")
+    cells = measured.heat[:, seen]
     heat = _heat_units(cells, old.statistics.samples)
     rejected = float(np.mean(measured.before > old.threshold.value))
     warnings = _warnings(len(measured.scores), moved.found)

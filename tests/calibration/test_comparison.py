@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from functools import partial
@@ -163,8 +164,15 @@ def test_a_journal_of_rejected_parts_that_nobody_labelled_is_warned_of(
     with Running(PUBLISH, {"path": path, "keep_images": "all"}) as running:
         publish(running, 30, ng_every=3)
     with StoredPictures(path) as stored:
-        for one in stored.find(Selection()):
-            assert cv2.imwrite(str(one.path), np.tile(PICTURE, (4, 4, 1)))
-    done = taktline_in_process("adapt", small_bundle_path, "--journal", path, "--out", tmp_path / "new")
+        kept = [one.path for one in stored.find(Selection())]
+    adapt = ("adapt", small_bundle_path, "--journal", path, "--out")
+    for picture in kept:
+        assert cv2.imwrite(str(picture), np.tile(PICTURE, (4, 4, 1)))
+    still = taktline_in_process(*adapt, tmp_path / "still")
+    assert still.returncode == 2 and "the pictures all show the same" in " ".join(still.stderr.split())
+    assert not (tmp_path / "still").exists()
+    for picture, part in zip(kept, itertools.cycle(sorted(drawn.glob("train/good/*"))), strict=False):
+        assert cv2.imwrite(str(picture), cv2.imread(str(part)))
+    done = taktline_in_process(*adapt, tmp_path / "new")
     assert done.returncode == 0, done.stderr
     assert "of the parts were rejected and have no label" in " ".join(done.stderr.split())

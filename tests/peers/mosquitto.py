@@ -38,27 +38,30 @@ class Mosquitto:
     Args:
         folder: where it keeps its file and its messages.
         extra: further lines of its configuration.
+        open_port: a second port that the further lines open; None if they open none.
     """
 
-    def __init__(self, folder: Path, extra: str = "allow_anonymous true\n") -> None:
+    def __init__(self, folder: Path, extra: str = "allow_anonymous true\n", open_port: int | None = None) -> None:
         self._program = needed("mosquitto", "mosquitto")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
+        self._ports = (self.port,) if open_port is None else (self.port, open_port)
         self._config = folder / "mosquitto.conf"
         self._config.write_text(_CONFIG.format(port=self.port, folder=folder) + extra)
         self._log = folder / "mosquitto.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts it and waits until it listens."""
+        """Starts it and waits until it listens on every port."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
         deadline = time.monotonic() + 60
-        while True:
+        waiting = list(self._ports)
+        while waiting:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
+                socket.create_connection(("127.0.0.1", waiting[0]), 1).close()
+                waiting.pop(0)
             except OSError:
                 assert self._process.poll() is None and time.monotonic() < deadline, self._log.read_text()
                 time.sleep(0.05)

@@ -94,6 +94,7 @@ def test_a_broker_with_tls_and_a_password(running: Running, open_bridge: OpenBri
         f"cafile {tmp_path}/ca.pem\ncertfile {tmp_path}/broker.pem\nkeyfile {tmp_path}/broker.key\n"
         f"allow_anonymous false\npassword_file {passwords}\n"
         f"listener {open_port} 127.0.0.1\nallow_anonymous true\n",
+        open_port,
     )
     broker.start()
     right, wrong, open_to_all = (tmp_path / name for name in ("right", "wrong", "open"))
