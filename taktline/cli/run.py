@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,6 +122,8 @@ def open_line(config: LineConfig) -> Iterator[Line]:
     from pipeline.line.build import build_line
 
     line = build_line(config, watched=True)
+    # What is loaded by now stays. To look through all of it for garbage, again and again, would hold every verdict up.
+    gc.freeze()
     try:
         with on_signals(line.drain):
             yield line

@@ -172,7 +172,7 @@ def test_a_journal_of_rejected_parts_that_nobody_labelled_is_warned_of(
     assert still.returncode == 2 and "the pictures all show the same" in " ".join(still.stderr.split())
     assert not (tmp_path / "still").exists()
     for picture, part in zip(kept, itertools.cycle(sorted(drawn.glob("train/good/*"))), strict=False):
-        assert cv2.imwrite(str(picture), cv2.imread(str(part)))
+        assert cv2.imwrite(str(picture), read_image(part))
     done = taktline_in_process(*adapt, tmp_path / "new")
     assert done.returncode == 0, done.stderr
     assert "of the parts were rejected and have no label" in " ".join(done.stderr.split())
