@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ from taktline.cli.signals import on_signals
 if TYPE_CHECKING:
     from pipeline.dashboard.settings import DashboardConfig
 
+_NICENESS = 5
 _ROLES = ("viewer", "operator", "engineer")
 
 
@@ -49,6 +51,8 @@ def dashboard(
     watched = {"bundles": bundles, "key": key, "server_key": server_key}
     config = _config(file, line, given, {name: value for name, value in watched.items() if value is not None})
     with Dashboard(config) as page, on_signals(page.stop):
+        # A line on this machine goes first.
+        os.nice(_NICENESS)
         page.run(lambda: _announce(page.entry, config))
 
 
