@@ -145,36 +145,26 @@ def screw() -> Path:
 
 
 @pytest.fixture(scope="session")
-def magnetic_tile() -> Path:
-    """Huang et al.'s magnetic tiles."""
-    return real_parts("magnetic_tile")
-
-
-@pytest.fixture(scope="session")
-def magnetic_tile_fifth(magnetic_tile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every fifth picture of them, which is enough to compare engines."""
-    root = tmp_path_factory.mktemp("data") / "magnetic_tile"
-    for folder in sorted(path for split in ("train", "test") for path in (magnetic_tile / split).iterdir()):
-        own = root / folder.relative_to(magnetic_tile)
-        own.mkdir(parents=True)
-        for picture in sorted(folder.iterdir())[::5]:
-            (own / picture.name).symlink_to(picture)
-    (root / "ground_truth").symlink_to(magnetic_tile / "ground_truth")
+def pill(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MVTec AD's pill, with every twentieth part to learn from among those to test: it has few good ones there."""
+    source, root = real_parts("pill"), tmp_path_factory.mktemp("data") / "pill"
+    for folder in sorted((source / "test").iterdir()):
+        (root / "test" / folder.name).mkdir(parents=True)
+    (root / "train" / "good").mkdir(parents=True)
+    (root / "ground_truth").symlink_to(source / "ground_truth")
+    for picture in sorted((source / "test").rglob("*.*")):
+        (root / picture.relative_to(source)).symlink_to(picture)
+    for index, picture in enumerate(sorted((source / "train" / "good").iterdir())):
+        own = root / "train/good" / picture.name if index % 20 else root / "test/good" / f"train-{picture.name}"
+        own.symlink_to(picture)
     return root
 
 
 @pytest.fixture(scope="session")
-def screw_bundle(screw: Path, weights: Path, kept: Kept) -> Path:
-    """A bundle of the screw, calibrated with the product's defaults but half of the steps."""
-    settings = CalibrationSettings(str(weights), training=TrainingSettings(steps=1000), int8=True)
-    return kept("screw_bundle", lambda path: calibrate(screw, path, settings))
-
-
-@pytest.fixture(scope="session")
-def magnetic_tile_fifth_bundle(magnetic_tile_fifth: Path, weights: Path, kept: Kept) -> Path:
-    """A bundle of these, trained briefly: what it is good for is comparing engines."""
-    settings = CalibrationSettings(str(weights), training=TrainingSettings(steps=200), int8=True)
-    return kept("magnetic_tile_bundle", lambda path: calibrate(magnetic_tile_fifth, path, settings))
+def pill_bundle(pill: Path, weights: Path, kept: Kept) -> Path:
+    """A bundle of the pill, calibrated with the product's defaults but fewer steps."""
+    settings = CalibrationSettings(str(weights), training=TrainingSettings(steps=400), int8=True)
+    return kept("pill_bundle", lambda path: calibrate(pill, path, settings))
 
 
 @pytest.fixture

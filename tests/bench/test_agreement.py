@@ -19,13 +19,11 @@ from tests.conftest import RunTaktline
 _MOST = 96
 
 
-@pytest.mark.long(250)
+@pytest.mark.long(180)
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("part", ["screw", "magnetic_tile_fifth"])
-def test_all_engines_give_the_same_verdicts_on_real_pictures(part: str, request: pytest.FixtureRequest) -> None:
-    root: Path = request.getfixturevalue(part)
-    bundle = open_bundle(request.getfixturevalue(f"{part}_bundle"))
-    samples = open_test_split(root)
+def test_all_engines_give_the_same_verdicts_on_real_pictures(pill: Path, pill_bundle: Path) -> None:
+    bundle = open_bundle(pill_bundle)
+    samples = open_test_split(pill)
     samples = [samples[int(index)] for index in np.linspace(0, len(samples) - 1, min(_MOST, len(samples)))]
     frames = np.stack(list(read_frames(samples, bundle.size)))
     defective = np.array([sample.defective for sample in samples])

@@ -159,11 +159,11 @@ def test_thresholds_are_chosen_anew(
     assert {path.name for path in copy.iterdir()} == {*before.manifest.files, "manifest.json"}
 
 
-def test_the_default_threshold_keeps_its_promise_on_real_parts(screw: Path, screw_bundle: Path) -> None:
+def test_the_default_threshold_keeps_its_promise_on_real_parts(pill: Path, pill_bundle: Path) -> None:
     """False alarms on test/good lie within the interval that the manifest states, and accuracy is what it was."""
-    bundle = open_bundle(screw_bundle)
+    bundle = open_bundle(pill_bundle)
     with open_engine(bundle, "openvino", "f32", 8) as engine:
-        found = evaluate(bundle, engine, open_test_split(screw)).metrics
+        found = evaluate(bundle, engine, open_test_split(pill)).metrics
     low, high = bundle.manifest.threshold.interval_per_1000
     print({name: found[name] for name in ("auroc", "f1", "pixel_auroc", "aupro", "false_alarm_rate")}, (low, high))
     assert low <= 1000 * found["false_alarm_rate"] <= high

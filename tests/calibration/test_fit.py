@@ -26,7 +26,7 @@ from calibration.fit import fit_network, split_normals
 from calibration.progress import silent
 from engines.network import NetworkConfig
 
-SIZE = (224, 224)
+SIZE = (112, 112)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_held_out_scores_have_mean_0_and_deviation_1(drawn: Path, backbone: Load
     """Whatever the score is made of; and the same data and seed give the same network."""
     samples = open_dataset(drawn).train
     pretended = replace(backbone, pretrained=True)
-    config = replace(NetworkConfig(), context=context, hidden=64, code=32)
+    config = replace(NetworkConfig(size=SIZE), context=context, hidden=64, code=32)
     fitted = [
         fit_network(pretended, read_frames(samples, SIZE), len(samples), config, TrainingSettings(steps=30), silent)
         for _ in range(2)
@@ -140,7 +140,7 @@ def test_held_out_scores_have_mean_0_and_deviation_1(drawn: Path, backbone: Load
 def test_context_takes_away_the_error_that_is_usual_there(drawn: Path, backbone: LoadedBackbone) -> None:
     """Over normal parts, what is left after the context correlates little with the error's usual map."""
     samples = open_dataset(drawn).train
-    config = replace(NetworkConfig(), hidden=64, code=32)
+    config = replace(NetworkConfig(size=SIZE), hidden=64, code=32)
     fitted = fit_network(
         replace(backbone, pretrained=True),
         read_frames(samples, SIZE),

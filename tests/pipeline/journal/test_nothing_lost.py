@@ -101,7 +101,7 @@ def write_line(tmp_path: Path, bundle: Path, source: str, follow: bool = False) 
     model = f'bundle = "{bundle}"\nengine = "onnxruntime"\nprecision = "f32"\nmax_batch = 2\n'
     path.write_text(
         f'[line]\nname = "{tmp_path.name}"\n[model]\n{model}[control]\nbind = "ipc://{tmp_path / "c"}"\n'
-        f'[[camera]]\nname = "top"\nsource = "{source}"\nfollow = {str(follow).lower()}\nfps = 400\n'
+        f'[[camera]]\nname = "top"\nsource = "{source}"\nfollow = {str(follow).lower()}\nfps = 100\n'
         f'[decision]\nheatmaps = "all"\n[journal]\npath = "line.journal"\n'
         f'[publish]\nverdicts = "ipc://{tmp_path / "v"}"\nreplay = "ipc://{tmp_path / "r"}"\nqueue = 10\n'
     )
@@ -110,15 +110,15 @@ def write_line(tmp_path: Path, bundle: Path, source: str, follow: bool = False) 
 
 @pytest.mark.long(54)
 def test_nothing_is_lost_when_the_line_and_its_subscriber_are_killed(
-    bundle_path: Path, parts: Path, tmp_path: Path, collector: Collector, request: pytest.FixtureRequest
+    small_bundle_path: Path, parts: Path, tmp_path: Path, collector: Collector, request: pytest.FixtureRequest
 ) -> None:
     """By hand, with `--kills 200 -s` and no time limit."""
     kills = request.config.getoption("--kills")
     rng = random.Random(kills)
     journal, store = tmp_path / "line.journal", tmp_path / "store"
-    line_file = write_line(tmp_path, bundle_path, f"replay:{parts}")
+    line_file = write_line(tmp_path, small_bundle_path, f"replay:{parts}")
     (tmp_path / "none").mkdir()
-    idle = write_line(tmp_path, bundle_path, "folder:none", follow=True)
+    idle = write_line(tmp_path, small_bundle_path, "folder:none", follow=True)
     subscriber_dies = set(rng.sample(range(kills), kills // 4))
     sleeps = set(rng.sample(range(kills), kills // 5))
     for life in range(kills):

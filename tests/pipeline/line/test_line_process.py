@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from calibration.dataset import open_test_split
 from pipeline.client.subscriber import VerdictSubscriber
 from tests.conftest import ROOT, RunTaktline
 from tests.programs import run_program
@@ -72,17 +73,19 @@ def test_the_summary_is_readable(drawn: Path, bundle_path: Path, endpoint: str, 
 
 
 def test_the_defaults_give_every_real_part_its_verdict(
-    screw: Path, screw_bundle: Path, endpoint: str, taktline: RunTaktline
+    pill: Path, pill_bundle: Path, endpoint: str, taktline: RunTaktline
 ) -> None:
-    command = [sys.executable, "-m", "taktline", "watch", endpoint, "--json", "--count", "160", "--timeout", "120"]
+    count = len(open_test_split(pill))
+    watching = ("watch", endpoint, "--json", "--count", str(count), "--timeout", "120")
+    command = [sys.executable, "-m", "taktline", *watching]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as watch:
         replay = taktline(
-            "replay", screw_bundle, screw, "--fps", 30, "--bind", endpoint, "--await-subscribers", 1, "--json"
+            "replay", pill_bundle, pill, "--fps", 30, "--bind", endpoint, "--await-subscribers", 1, "--json"
         )
         assert replay.returncode == 0, replay.stderr
         out, _ = watch.communicate(timeout=60)
     verdicts = [json.loads(line) for line in out.splitlines()]
-    assert sorted(verdict["sequence"] for verdict in verdicts) == list(range(160))
+    assert sorted(verdict["sequence"] for verdict in verdicts) == list(range(count))
     assert {verdict["verdict"] for verdict in verdicts} == {"ok", "ng"}
     assert json.loads(replay.stdout)["against_labels"]["auroc"] >= 0.90
 
