@@ -155,6 +155,7 @@ def _changes(
         "bands": _bands(old, measured, moved.kept.std, new_scores),
         "appearance": None if appearance is None else appearance.model_dump(),
         "adapted": adapted.model_dump(),
+        "evaluated": None,
     }
 
 

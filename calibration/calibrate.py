@@ -154,8 +154,10 @@ def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: 
     threshold = choose_threshold(rule, value, known.scores, pairs)
     # A bundle that was adapted does not know how high regions reach today; they keep their distance in sigma.
     regions = choose_regions(threshold, known.scores, known.regions) or bundle.manifest.regions
+    # What was found at another threshold no longer holds.
     return update_manifest(
-        bundle, {"threshold": threshold.model_dump(), "regions": [row.model_dump() for row in regions]}
+        bundle,
+        {"threshold": threshold.model_dump(), "regions": [row.model_dump() for row in regions], "evaluated": None},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from calibration.dataset import Sample, read_frames, read_mask
 from calibration.metrics import Confusion, auroc
 from calibration.pixels import aupro, pixel_auroc, to_pixels
 from calibration.progress import Reporter, silent
-from engines.bundle import Bundle
+from engines.bundle import Bundle, update_manifest
 from engines.engine import Engine
 from engines.errors import DataError
 
@@ -86,6 +87,32 @@ def evaluate(
     score, heat = np.concatenate(scores), np.concatenate(heatmaps)
     metrics = image_metrics(score, samples, threshold, seed, miss_costs) | _pixel_metrics(heat, samples, bundle.size)
     return Evaluation(tuple(samples), score, heat, threshold, f"{engine.name} {engine.precision}", metrics)
+
+
+def keep_evaluation(bundle: Bundle, evaluation: Evaluation, data: str) -> Bundle:
+    """Writes an evaluation's figures into the bundle's manifest, and opens the bundle again.
+
+    Args:
+        bundle: the bundle that was evaluated.
+        evaluation: on labelled parts.
+        data: name of the data set.
+
+    Raises:
+        BundleError: the bundle cannot be written.
+    """
+    metrics = evaluation.metrics
+    confusion = metrics["confusion"]
+    same = ("threshold", "good", "defective", "accuracy", "precision", "recall", "f1", "auroc", "auroc_interval",
+            "pixel_auroc")  # fmt: skip
+    kept = {
+        "data": data,
+        "evaluated_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "engine": evaluation.engine,
+        "false_alarms": confusion["fp"],
+        "misses": confusion["fn"],
+        "defects": metrics["recall_by_defect"],
+    }
+    return update_manifest(bundle, {"evaluated": kept | {name: metrics[name] for name in same}})
 
 
 def image_metrics(

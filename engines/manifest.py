@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from engines.adaptation import Adaptation, Appearance
 from engines.architecture import ARCHITECTURES
+from engines.evaluated import Evaluated
 from engines.manifest_part import Part
 from engines.threshold_rule import Rule
 
@@ -218,6 +219,7 @@ class Manifest(Part):
     Attributes:
         bands: for each precision, how far its scores are from float32's.
         regions: from where on a region alone makes a part defective, by size; empty in bundles of version 4.
+        evaluated: how good it was found to be on labelled parts; None if nobody asked to keep that.
         ignored: what part of every frame is ignored, or None.
         appearance: of the good parts that it was calibrated on; None if an older Taktline did that.
         adapted: how it was adapted after calibration; None if it was not.
@@ -235,6 +237,7 @@ class Manifest(Part):
     int8: Int8 | None
     bands: dict[str, Band]
     regions: tuple[RegionThreshold, ...] = ()
+    evaluated: Evaluated | None = None
     ignored: IgnoredArea | None = None
     appearance: Appearance | None = None
     adapted: Adaptation | None = None

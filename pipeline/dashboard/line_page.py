@@ -45,6 +45,7 @@ async def line_page(
     with ui.element("div").classes("panels"):
         _engine(status)
         _bundle(status, manifest)
+        _evaluation(manifest)
         _cameras(feed, status)
         order_panel(feed, session, role, orders, await read(bundles_of, feed), manifest)
     try:
@@ -109,6 +110,34 @@ def _bundle(status: Mapping[str, Any], manifest: Manifest | None) -> None:
             ui.label(threshold.warning).classes("soft")
         ui.label("scores of good parts that were held out").classes("chart-name")
         ui.echart(scores_histogram(manifest.statistics.scores, current)).classes("histogram")
+
+
+def _evaluation(manifest: Manifest | None) -> None:
+    if manifest is None:
+        return
+    found = manifest.evaluated
+    with panel("How good the bundle is"):
+        if found is None:
+            ui.label("Nobody has said so: call taktline evaluate BUNDLE DATA --keep.").classes("soft")
+            return
+        interval = "" if found.auroc_interval is None else " ({:.3f} to {:.3f})".format(*found.auroc_interval)
+        facts({
+            "evaluated on": f"{found.data}, {found.evaluated_at[:16].replace('T', ' ')} UTC, {found.engine}",
+            "at the threshold": f"{found.threshold:g} sigma",
+            "false alarms": f"{found.false_alarms} of {found.good} good parts",
+            "missed": f"{found.misses} of {found.defective} defective parts",
+            "precision, recall": f"{_figure(found.precision)}, {_figure(found.recall)}",
+            "F1, accuracy": f"{_figure(found.f1)}, {_figure(found.accuracy)}",
+            "AUROC": _figure(found.auroc) + interval,
+            "pixel AUROC": _figure(found.pixel_auroc),
+        })  # fmt: skip
+        if found.defects:
+            rows = [(kind, f"{one.found} of {one.parts}") for kind, one in found.defects.items()]
+            table(("defect", "found"), rows)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _cameras(feed: LineFeed, status: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from calibration.defaults import DEFAULT_SPLIT
 from engines.errors import ConfigError
 from taktline.cli.calibrate import calibration_settings, need_calibration_packages
-from taktline.cli.console import progress_bars, show
+from taktline.cli.console import progress_bars, show, stderr
 from taktline.cli.options import (
     BackboneArchOption,
     BackboneOption,
@@ -41,6 +41,7 @@ def evaluate(
     precision: PrecisionOption = "auto",
     json_file: JsonFile = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the figures in the bundle, for the dashboard.")] = False,
     miss_costs: Annotated[
         float | None,
         typer.Option(
@@ -65,8 +66,10 @@ def evaluate(
         if path is not None:
             check_writable(path)
     if all_under is not None:
-        if bundle is not None or data is not None or report is not None:
-            raise ConfigError("--all takes no bundle, data set or --report; it writes a report for each category")
+        if bundle is not None or data is not None or report is not None or keep:
+            raise ConfigError(
+                "--all takes no bundle, data set, --report or --keep; it writes a report for each category"
+            )
         settings = calibration_settings(
             backbone, "sigma", None, split, size, 100, steps, 1024, 1e-3, seed, backbone_arch
         )
@@ -76,15 +79,16 @@ def evaluate(
         return
     if bundle is None or data is None:
         raise ConfigError("give a bundle and a data set, or --all and the folder that holds the categories")
-    _evaluate_one(bundle, data, split, seed, engine, precision, miss_costs, json_file, report)
+    _evaluate_one(bundle, data, split, seed, engine, precision, miss_costs, json_file, report, keep)
 
 
 def _evaluate_one(
     bundle: Path, data: Path, split: float, seed: int, engine: str, precision: str, miss_costs: float | None,
-    json_file: Path | None, report: Path | None,
+    json_file: Path | None, report: Path | None, keep: bool,
 ) -> None:  # fmt: skip
     from calibration.dataset import open_test_split
     from calibration.evaluate import evaluate as run_evaluation
+    from calibration.evaluate import keep_evaluation
     from calibration.report import write_report
     from calibration.threshold import check_parameter
     from engines.bundle import open_bundle
@@ -101,6 +105,9 @@ def _evaluate_one(
         write_report(report, opened, evaluation)
     _write_json(json_file, {"engine": evaluation.engine, "bundle": opened.sha256} | evaluation.metrics)
     show(*evaluation_tables(evaluation))
+    if keep:
+        kept = keep_evaluation(opened, evaluation, data.resolve().name)
+        stderr().print(f"{escape(str(bundle))} keeps these figures; its id is now {kept.short_id}", highlight=False)
 
 
 def _evaluate_all(root: Path, out: Path, settings: CalibrationSettings, engine: str, json_file: Path | None) -> None:

@@ -79,6 +79,26 @@ def test_evaluate_writes_figures_and_a_report(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", "report.html"]
 
 
+def test_a_bundle_keeps_what_an_evaluation_showed_until_its_threshold_changes(
+    drawn: Path, small_bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
+) -> None:
+    copy = Path(shutil.copytree(small_bundle_path, tmp_path / "copy"))
+    figures = tmp_path / "figures.json"
+    done = taktline_in_process("evaluate", copy, drawn, "--precision", "f32", "--keep", "--json", figures)
+    assert done.returncode == 0, done.stderr
+    bundle, metrics = open_bundle(copy), json.loads(figures.read_text())
+    assert f"its id is now {bundle.short_id}" in " ".join(done.stderr.split())
+    found = bundle.manifest.evaluated
+    assert found is not None
+    assert (found.data, found.good, found.defective) == (drawn.name, 8, 10)
+    assert (found.false_alarms, found.misses) == (metrics["confusion"]["fp"], metrics["confusion"]["fn"])
+    assert (found.auroc, found.f1) == (metrics["auroc"], metrics["f1"])
+    assert sum(one.found for one in found.defects.values()) == 10 - found.misses
+    assert taktline_in_process("threshold", copy, "--value", 3).returncode == 0
+    assert open_bundle(copy).manifest.evaluated is None
+    assert taktline_in_process("evaluate", "--all", drawn.parent, "--keep").returncode == 2
+
+
 def test_a_report_without_defects_is_written_too(bundle_path: Path, drawn: Path, tmp_path: Path) -> None:
     bundle = open_bundle(bundle_path)
     good = [sample for sample in open_test_split(drawn) if not sample.defective]

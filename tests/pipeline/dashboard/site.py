@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engines.bundle import open_bundle, update_manifest
 from engines.closing import Closing
 from engines.errors import TaktlineError
+from engines.evaluated import DefectsFound, Evaluated
 from pipeline.client.feed_sender import FeedSender
 from pipeline.client.orders import tell_line
 from pipeline.client.subscriber import VerdictSubscriber
@@ -119,6 +121,13 @@ class RunningLine:
         return f"ipc://{self.folder / f'{self.name}-{camera}'}"
 
 
+EVALUATED = Evaluated(
+    data="flange", evaluated_at="2026-01-01T00:00:00+00:00", engine="openvino f32", threshold=2.0, good=100,
+    defective=10, false_alarms=3, misses=1, accuracy=0.96, precision=0.75, recall=0.9, f1=0.82, auroc=0.97,
+    auroc_interval=(0.96, 0.98), pixel_auroc=None, defects={"scratch": DefectsFound(found=9, parts=10)},
+)  # fmt: skip
+
+
 class Site(Closing):
     """The lines `blue`, whose parts are all ok, and `red`, whose parts are all ng, and their dashboard."""
 
@@ -127,6 +136,7 @@ class Site(Closing):
         bundles = folder / "bundles"
         for name in ("first", "next"):
             shutil.copytree(bundle, bundles / name)
+        update_manifest(open_bundle(bundles / "first"), {"evaluated": EVALUATED.model_dump()})
         manifest = bundles / "next" / "manifest.json"
         # Another creation date makes another bundle of it.
         values = json.loads(manifest.read_text())

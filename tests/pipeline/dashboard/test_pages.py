@@ -130,6 +130,15 @@ def test_the_page_recovers_when_a_line_is_killed_and_comes_back(browser: Browser
     assert browser.run("return window.untouched === true"), "nobody had to load the page again"
 
 
+def test_the_lines_page_says_how_good_its_bundle_is(browser: Browser, site: Site) -> None:
+    browser.log_in("vera")
+    browser.open("/line?line=red")
+    browser.until(lambda: "3 of 100 good parts" in browser.text(".panels"))
+    shown = browser.text(".panels")
+    assert "0.970 (0.960 to 0.980)" in shown
+    assert "scratch" in shown and "9 of 10" in shown
+
+
 @pytest.mark.parametrize("width", [1920, 1280, 390])
 def test_no_page_is_wider_than_its_screen(width: int, browser: Browser) -> None:
     browser.log_in("emil")
