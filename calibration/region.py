@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from engines.bundle import IGNORED
 from engines.errors import ConfigError, DataError
 from engines.files import save
 from engines.image import Image, read_image
@@ -18,7 +19,6 @@ from engines.manifest import IgnoredArea
 from engines.network import InspectionNetwork
 from engines.resnet import PIXEL_MEAN_BGR
 
-MASK_FILE = "ignored.png"
 LEAST_CELLS = 16
 _CELL = 8
 _WHITE = 127
@@ -95,7 +95,7 @@ def read_region(
 
 def write_region(region: InspectedRegion, folder: Path) -> None:
     """Writes what is ignored into a bundle's folder, as a picture for people: white on black."""
-    save(folder / MASK_FILE, cv2.imencode(".png", np.where(region.visible, 0, 255).astype(np.uint8))[1].tobytes())
+    save(folder / IGNORED, cv2.imencode(".png", np.where(region.visible, 0, 255).astype(np.uint8))[1].tobytes())
 
 
 def visible_cells(visible: Pixels) -> Pixels:

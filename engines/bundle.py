@@ -25,6 +25,8 @@ MODEL_F16 = "model.fp16.onnx"
 NETWORK = "network.safetensors"
 MODEL_INT8 = "model.int8.xml"
 MODEL_INT8_WEIGHTS = "model.int8.bin"
+# White where frames are ignored, at the network's input size.
+IGNORED = "ignored.png"
 
 
 @dataclass(frozen=True)

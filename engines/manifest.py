@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from engines.adaptation import Adaptation, Appearance
 from engines.architecture import ARCHITECTURES
 from engines.evaluated import Evaluated
+from engines.looks import Looks
 from engines.manifest_part import Part
 from engines.threshold_rule import Rule
 
@@ -222,6 +223,8 @@ class Manifest(Part):
         evaluated: how good it was found to be on labelled parts; None if nobody asked to keep that.
         ignored: what part of every frame is ignored, or None.
         appearance: of the good parts that it was calibrated on; None if an older Taktline did that.
+        looks: of good parts, as they are inspected: at calibration, or since it was adapted; None if an older Taktline
+            did that.
         adapted: how it was adapted after calibration; None if it was not.
     """
 
@@ -240,6 +243,7 @@ class Manifest(Part):
     evaluated: Evaluated | None = None
     ignored: IgnoredArea | None = None
     appearance: Appearance | None = None
+    looks: Looks | None = None
     adapted: Adaptation | None = None
     versions: dict[str, str]
     files: dict[str, str]
