@@ -20,12 +20,14 @@ from calibration.dataset import find_dataset, list_images
 from calibration.drift import PRIOR_PARTS, each_by_the_others, estimate, stand_out
 from calibration.heat_scale import region_threshold, seen_cells
 from calibration.light import measure_appearance
+from calibration.looks import write_looks
 from calibration.prediction import expected_share, rejected_interval
 from calibration.progress import Reporter, silent
 from calibration.today import Today, look_at, read_parts
 from engines.adaptation import Adaptation, Appearance, Units
 from engines.bundle import Bundle, new_bundle, open_bundle, write_manifest
 from engines.errors import DataError
+from engines.look_meter import visible_of
 from engines.manifest import Heatmap, Manifest, Threshold
 
 LEAST_PARTS = 9
@@ -76,7 +78,8 @@ def adapt(
         appearance = bundle.manifest.appearance
         if reference:
             appearance = measure_appearance(read_parts(bundle, [part.path for part in reference]))
-        measured = look_at(bundle, appearance, read_parts(bundle, [part.path for part in parts]), report)
+        images = read_parts(bundle, [part.path for part in parts])
+        measured = look_at(bundle, appearance, images, report)
         bad = [part.name for part, score in zip(parts, measured.scores, strict=True) if not np.isfinite(score)]
         if bad:
             raise DataError(f"the score of {bad[0]} is not a number; look at this picture, and leave it out")
@@ -92,7 +95,10 @@ def adapt(
         kept = measured.only(~odd)
         for name in bundle.manifest.files:
             shutil.copyfile(bundle.file(name), folder / name)
-        write_manifest(folder, bundle.manifest.model_dump() | _changes(bundle, appearance, kept, left_out))
+        good = [image for image, is_odd in zip(images, odd, strict=True) if not is_odd]
+        looks = write_looks(folder, good, visible_of(bundle), bundle.manifest.looks)
+        changes = _changes(bundle, appearance, kept, left_out) | {"looks": looks.model_dump()}
+        write_manifest(folder, bundle.manifest.model_dump() | changes)
     return open_bundle(out)
 
 

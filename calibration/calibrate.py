@@ -23,6 +23,7 @@ from calibration.features import cache_capacity
 from calibration.fit import Fitted, fit_network, sample_of
 from calibration.heat_scale import heatmap_scale
 from calibration.light import measure_appearance
+from calibration.looks import some_of, write_looks
 from calibration.progress import Reporter, silent
 from calibration.quantise import Labelled, import_nncf, quantise
 from calibration.region import InspectedRegion, Roi, read_region, visible_cells, write_region
@@ -118,9 +119,12 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
         write_network(fitted.network, folder)
         if region is not None:
             write_region(region, folder)
+        good = list(read_frames([train[index] for index in some_of(len(train))], size))
+        looks = write_looks(folder, good, None if region is None else region.visible)
         int8 = _quantise(folder, train, dataset.test, fitted, settings, report) if settings.int8 else None
         backbone_info = {"source": backbone.source, "sha256": backbone.sha256, "pretrained": backbone.pretrained}
-        write_manifest(folder, _manifest(dataset, fitted, settings, backbone_info, region, int8, size_reason))
+        values = _manifest(dataset, fitted, settings, backbone_info, region, int8, size_reason)
+        write_manifest(folder, values | {"looks": looks.model_dump()})
         held_out = list(read_frames([train[index] for index in fitted.held_out], size))
         bands = measure_bands(open_bundle(folder), fitted.network, held_out, report)
         measured = {"bands": {name: band.model_dump() for name, band in bands.items()}}

@@ -58,11 +58,13 @@ class LookMeter:
     """
 
     def __init__(self, template: Image | None, visible: npt.NDArray[np.bool_] | None = None) -> None:
-        self._mask = None if visible is None else visible.astype(np.uint8)
-        # A neighbour that is ignored is part of the Laplacian.
-        inner = None if self._mask is None else cv2.erode(self._mask, np.ones((3, 3), np.uint8))
-        self._shapes: dict[tuple[int, int], tuple[Any, Any]] = {}
-        self._full = self._mask, inner
+        self._mask = self._inner = None
+        if visible is not None:
+            height, width = _shrunk((visible.shape[0], visible.shape[1]))
+            mask = cv2.resize(visible.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+            self._mask = np.asarray(mask, np.uint8)
+            # A neighbour that is ignored is part of the Laplacian.
+            self._inner = np.asarray(cv2.erode(mask, np.ones((3, 3), np.uint8)), np.uint8)
         self._place = None if template is None else _Place(template, self._mask)
 
     def measure(self, frame: Image) -> Values:
@@ -72,11 +74,10 @@ class LookMeter:
             frame: uint8 BGR `[H, W, 3]`.
         """
         frame = shrink(frame)
-        mask, inner = self._masks((frame.shape[0], frame.shape[1]))
-        blue, green, red = (math.log(max(level, _LEAST_LEVEL)) for level in cv2.mean(frame, mask)[:3])
-        grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
-        mean, spread = _mean_and_spread(grey, mask)
-        edges = _mean_and_spread(cv2.Laplacian(grey, cv2.CV_16S), inner)[1]
+        blue, green, red = (math.log(max(level, _LEAST_LEVEL)) for level in cv2.mean(frame, self._mask)[:3])
+        grey = _grey(frame)
+        mean, spread = _mean_and_spread(grey, self._mask)
+        edges = _mean_and_spread(cv2.Laplacian(grey, cv2.CV_16S), self._inner)[1]
         level, contrast = math.log(max(mean, _LEAST_LEVEL)), math.log(max(spread, _LEAST_LEVEL))
         place = (math.nan,) * 3 if self._place is None else self._place.measure(grey)
         sharpness = 2 * (math.log(max(edges, _LEAST_LEVEL)) - contrast)
@@ -85,18 +86,7 @@ class LookMeter:
     def align(self, frame: Image, steps: int = 6) -> tuple[float, float, float]:
         """Returns shift and rotation as `measure` does, for larger ones: it looks again and again."""
         assert self._place is not None
-        return self._place.measure(cv2.cvtColor(shrink(frame), cv2.COLOR_BGR2GRAY), steps)
-
-    def _masks(self, shape: tuple[int, int]) -> tuple[Any, Any]:
-        if self._mask is None or self._mask.shape == shape:
-            return self._full
-        if shape not in self._shapes:
-            size = (shape[1], shape[0])
-            self._shapes[shape] = tuple(
-                None if mask is None else cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
-                for mask in self._full
-            )  # type: ignore[assignment]
-        return self._shapes[shape]
+        return self._place.measure(_grey(shrink(frame)), steps)
 
 
 def open_meter(bundle: Bundle) -> LookMeter | None:
@@ -108,7 +98,7 @@ def open_meter(bundle: Bundle) -> LookMeter | None:
     """
     if bundle.manifest.looks is None:
         return None
-    return LookMeter(cv2.cvtColor(read_image(bundle.file(TEMPLATE)), cv2.COLOR_BGR2GRAY), visible_of(bundle))
+    return LookMeter(_grey(read_image(bundle.file(TEMPLATE))), visible_of(bundle))
 
 
 def visible_of(bundle: Bundle) -> npt.NDArray[np.bool_] | None:
@@ -146,12 +136,21 @@ def reference_files(reference: Reference) -> dict[str, bytes]:
 
 def shrink(frame: Image) -> Image:
     """Returns a frame with a limited number of pixels; one that is small enough as it is."""
-    height, width = frame.shape[:2]
-    if max(height, width) <= _MOST_SIDE:
+    size = _shrunk((frame.shape[0], frame.shape[1]))
+    if size == frame.shape[:2]:
         return frame
-    scale = _LONG_SIDE / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _shrunk(size: tuple[int, int]) -> tuple[int, int]:
+    if max(size) <= _MOST_SIDE:
+        return size
+    scale = _LONG_SIDE / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _grey(frame: Image) -> Image:
+    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), np.uint8)
 
 
 def _trait(name: Quantity, values: Values) -> Trait:
@@ -172,10 +171,7 @@ def _make_template(frames: Sequence[Image]) -> Image:
     height, width = frames[0].shape[:2]
     scale = _TEMPLATE_SIDE / max(height, width)
     size = (max(8, round(width * scale)), max(8, round(height * scale)))
-    total = sum(
-        cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), size, interpolation=cv2.INTER_AREA).astype(np.float64)
-        for frame in frames
-    )
+    total = sum(cv2.resize(_grey(frame), size, interpolation=cv2.INTER_AREA).astype(np.float64) for frame in frames)
     return np.rint(total / len(frames)).astype(np.uint8)
 
 
@@ -193,7 +189,8 @@ class _Place:
         self._window = cv2.createHanningWindow(self._size, cv2.CV_32F)
         self._seen: _Plane | None = None
         if mask is not None:
-            self._seen = cv2.resize(mask.astype(np.float32), self._size, interpolation=cv2.INTER_AREA)
+            seen = cv2.resize(mask.astype(np.float32), self._size, interpolation=cv2.INTER_AREA)
+            self._seen = np.asarray(seen, np.float32)
         self._template = self._prepare(template.astype(np.float32))
         down, right = np.gradient(self._template)
         y, x = np.mgrid[: self._height, : self._width].astype(np.float32)
@@ -209,7 +206,7 @@ class _Place:
 
     def measure(self, grey: Image, steps: int = 1) -> tuple[float, float, float]:
         """Returns the shift in widths and in heights, and the rotation in degrees clockwise."""
-        small = self._prepare(cv2.resize(grey, self._size, interpolation=cv2.INTER_AREA).astype(np.float32))
+        small = self._prepare(np.asarray(cv2.resize(grey, self._size, interpolation=cv2.INTER_AREA), np.float32))
         # It multiplies what it is given with the window, in place.
         (x, y), _ = cv2.phaseCorrelate(self._template.copy(), small.copy(), self._window)
         most_x, most_y = _MOST_SHIFT * self._width, _MOST_SHIFT * self._height

@@ -30,13 +30,13 @@ class Trait(Part):
 class Looks(Part):
     """What good parts look like at the network's input, before anything is done about their light.
 
-    Brightness, contrast, sharpness and colour are logarithms, so that a difference is a factor. A quantity in which good
-    parts differ too much to tell anything is missing, such as the position of parts that lie anyhow.
+    Brightness, contrast, sharpness and colour are logarithms, so that a difference is a factor. A quantity in which
+    good parts differ too much to tell anything is missing, such as the position of parts that lie anyhow.
 
     Attributes:
         traits: by name. `brightness`: mean grey. `contrast`: standard deviation of grey, in proportion to its mean.
-            `sharpness`: variance of the Laplacian, in proportion to that of grey. `red` and `blue`: mean of the channel,
-            in proportion to green. `x` and `y`: shift against the mean of good parts, to the right and down, in widths
+            `sharpness`: variance of the Laplacian, in proportion to that of grey. `red` and `blue`: mean of the
+            channel, in proportion to green. `x` and `y`: shift against the mean of good parts, to the right and down, in widths
             and heights. `rotation`: against the same, in degrees clockwise.
         samples: number of parts.
     """
