@@ -36,8 +36,8 @@ class Looks(Part):
     Attributes:
         traits: by name. `brightness`: mean grey. `contrast`: standard deviation of grey, in proportion to its mean.
             `sharpness`: variance of the Laplacian, in proportion to that of grey. `red` and `blue`: mean of the
-            channel, in proportion to green. `x` and `y`: shift against the mean of good parts, to the right and down, in widths
-            and heights. `rotation`: against the same, in degrees clockwise.
+            channel, in proportion to green. `x` and `y`: shift against the mean of good parts, to the right and down,
+            in widths and heights. `rotation`: against the same, in degrees clockwise.
         samples: number of parts.
     """
 

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     )
     from engines.registry import open_engine
     from pipeline.client.async_subscriber import AsyncVerdictSubscriber
+    from pipeline.client.events import AsyncEventSubscriber, EventSubscriber
     from pipeline.client.feed_sender import FeedSender
     from pipeline.client.previews import AsyncPreviewSubscriber, PreviewSubscriber
     from pipeline.client.subscriber import VerdictSubscriber
     from pipeline.line.build import build_line
     from pipeline.line.line import Line
+    from pipeline.protocol.event import Event
     from pipeline.protocol.gap import Gap
     from pipeline.protocol.label import Label
     from pipeline.protocol.preview import Preview
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from pipeline.security.curve import ClientKeys
 
 __all__ = [
+    "AsyncEventSubscriber",
     "AsyncPreviewSubscriber",
     "AsyncVerdictSubscriber",
     "Bundle",
@@ -45,6 +48,8 @@ __all__ = [
     "Engine",
     "EngineError",
     "EngineUnavailable",
+    "Event",
+    "EventSubscriber",
     "FeedSender",
     "Gap",
     "Heatmap",
@@ -72,11 +77,13 @@ _NAMES_OF = {
     "engines.errors": "BundleError ConfigError DataError EngineError EngineUnavailable LineDown TaktlineError",
     "engines.registry": "open_engine",
     "pipeline.client.async_subscriber": "AsyncVerdictSubscriber",
+    "pipeline.client.events": "AsyncEventSubscriber EventSubscriber",
     "pipeline.client.feed_sender": "FeedSender",
     "pipeline.client.previews": "AsyncPreviewSubscriber PreviewSubscriber",
     "pipeline.client.subscriber": "VerdictSubscriber",
     "pipeline.line.build": "build_line",
     "pipeline.line.line": "Line",
+    "pipeline.protocol.event": "Event",
     "pipeline.protocol.gap": "Gap",
     "pipeline.protocol.label": "Label",
     "pipeline.protocol.preview": "Preview",

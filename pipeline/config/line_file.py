@@ -15,6 +15,7 @@ from pipeline.config.section import Section
 from pipeline.config.sections import (
     ControlSection,
     DecisionSection,
+    DriftSection,
     HealthSection,
     JournalSection,
     LineSection,
@@ -36,6 +37,7 @@ class LineConfig(Section):
     model: ModelSection
     camera: tuple[CameraConfig, ...]
     decision: DecisionSection = DecisionSection()
+    drift: DriftSection = DriftSection()
     publish: PublishSection = PublishSection()
     journal: JournalSection | None = None
     health: HealthSection = HealthSection()
@@ -171,6 +173,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "model": ModelSection,
         "camera": CameraConfig,
         "decision": DecisionSection,
+        "drift": DriftSection,
         "publish": PublishSection,
         "journal": JournalSection,
         "health": HealthSection,

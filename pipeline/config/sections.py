@@ -157,6 +157,19 @@ class JournalSection(Section):
         return value
 
 
+class DriftSection(Section):
+    """`[drift]`: whether the line watches that good parts look as they did at calibration.
+
+    Attributes:
+        enabled: whether it does, if the bundle knows what good parts look like.
+        parts_per_false_alarm: how many parts of a camera pass on average until a false alarm. Fewer tells smaller and
+            quicker changes.
+    """
+
+    enabled: bool = True
+    parts_per_false_alarm: int = Field(default=100_000, ge=1_000, le=1_000_000_000)
+
+
 class HealthSection(Section):
     """`[health]`: where monitoring can ask for the line's state.
 

@@ -24,6 +24,7 @@ from pipeline.line.batch_plan import Costs, EngineState, plan_batch
 from pipeline.line.fair_queue import FairQueue, nearest
 from pipeline.line.ledger import Ledger
 from pipeline.line.service_time import ServiceTime
+from pipeline.publish.drift_watch import DriftWatch
 
 log = logging.getLogger(__name__)
 
@@ -104,10 +105,13 @@ class Batcher(Stage):
         service_time: ServiceTime,
         clock: Clock = SYSTEM_CLOCK,
         decoders: int = DECODERS,
+        watch: DriftWatch | None = None,
     ) -> None:
         super().__init__("batcher", clock)
         self._queue, self._outbox, self._buffers = queue, outbox, buffers
         self._ledger, self._service_time, self._clock = ledger, service_time, clock
+        # Shown each batch before the engine has it: its memory is used again soon after.
+        self._watch = watch
         self._held: list[Frame] = []
         self._starved: tuple[str, int] | None = None
         self._warnings = RateLimitedLog(log)
@@ -177,6 +181,8 @@ class Batcher(Stage):
             return None
         for frame in kept:
             frame.batched = now
+        if self._watch is not None:
+            self._watch.see(kept, memory[: len(kept)])
         self._service_time.sent(slot, len(kept), now, [nearest(frame) for frame in kept])
         return Batch(kept, memory[: len(kept)], slot)
 

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from engines.bundle import Bundle
 from engines.closing import Closing
@@ -30,6 +31,7 @@ from pipeline.line.orders import Orders
 from pipeline.line.service_time import ServiceTime
 from pipeline.line.status import describe_line
 from pipeline.publish.control import ControlServer
+from pipeline.publish.drift_watch import open_watch
 from pipeline.publish.gauges import LineGauges
 from pipeline.publish.health import HealthServer
 from pipeline.publish.metrics import LineMetrics, Status
@@ -107,12 +109,8 @@ class Line(Closing):
         self.orders = Orders(
             self._slot, lambda other: self._model(other, open_engine(other)), self._sources, self._paused, self.status
         )
-        depths = {
-            "frames": lambda: self._queue.depth,
-            "batches": lambda: self._batches.depth,
-            "scored": lambda: self._scored.depth,
-            "verdicts": lambda: self._decided.depth,
-        }
+        queues = {"frames": self._queue, "batches": self._batches, "scored": self._scored, "verdicts": self._decided}
+        depths = {name: partial(getattr, queue, "depth") for name, queue in queues.items()}
         self.metrics.watch(LineGauges(self.status, depths, takt_s))
         self._parts = ClosingStack()
         for source in self._sources:
@@ -153,13 +151,16 @@ class Line(Closing):
                     0 if journal is None else journal.first(source.camera))
             for source in self._sources
         ]  # fmt: skip
-        self._batcher = Batcher(self._queue, self._batches, self._buffers, self._ledger, service_time, clock)
+        self._watch = watch = open_watch(config, lambda: self.model.bundle, journal, clock)
+        self._batcher = Batcher(
+            self._queue, self._batches, self._buffers, self._ledger, service_time, clock, watch=watch
+        )
         rate, socket = config.publish.previews, self.publisher
         self._previews = PreviewMaker(rate, lambda: socket.wants_previews, clock) if rate else None
         # These bring answers out; a line has ended when they have.
         self._answering: list[Stage] = [
             self._ledger,
-            Publisher(socket, self._decided, self._watched, self.metrics, journal, clock, self._previews),
+            Publisher(socket, self._decided, self._watched, self.metrics, journal, clock, self._previews, watch),
             *([] if journal is None else journal.stages()),
         ]
         self._stages: list[Stage] = [
@@ -168,7 +169,7 @@ class Line(Closing):
             Inference(self._slot, self._batches, self._scored, self._buffers, clock),
             Decision(self._scored, self._ledger, service_time, self.metrics, clock),
             *self._answering,
-            *([] if self._previews is None else [self._previews]),
+            *[stage for stage in (self._previews, watch) if stage is not None],
         ]
 
     @property
@@ -196,7 +197,7 @@ class Line(Closing):
         self._started = True
 
     def status(self) -> Status:
-        """Returns the state of the line: see `describe_line`; also its earlier bundles, newest first, and previews."""
+        """Returns the state of the line: see `describe_line`; earlier bundles, newest first; previews and drift."""
         places = {"verdicts": self.publisher.address, "replay": self._replay.address if self._replay else None}
         return describe_line(
             self.config, places, self.model, self._sources, self.metrics, self._journal, self._service_time,
@@ -204,6 +205,7 @@ class Line(Closing):
         ) | {
             "earlier_bundles": [bundle.short_id for bundle in reversed(self._slot.earlier)],
             "previews": None if self._previews is None else self._previews.status(),
+            "drift": None if self._watch is None else self._watch.status(),
         }  # fmt: skip
 
     def drain(self) -> None:

@@ -42,6 +42,8 @@ class LineGauges(Collector):
         yield self._queues()
         yield from _cameras(status["cameras"])
         yield from _engine(status["engine"])
+        if status.get("drift") is not None:
+            yield from _drift(status["drift"])
         if status["journal"] is not None:
             yield from _journal(status["journal"])
 
@@ -68,6 +70,23 @@ def _cameras(cameras: Mapping[str, Status]) -> Iterator[Metric]:
             if camera[key] is not None:
                 family.add_metric([name], camera[key])
     yield from (up, age, reconnects, lost)
+
+
+def _drift(drift: Status) -> Iterator[Metric]:
+    labels = ["camera", "quantity"]
+    level = GaugeMetricFamily(
+        "taktline_drift_level", "How far good parts lie from those of calibration, in their standard deviations.",
+        labels=labels,
+    )  # fmt: skip
+    moved = GaugeMetricFamily("taktline_drift_moved", "1 while good parts look different.", labels=labels)
+    parts = CounterMetricFamily("taktline_drift_parts", "Parts that the drift watch looked at.", labels=["camera"])
+    for name, camera in drift["cameras"].items():
+        parts.add_metric([name], camera["looked_at"])
+        away = {found["quantity"] for found in camera["moved"]}
+        for quantity, value in camera["levels"].items():
+            level.add_metric([name, quantity], value)
+            moved.add_metric([name, quantity], quantity in away)
+    yield from (level, moved, parts)
 
 
 def _engine(engine: Status) -> Iterator[Metric]:

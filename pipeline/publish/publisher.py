@@ -16,10 +16,12 @@ from pipeline.flow.decided import Decided
 from pipeline.flow.stage import Stage
 from pipeline.journal.entries import new_epoch
 from pipeline.journal.store import Journal
+from pipeline.protocol.event import EVENT_TOPIC
 from pipeline.protocol.preview import PREVIEW_TOPIC
 from pipeline.protocol.sockets import HIGH_WATER_MARK
 from pipeline.protocol.verdict import pack
 from pipeline.publish.bound_socket import BoundSocket
+from pipeline.publish.drift_watch import DriftWatch
 from pipeline.publish.metrics import LineMetrics
 from pipeline.publish.previews import PreviewMaker
 from pipeline.security.curve import THIS_MACHINE, Access
@@ -31,9 +33,9 @@ _POLL_MS = 100
 _MOST_BYTES = 4 << 10
 _MOST_WAITING, _MOST_SUBSCRIPTIONS = 100, 10_000
 _TOGETHER = 256
-_PREVIEWS = PREVIEW_TOPIC.encode()
-# How often the publisher looks for previews while there is no verdict.
-_PREVIEW_S = 0.03
+_PREVIEWS, _EVENTS = PREVIEW_TOPIC.encode(), EVENT_TOPIC.encode()
+# How often the publisher looks for previews, or only for events, while there is no verdict.
+_PREVIEW_S, _EVENT_S = 0.03, 0.5
 
 
 class PublisherSocket(BoundSocket):
@@ -98,7 +100,7 @@ class PublisherSocket(BoundSocket):
                 break
             message = self.socket.recv()
             change, topic = {b"\x01": 1, b"\x00": -1}.get(message[:1], 0), message[1:]
-            if not topic.startswith(_PREVIEWS):
+            if not topic.startswith((_PREVIEWS, _EVENTS)):
                 self._subscriptions = max(0, self._subscriptions + change)
             if topic.startswith(_PREVIEWS) or _PREVIEWS.startswith(topic):
                 self._for_previews = max(0, self._for_previews + change)
@@ -112,7 +114,8 @@ class Publisher(Stage):
     """Publishes verdicts, and passes them on to a watcher in this process.
 
     If the line has a journal, verdicts are entered there first; all waiting verdicts are entered together. Previews are
-    made by another thread and sent here, between verdicts, because a socket belongs to one thread.
+    made by another thread and sent here, between verdicts, because a socket belongs to one thread; so are the events of
+    the drift watch.
     """
 
     def __init__(
@@ -124,9 +127,11 @@ class Publisher(Stage):
         journal: Journal | None = None,
         clock: Clock = SYSTEM_CLOCK,
         previews: PreviewMaker | None = None,
+        watch: DriftWatch | None = None,
     ) -> None:
         super().__init__("publisher", clock)
-        self._previews, self._wait_s = previews, None if previews is None else _PREVIEW_S
+        self._previews, self._watch = previews, watch
+        self._wait_s = _PREVIEW_S if previews is not None else None if watch is None else _EVENT_S
         self._socket, self._inbox, self._outbox, self._metrics = socket, inbox, outbox, metrics
         self._journal, self._epoch = journal, new_epoch()
 
@@ -137,7 +142,7 @@ class Publisher(Stage):
                 batch = self._inbox.get_many(_TOGETHER, self._wait_s)
             except TimeoutError:
                 self._socket.mind()
-                self._send_preview()
+                self._send_more()
                 continue
             messages = self._pack(batch) if self._journal is None else self._journal.enter(batch)
             for decided, message in zip(batch, messages, strict=True):
@@ -146,11 +151,15 @@ class Publisher(Stage):
             for decided in batch:
                 if self._previews is not None:
                     self._previews.offer(decided)
+                if self._watch is not None:
+                    self._watch.judged(decided.verdict)
                 self._hand_on(decided)
-            self._send_preview()
+            self._send_more()
 
     def ended(self) -> None:
-        """Drains the journal and the previews, and closes the watcher's queue."""
+        """Drains the journal, the drift watch and the previews, and closes the watcher's queue."""
+        if self._watch is not None:
+            self._watch.drain()
         if self._previews is not None:
             self._previews.drain()
         if self._journal is not None:
@@ -158,11 +167,12 @@ class Publisher(Stage):
         if self._outbox is not None:
             self._outbox.close()
 
-    def _send_preview(self) -> None:
-        """Sends one preview at most: the next verdict may be waiting."""
-        message = None if self._previews is None else self._previews.take()
-        if message is not None:
-            self._socket.send(message)
+    def _send_more(self) -> None:
+        """Sends one event and one preview at most: the next verdict may be waiting."""
+        for maker in (self._watch, self._previews):
+            message = None if maker is None else maker.take()
+            if message is not None:
+                self._socket.send(message)
 
     def _pack(self, batch: list[Decided]) -> list[list[bytes]]:
         messages = []

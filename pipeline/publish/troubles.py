@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from pipeline.publish.metrics import Status
 
 
 def line_troubles(status: Status) -> list[str]:
-    """Returns a sentence for each reason why a line is not ready, and for an engine that runs too slowly."""
+    """Returns a sentence for each reason why a line is not ready, for an engine that runs too slowly, and for drift."""
     slow = (status["engine"].get("choice") or {}).get("trouble")
-    return [*status["why_not"], *([slow] if slow else [])]
+    return [*status["why_not"], *([slow] if slow else []), *_drift_troubles(status.get("drift") or {})]
+
+
+def _drift_troubles(drift: Status) -> list[str]:
+    """Returns a sentence for each quantity in which good parts have moved away from those of calibration."""
+    return [
+        f"camera {name}: {moved['words']} since frame {moved['since_sequence']} "
+        f"({datetime.fromtimestamp(moved['since_at'] / 1e9):%Y-%m-%d %H:%M}); {moved['remedy']}"
+        for name, camera in drift.get("cameras", {}).items()
+        for moved in camera["moved"]
+    ]
 
 
 def journal_troubles(journal: dict[str, Any] | None) -> list[str]:
