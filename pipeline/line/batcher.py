@@ -104,8 +104,8 @@ class Batcher(Stage):
         ledger: Ledger,
         service_time: ServiceTime,
         clock: Clock = SYSTEM_CLOCK,
-        decoders: int = DECODERS,
         watch: DriftWatch | None = None,
+        decoders: int = DECODERS,
     ) -> None:
         super().__init__("batcher", clock)
         self._queue, self._outbox, self._buffers = queue, outbox, buffers

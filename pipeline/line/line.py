@@ -152,9 +152,7 @@ class Line(Closing):
             for source in self._sources
         ]  # fmt: skip
         self._watch = watch = open_watch(config, lambda: self.model.bundle, journal, clock)
-        self._batcher = Batcher(
-            self._queue, self._batches, self._buffers, self._ledger, service_time, clock, watch=watch
-        )
+        self._batcher = Batcher(self._queue, self._batches, self._buffers, self._ledger, service_time, clock, watch)
         rate, socket = config.publish.previews, self.publisher
         self._previews = PreviewMaker(rate, lambda: socket.wants_previews, clock) if rate else None
         # These bring answers out; a line has ended when they have.

@@ -1,7 +1,7 @@
-"""The JSON Schema of a verdict's body, generated from the verdict class.
+"""The JSON Schemas of the bodies of verdicts and events, generated from their classes.
 
-`python -m pipeline.protocol.schema` writes it to `verdict.schema.json` beside this file, for clients in other
-languages.
+`python -m pipeline.protocol.schema` writes them to `verdict.schema.json` and `event.schema.json` beside this file, for
+clients in other languages.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from pipeline.protocol.event import EVENT_VERSION, Event
 from pipeline.protocol.label import Label
 from pipeline.protocol.verdict import WIRE_VERSION, HeatmapScale, Latency, Region, Verdict
 
 SCHEMA_FILE = Path(__file__).with_name("verdict.schema.json")
+EVENT_SCHEMA_FILE = SCHEMA_FILE.with_name("event.schema.json")
 
 
 def verdict_schema() -> dict[str, Any]:
@@ -42,6 +44,21 @@ def verdict_schema() -> dict[str, Any]:
     }
 
 
+def event_schema() -> dict[str, Any]:
+    """Returns the schema of an event's body."""
+    body = TypeAdapter(Event).json_schema()
+    _describe(body, Event)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"The body of a Taktline event, version {EVENT_VERSION}",
+        "description": body["description"],
+        "type": "object",
+        "properties": {"v": {"const": EVENT_VERSION, "description": "version of this schema"}, **body["properties"]},
+        "required": ["v", *body["properties"]],
+        "additionalProperties": False,
+    }
+
+
 def _describe(schema: dict[str, Any], kind: type) -> None:
     """Copies a docstring into a schema's descriptions: the summary, and a line for each property."""
     text = inspect.getdoc(kind) or ""
@@ -54,4 +71,5 @@ def _describe(schema: dict[str, Any], kind: type) -> None:
 
 
 if __name__ == "__main__":
-    SCHEMA_FILE.write_text(json.dumps(verdict_schema(), indent=2) + "\n", encoding="utf-8")
+    for file, schema in ((SCHEMA_FILE, verdict_schema()), (EVENT_SCHEMA_FILE, event_schema())):
+        file.write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")

@@ -18,11 +18,12 @@ import zmq
 
 from pipeline.bridges.bridge import verdict_json
 from pipeline.line.build import build_line
+from pipeline.protocol.event import pack_event, unpack_event
 from pipeline.protocol.gap import Gap, pack_gap
 from pipeline.protocol.orders import Order
 from pipeline.protocol.preview import pack_preview, unpack_preview
 from pipeline.protocol.replay import ReplayRequest, unpack_request
-from pipeline.protocol.schema import SCHEMA_FILE, verdict_schema
+from pipeline.protocol.schema import EVENT_SCHEMA_FILE, SCHEMA_FILE, event_schema, verdict_schema
 from pipeline.protocol.verdict import VersionError, WireError, pack, unpack
 from pipeline.publish.publisher import PublisherSocket
 from tests.conftest import ROOT
@@ -191,3 +192,36 @@ def test_a_reader_says_which_versions_differ(version: int) -> None:
     topic, body = pack(decide("a", 0).verdict, None)
     with pytest.raises(VersionError, match=f"version {version} and this Taktline reads version 2"):
         unpack([topic, msgpack.packb(msgpack.unpackb(body) | {"v": version})])
+
+
+def test_the_documents_event_is_one() -> None:
+    body = bytes.fromhex(block("hex-event"))
+    assert msgpack.unpackb(body) == json.loads(block("json-event"))
+    assert json.loads(EVENT_SCHEMA_FILE.read_text()) == event_schema()
+    check = jsonschema.Draft202012Validator(event_schema())
+    check.check_schema(event_schema())
+    check.validate(msgpack.unpackb(body))
+    assert table("The body of an event:") == list(event_schema()["properties"])
+    assert all("description" in described for described in event_schema()["properties"].values())
+    event = unpack_event([b"event.press4", body])
+    assert pack_event(event) == [b"event.press4", body]
+    compile(block("python-event"), "docs/wire.md", "exec")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"v": 2}, "version 2"),
+        ({"kind": "gone"}, "kind"),
+        ({"level": "much"}, "level"),
+        ({"since_sequence": -1}, "since_sequence"),
+        ({"words": 7}, "words"),
+        ({"camera": "no name"}, "camera"),
+        ({"unknown": 1}, "nexpected"),
+    ],
+)
+def test_a_reader_refuses_what_is_no_event(change: dict[str, Any], why: str) -> None:
+    body = msgpack.unpackb(bytes.fromhex(block("hex-event"))) | change
+    assert not jsonschema.Draft202012Validator(event_schema()).is_valid(body)
+    with pytest.raises(WireError, match=why):
+        unpack_event([b"event.press4", msgpack.packb(body)])
