@@ -13,6 +13,7 @@ from engines.errors import TaktlineError
 from engines.manifest import Manifest
 from pipeline.dashboard.background import read
 from pipeline.dashboard.charts import scores_histogram
+from pipeline.dashboard.drift_panel import drift_panel, recent_events
 from pipeline.dashboard.feed import LineFeed
 from pipeline.dashboard.live_page import Troubles
 from pipeline.dashboard.live_push import LivePush
@@ -48,6 +49,7 @@ async def line_page(
         _evaluation(manifest)
         _cameras(feed, status)
         order_panel(feed, session, role, orders, await read(bundles_of, feed), manifest)
+    drift_panel(status, await read(recent_events, feed.journal))
     try:
         audit_table(await read(recent_orders, feed.journal))
     except TaktlineError as error:

@@ -15,7 +15,7 @@ from typing import Generic, Literal, TypeVar
 
 BLOCK = 5
 # In standard deviations of good parts. A shift of up to this is never told for sure, one of twice that is told soon.
-ALLOWANCE = 0.5
+ALLOWANCE = 0.75
 _CLIP = 4.0
 _LATEST = 25
 _BACK = 6.0

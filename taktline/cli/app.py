@@ -21,6 +21,7 @@ from taktline.cli.adapt import adapt
 from taktline.cli.bench import build_bench
 from taktline.cli.bridge import build_bridge
 from taktline.cli.calibrate import calibrate
+from taktline.cli.camera import build_camera
 from taktline.cli.compare import compare
 from taktline.cli.console import stderr
 from taktline.cli.dashboard import dashboard, dashboard_user
@@ -55,7 +56,7 @@ def build_app() -> typer.Typer:
     app.command()(watch)
     app.command()(dashboard)
     app.command()(dashboard_user)
-    for group in (build_journal(), build_bench(), build_keys(), build_bridge()):
+    for group in (build_camera(), build_journal(), build_bench(), build_keys(), build_bridge()):
         app.add_typer(group)
     return app
 
