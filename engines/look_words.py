@@ -16,6 +16,10 @@ _FIXTURE = (
     "put the fixture or the camera right; what the network knows depends on the place, so adapting does not help, and "
     "if the place has to stay, recalibrate"
 )
+_GRAIN = (
+    "clean lens and window, and look whether the camera's gain has risen; if parts themselves show more detail, adapt the "
+    "bundle to good parts of today"
+)
 SCORE_REMEDY = "look at the newest parts; if they are good, adapt the bundle to them, and recalibrate if that warns you"
 
 _REMEDIES: dict[Quantity, str] = {
@@ -59,12 +63,14 @@ def describe(quantity: Quantity, difference: float, frame: tuple[int, int]) -> D
     if quantity == "rotation":
         turn = "clockwise" if difference > 0 else "counterclockwise"
         return Difference(difference, "degrees", f"rotated by {abs(difference):.1f} degrees {turn}", remedy)
+    if quantity == "sharpness" and difference > 0:
+        remedy = _GRAIN
     # The variance of the Laplacian is told as what becomes of fine detail itself.
     share = math.expm1(difference / 2 if quantity == "sharpness" else difference)
     less, more = {
         "brightness": ("darker", "brighter"),
         "contrast": ("lower in contrast", "higher in contrast"),
-        "sharpness": ("blurred: fine detail weaker", "sharper: fine detail stronger"),
+        "sharpness": ("blurred: fine detail weaker", "grainier: fine detail stronger"),
         "red": ("less red", "redder"),
         "blue": ("less blue", "bluer"),
     }[quantity]
