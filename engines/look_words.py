@@ -17,8 +17,8 @@ _FIXTURE = (
     "if the place has to stay, recalibrate"
 )
 _GRAIN = (
-    "clean lens and window, and look whether the camera's gain has risen; if parts themselves show more detail, adapt the "
-    "bundle to good parts of today"
+    "clean lens and window, and look whether the camera's gain has risen; if parts themselves show more detail, adapt "
+    "the bundle to good parts of today"
 )
 SCORE_REMEDY = "look at the newest parts; if they are good, adapt the bundle to them, and recalibrate if that warns you"
 

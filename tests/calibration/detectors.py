@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +37,16 @@ class Ours:
         self.drift_detected = change is not None and change.kind == "moved"
 
 
-def methods() -> dict[str, list[Callable[[], Any]]]:
+def methods() -> dict[str, list[partial[Any]]]:
     """Each detector with its settings, the most sensitive first."""
     from river.drift import ADWIN, KSWIN, PageHinkley
 
     return {
-        "CUSUM": [lambda every=every: Ours(every) for every in (1e4, 1e5, 1e6)],
-        "Page-Hinkley": [lambda limit=limit: PageHinkley(min_instances=30, delta=0.5, threshold=limit)
-                         for limit in (10, 15, 20, 30, 50, 80)],
-        "ADWIN": [lambda delta=delta: ADWIN(delta=delta) for delta in (1e-2, 1e-3, 1e-5, 1e-7, 1e-10, 1e-15)],
-        "KSWIN": [lambda alpha=alpha: KSWIN(alpha=alpha, seed=1) for alpha in (1e-5, 1e-7, 1e-9)],
-    }  # fmt: skip
+        "CUSUM": [partial(Ours, every) for every in (1e4, 1e5, 1e6)],
+        "Page-Hinkley": [partial(PageHinkley, delta=0.5, threshold=limit) for limit in (10, 15, 20, 30, 50, 80)],
+        "ADWIN": [partial(ADWIN, delta=delta) for delta in (1e-2, 1e-3, 1e-5, 1e-7, 1e-10, 1e-15)],
+        "KSWIN": [partial(KSWIN, alpha=alpha, seed=1) for alpha in (1e-5, 1e-7, 1e-9)],
+    }
 
 
 def alarms(make: Callable[[], Any], stream: Values) -> tuple[list[int], float]:
@@ -71,19 +71,19 @@ def main() -> None:
     mean, std = kept["units"].T
 
     def told_in_units(stream: Values) -> Values:
-        return (stream[:, columns] - mean) / std
+        return np.asarray((stream[:, columns] - mean) / std, np.float64)
 
     states = [name for name in kept.files if name not in {"names", "units", "mixed", "lots"}]
     print("detector | false alarms mixed | in lots | us a value | " + " | ".join(states))
     for name, settings in methods().items():
-        for number, make in enumerate(settings):
+        for make in settings:
             mixed, cost = alarms(make, told_in_units(kept["mixed"]))
             if len(mixed) <= MOST_FALSE:
                 break
         lots, _ = alarms(make, told_in_units(kept["lots"]))
         first = [next(iter(alarms(make, told_in_units(kept[state]))[0]), None) for state in states]
         shown = " | ".join("-" if one is None else str(one) for one in first)
-        print(f"{name} ({number}) | {len(mixed)} | {len(lots)} | {cost:.1f} | {shown}", flush=True)
+        print(f"{name} {make.args or make.keywords} | {len(mixed)} | {len(lots)} | {cost:.1f} | {shown}", flush=True)
 
 
 if __name__ == "__main__":
