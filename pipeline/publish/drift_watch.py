@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from engines.bundle import Bundle
 from engines.errors import TaktlineError
 from engines.image import Image
@@ -89,6 +91,8 @@ class DriftWatch(Stage):
         self._last: dict[str, Mark] = {}
         self._epochs: dict[str, str] = {}
         self._frames: queue.Queue[_Seen | None] = queue.Queue(_WAITING + 1)
+        # New memory for every frame would take longer than to copy it.
+        self._spare: deque[Image] = deque(maxlen=_WAITING + 1)
         self._scores: deque[Verdict] = deque(maxlen=_SCORES)
         self._unwritten: deque[Event] = deque(maxlen=_EVENTS)
         self._unsent: deque[list[bytes]] = deque(maxlen=_EVENTS)
@@ -111,7 +115,15 @@ class DriftWatch(Stage):
             image = images[row]
             whole = image if frame.image is None else frame.image
             mark = Mark(frame.sequence, frame.captured_at)
-            self._frames.put_nowait(_Seen(frame.camera, mark, (whole.shape[0], whole.shape[1]), image.copy()))
+            self._frames.put_nowait(_Seen(frame.camera, mark, (whole.shape[0], whole.shape[1]), self._copy(image)))
+
+    def _copy(self, image: Image) -> Image:
+        try:
+            memory = self._spare.pop()
+        except IndexError:
+            return image.copy()
+        np.copyto(memory, image)
+        return memory
 
     def judged(self, verdict: Verdict) -> None:
         """Takes a verdict that is out; never waits."""
@@ -139,6 +151,8 @@ class DriftWatch(Stage):
                 self.step(seen)
             except (TaktlineError, OSError, MemoryError, ArithmeticError) as error:
                 self._warnings.warning("the drift watch missed something (%s)", error)
+            if seen is not None:
+                self._spare.append(seen.image)
             self._rests_until = time.monotonic_ns() + _RESTS * (time.thread_time_ns() - began)
 
     def step(self, seen: _Seen | None) -> None:
