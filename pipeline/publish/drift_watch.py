@@ -149,8 +149,8 @@ class DriftWatch(Stage):
             began = time.thread_time_ns()
             try:
                 self.step(seen)
-            except (TaktlineError, OSError, MemoryError, ArithmeticError) as error:
-                self._warnings.warning("the drift watch missed something (%s)", error)
+            except Exception as error:  # noqa: BLE001 - the line must not end because of what only watches
+                self._warnings.warning("the drift watch missed something (%s: %s)", type(error).__name__, error)
             if seen is not None:
                 self._spare.append(seen.image)
             self._rests_until = time.monotonic_ns() + _RESTS * (time.thread_time_ns() - began)
@@ -200,8 +200,12 @@ class DriftWatch(Stage):
             for name, camera in self._cameras.items()
             for event in camera.restarted(self._last.get(name, Mark(0, self._clock.wall_ns())))
         ]
-        self._bundle, self._meter, cameras = bundle, open_meter(bundle), {}
-        self._why_not = _UNKNOWN if self._meter is None else None
+        self._bundle, self._meter, cameras = bundle, None, {}
+        try:
+            self._meter = open_meter(bundle)
+            self._why_not = _UNKNOWN if self._meter is None else None
+        except TaktlineError as error:
+            self._why_not = str(error)
         if self._meter is not None:
             every = self._settings.parts_per_false_alarm
             cameras = {name: CameraDrift(self._line, name, bundle, every) for name in self._names}

@@ -6,6 +6,7 @@ import msgpack
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
+from pipeline.protocol.event import Event, pack_event
 from pipeline.protocol.gap import Gap, pack_gap
 from pipeline.protocol.orders import Order
 from pipeline.protocol.replay import ReplayRequest
@@ -26,6 +27,7 @@ VERDICT = pack(DECIDED.verdict, DECIDED.heatmap)
 QUESTION = ReplayRequest.model_validate({"id": 1, "do": "read", "camera": "a", "epoch": "0", "to": 9}).pack()
 ANSWER = msgpack.packb({"v": 2, "id": 1, "ok": True, "count": 1, "more": False})
 GAP = pack_gap(Gap("a", "0", 3, 9, "damaged"))
+EVENT = pack_event(Event("line", "a", "moved", "x", "far", "", 3.0, 12.0, "px", 1, 2, 3, 4, "0", "0123456789ab"))[1]
 ORDER = msgpack.packb(Order(do="status").model_dump())
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=30) | st.binary(),

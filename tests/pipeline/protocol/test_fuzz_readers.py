@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from engines.errors import TaktlineError
 from pipeline.client.subscriber import VerdictSubscriber
+from pipeline.protocol.event import pack_event, unpack_event
 from pipeline.protocol.gap import unpack_gap
 from pipeline.protocol.orders import read_order
 from pipeline.protocol.replay import request_id, unpack_answer, unpack_request
@@ -18,6 +19,7 @@ from pipeline.protocol.verdict import WireError, pack, unpack
 from tests.pipeline.protocol.nonsense import (
     ANSWER,
     DECIDED,
+    EVENT,
     GAP,
     ORDER,
     QUESTION,
@@ -36,6 +38,16 @@ def test_a_reader_of_verdicts_raises_one_error_only(parts: list[bytes]) -> None:
     except WireError:
         return
     assert unpack(pack(verdict, None))[0] == verdict
+
+
+@bounded
+@given(multiparts(EVENT))
+def test_a_reader_of_events_raises_one_error_only(parts: list[bytes]) -> None:
+    try:
+        event = unpack_event(parts)
+    except WireError:
+        return
+    assert unpack_event(pack_event(event)) == event
 
 
 @bounded
