@@ -133,6 +133,9 @@ def test_the_page_recovers_when_a_line_is_killed_and_comes_back(browser: Browser
 def test_the_lines_page_says_how_good_its_bundle_is(browser: Browser, site: Site) -> None:
     browser.log_in("vera")
     browser.open("/line?line=red")
+    # Whatever these parts look like: the panel names each quantity of each camera.
+    browser.until(lambda: "brightness" in browser.text(".drift"))
+    assert "standard deviations away" in browser.text(".drift")
     browser.until(lambda: "3 of 100 good parts" in browser.text(".panels"))
     shown = browser.text(".panels")
     assert "0.970 (0.960 to 0.980)" in shown
