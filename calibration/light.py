@@ -17,6 +17,7 @@ Gains = tuple[float, float, float]
 # Pictures of one part under one lamp hardly differ: less than this is no measure of how much they do.
 _LEAST_SPREAD = 0.002
 _DARKEST = 1.0
+_USUAL = 4.0
 _FACTORS = (0.94, 0.96, 0.98, 1.02, 1.04, 1.06)
 
 
@@ -69,6 +70,21 @@ def better_factor(scaled: Callable[[float], npt.NDArray[np.float64]]) -> float:
         if change.mean() < min(least, -2 * error):
             best, least = factor, float(change.mean())
     return best
+
+
+def brings_closer(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> bool:
+    """Tells whether good parts look less odd in another light, by more than twice the standard error of that.
+
+    Where parts differ much in brightness, few of them tell the light badly, and a wrong one makes some look odd: so
+    their scores' squares count, and not only the middle one. A score below the mean of good parts is not odd.
+
+    Args:
+        before: scores of some good parts, `[n]`.
+        after: scores of the same parts in the other light.
+    """
+    most = max(_USUAL, 1.5 * float(np.median(before)))
+    change = np.clip(after, 0, most) ** 2 - np.clip(before, 0, most) ** 2
+    return bool(change.mean() < -2 * change.std(ddof=1) / math.sqrt(len(change)))
 
 
 def _brightness(frames: Sequence[Image]) -> npt.NDArray[np.float64]:

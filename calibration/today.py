@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from calibration.light import Gains, better_factor, find_gains
+from calibration.light import Gains, better_factor, brings_closer, find_gains
 from calibration.progress import Reporter
 from engines.adaptation import Appearance
 from engines.bundle import Bundle
@@ -88,8 +88,7 @@ def look_at(bundle: Bundle, appearance: Appearance | None, images: list[Image], 
 
             offer = _times(found, better_factor(scaled))
             offered = _score(engine, frames, offer, report)
-            # Good parts in the light that the network knows look less odd to it.
-            if np.median(offered[0]) < np.median(scores):
+            if brings_closer(scores, offered[0]):
                 gains, scores, heat = offer, *offered
     others = {}
     for precision in lower:

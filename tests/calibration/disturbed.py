@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 from calibration.dataset import Sample, open_dataset
 from calibration.drift import each_by_the_others, estimate, stand_out
 from calibration.fit import split_normals
-from calibration.light import Gains, better_factor, find_gains, measure_appearance
+from calibration.light import Gains, better_factor, brings_closer, find_gains, measure_appearance
 from calibration.prediction import rejected_interval
 from engines.bundle import Bundle, open_bundle
 from engines.engine import EXACT, Engine, Frames
@@ -133,7 +133,7 @@ def main() -> None:
 
                 gains = times(found, better_factor(scaled))
                 lit_again = score(engine, multiply(frames, gains))
-                if np.median(lit_again[:30]) < np.median(before[:30]):
+                if brings_closer(before[:30], lit_again[:30]):
                     after = lit_again
                 else:
                     gains = (1.0, 1.0, 1.0)
