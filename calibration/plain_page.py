@@ -7,14 +7,10 @@ import html
 from collections.abc import Sequence
 from importlib.resources import files
 
-import cv2
 import numpy as np
-
-from engines.image import Image
 
 _BINS = 40
 _WIDTH, _HEIGHT, _ROOM = 560, 200, 24
-_JPEG_QUALITY = 85
 
 
 def plain_page(title: str, body: str) -> str:
@@ -60,10 +56,9 @@ def histogram(title: str, scores: Sequence[float], limits: tuple[float, float], 
     )
 
 
-def embedded(image: Image) -> str:
-    """Returns a picture as a data URL."""
-    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
-    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
+def embedded(jpeg: bytes) -> str:
+    """Returns a picture, as JPEG, as a data URL."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
 _STYLE = """
