@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 import zmq
 
@@ -112,7 +113,8 @@ class Publisher(Stage):
     """Publishes verdicts, and passes them on to a watcher in this process.
 
     If the line has a journal, verdicts are entered there first; all waiting verdicts are entered together. Previews are
-    made by another thread and sent here, between verdicts, because a socket belongs to one thread.
+    made by another thread and sent here, between verdicts, because a socket belongs to one thread. `offer` is called
+    with every frame once its verdict is out, and must return at once.
     """
 
     def __init__(
@@ -124,8 +126,10 @@ class Publisher(Stage):
         journal: Journal | None = None,
         clock: Clock = SYSTEM_CLOCK,
         previews: PreviewMaker | None = None,
+        offer: Callable[[Decided], None] | None = None,
     ) -> None:
         super().__init__("publisher", clock)
+        self._offer = offer
         self._previews, self._wait_s = previews, None if previews is None else _PREVIEW_S
         self._socket, self._inbox, self._outbox, self._metrics = socket, inbox, outbox, metrics
         self._journal, self._epoch = journal, new_epoch()
@@ -146,6 +150,8 @@ class Publisher(Stage):
             for decided in batch:
                 if self._previews is not None:
                     self._previews.offer(decided)
+                if self._offer is not None:
+                    self._offer(decided)
                 self._hand_on(decided)
             self._send_preview()
 
