@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -28,6 +27,13 @@ from engines.worker import Worker
 
 _TICK_S, _END_S = 0.2, 5.0
 _ROOT = Path(__file__).resolve().parent.parent
+_PROGRAM = """
+import sys
+if sys.argv[2] not in sys.path:
+    sys.path.insert(0, sys.argv[2])
+from engines.apart_process import main
+main(int(sys.argv[1]))
+"""
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,12 @@ class EngineApart(Engine):
         self._until = time.monotonic() + open_s
         self._doing = f"did not open within {open_s:g} s"
         self._connection, other = socket.socketpair()
-        path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         with other:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "engines.apart_process", str(other.fileno())],
+                # Not `-m`, which would look for it in the current folder.
+                [sys.executable, "-P", "-c", _PROGRAM, str(other.fileno()), str(_ROOT)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                pass_fds=(other.fileno(),), env=os.environ | {"PYTHONPATH": path},
+                pass_fds=(other.fileno(),),
                 # Ctrl-C is for those who wait for it.
                 start_new_session=True,
             )  # fmt: skip

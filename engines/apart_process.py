@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -96,7 +95,3 @@ def _score(engine: Any, message: dict[str, Any]) -> dict[str, Any]:
         "shape": list(scores.heatmap.shape), "exact": scores.exact.tobytes(), "rescored": scores.rescored.tobytes(),
         "threshold": scores.threshold, "nanoseconds": taken,
     }  # fmt: skip
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

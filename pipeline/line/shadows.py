@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -20,6 +21,8 @@ from pipeline.line.model import ModelSlot
 from pipeline.line.regions import RegionRule
 from pipeline.line.service_time import ServiceTime
 from pipeline.line.shadow import Beside, ShadowRun
+
+log = logging.getLogger(__name__)
 
 
 class HasDepth(Protocol):
@@ -86,10 +89,16 @@ class Shadows(Closing):
             self.current.end(reason)
 
     def offer(self, decided: Decided) -> None:
-        """Offers the run a frame whose verdict is out; see `ShadowRun.offer`."""
+        """Offers the run a frame whose verdict is out; see `ShadowRun.offer`. Never raises."""
         run = self.current
-        if run is not None:
+        if run is None:
+            return
+        try:
             run.offer(decided)
+        except Exception as error:
+            # The line publishes on this thread, which must go on.
+            log.exception("the shadow run failed")
+            run.end(f"it failed: {error}")
 
     def status(self) -> dict[str, Any] | None:
         """Describes the run, also after its end; None if there was none."""

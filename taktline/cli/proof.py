@@ -25,6 +25,7 @@ from taktline.cli.stored import FromJournal
 
 _POLL_S = 0.3
 _INTERRUPTED = 130
+_MOST_LABELLED = 1000
 
 
 @dataclass
@@ -128,16 +129,16 @@ class Proof:
         return self._comparison(found)
 
     def labelled(self, report: Reporter) -> tuple[Comparison, tuple[Judged, ...]]:
-        """Judges the journal's labelled parts with both bundles, where nothing else wants the processor.
+        """Judges the journal's newest labelled parts with both bundles, where nothing else wants the processor.
 
         Returns:
-            All of them, and those that the line accepted and that a person says are good.
+            All of them, a thousand at most, and those that the line accepted and that a person says are good.
 
         Raises:
             TaktlineError: there are none, or a bundle or picture cannot be used.
         """
         pictures, _ = replace(self.stored, journal=self.journal).pictures()
-        known = [one for one in pictures if one.truth is not None]
+        known = [one for one in pictures if one.truth is not None][-_MOST_LABELLED:]
         if not known:
             raise ConfigError(f"no picture in {self.journal} has a label; label some with: taktline journal label")
         parts = [Candidate(one.name, one.path, one.truth == "defective") for one in known]

@@ -86,7 +86,7 @@ def candidates() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children():
         with suppress(psutil.Error):
-            if "engines.apart_process" in child.cmdline():
+            if any("engines.apart_process" in word for word in child.cmdline()):
                 found.append(child)
     return found
 
