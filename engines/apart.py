@@ -58,6 +58,9 @@ class EngineApart(Engine):
         bundle: the opened bundle.
         ways: how to open its engine: the first that works.
         stop: set by another thread to end the process at once, also while the engine is being opened.
+        to_all: whether it gives way to the programs of all sessions rather than at once to this one. Linux may share
+            time between sessions first, and then within each. Within one, what has the lowest priority is put aside the
+            moment that anything else wakes up; between two, that may take milliseconds.
         open_s: how long opening may take, in seconds.
         answer_s: how long a batch may take.
 
@@ -76,6 +79,7 @@ class EngineApart(Engine):
         bundle: Bundle,
         ways: Sequence[Way],
         stop: threading.Event | None = None,
+        to_all: bool = False,
         open_s: float = 600.0,
         answer_s: float = 60.0,
     ) -> None:
@@ -89,8 +93,8 @@ class EngineApart(Engine):
                 [sys.executable, "-P", "-c", _PROGRAM, str(other.fileno()), str(_ROOT)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 pass_fds=(other.fileno(),),
-                # Ctrl-C is for those who wait for it.
-                start_new_session=True,
+                # Either keeps Ctrl-C away, which is for those who wait for it.
+                process_group=None if to_all else 0, start_new_session=to_all,
             )  # fmt: skip
         self._connection.settimeout(_TICK_S)
         try:
@@ -127,16 +131,18 @@ class EngineApart(Engine):
             send(self._connection, message, self._check)
             answer = receive(self._connection, self._check)
         except (EOFError, OSError) as error:
-            raise EngineError(f"its process ended: {self._how_it_ended()}") from error
+            raise EngineError(f"the engine's own process ended ({self._how_it_ended()})") from error
         if "error" in answer:
             raise EngineError(str(answer["error"]))
         return answer
 
     def _check(self) -> None:
         if self._stop.is_set():
-            raise EngineError("it was told to stop")
+            raise EngineError("the engine's own process was told to stop")
         if time.monotonic() > self._until:
-            raise EngineError(f"it {self._doing}: it hangs, or everything else leaves it no time")
+            raise EngineError(
+                f"the engine {self._doing}; it hangs, or everything else on the machine leaves it no time"
+            )
 
     def _how_it_ended(self) -> str:
         try:

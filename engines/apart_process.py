@@ -32,10 +32,13 @@ def main(handle: int) -> None:
 def give_way() -> bool:
     """Gives this process the lowest priority; returns whether it now computes only where nothing else wants to.
 
-    A session of its own may be scheduled as a group, like an interactive user's: then that group has to give way, too.
-    Where memory runs out, this process is the first to be ended.
+    A session may be scheduled as a group: where it is this process's own, that group gives way, too. Where memory runs
+    out, this process is the first to be ended.
     """
-    for path, value in (("/proc/self/autogroup", _NICE), ("/proc/self/oom_score_adj", 1000)):
+    files = {"/proc/self/oom_score_adj": 1000}
+    if os.getsid(0) == os.getpid():
+        files["/proc/self/autogroup"] = _NICE
+    for path, value in files.items():
         with suppress(OSError):
             Path(path).write_text(str(value), "ascii")
     with suppress(OSError):

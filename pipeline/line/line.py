@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from engines.bundle import Bundle
 from engines.closing import Closable, Closing
@@ -107,10 +108,8 @@ class Line(Closing):
             self._slot, lambda other: self._model(other, open_engine(other)), self._sources, self._paused, self.status,
             self._shadows,
         )  # fmt: skip
-        depths = {
-            "frames": lambda: self._queue.depth, "batches": lambda: self._batches.depth,
-            "scored": lambda: self._scored.depth, "verdicts": lambda: self._decided.depth,
-        }  # fmt: skip
+        queues = {"frames": self._queue, "batches": self._batches, "scored": self._scored, "verdicts": self._decided}
+        depths = {name: partial(getattr, queue, "depth") for name, queue in queues.items()}
         self.metrics.watch(LineGauges(self.status, depths, takt_s))
         self._parts = ClosingStack()
         for source in self._sources:

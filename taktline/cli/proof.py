@@ -208,7 +208,7 @@ def _judged(part: dict[str, Any]) -> Judged:
 
 def _open_apart(bundle: Bundle) -> Engine:
     # The line may run on the same processor.
-    return EngineApart(bundle, [Way(precision=EXACT, max_batch=BATCH)])
+    return EngineApart(bundle, [Way(precision=EXACT, max_batch=BATCH)], to_all=True)
 
 
 def _rule(bundle: Bundle, settings: DecisionSection, threshold: float | None) -> Rejects:

@@ -27,6 +27,9 @@ from tests.conftest import ROOT, RunTaktline
 from tests.pipeline import parts
 from tests.pipeline.line.test_shadow import begun, changed, line_of, tell, wait
 
+# A candidate computes only where nothing else does, so other tests beside it would starve it.
+pytestmark = pytest.mark.serial
+
 
 @pytest.fixture
 def strict(small_bundle_path: Path, tmp_path: Path) -> Bundle:

