@@ -110,13 +110,15 @@ class ShadowRun:
             return
         self._skipped += 1
         if self._skipped >= _MOST_SKIPPED * self._count:
-            self.end(f"the takt left time for only {len(self.record)} of {len(self.record) + self._skipped} parts")
+            judged = len(self.record)
+            total = judged + self._skipped
+            self.end(f"there was time for only {judged} of {total} parts: the line is busy, or the candidate is slow")
 
     def end(self, reason: str) -> None:
         """Ends the run before it is done; returns at once."""
         with self._ending:
             if self.state in {"opening", "running"}:
-                self.state, self.reason = "ended", reason
+                self.reason, self.state = reason, "ended"
         self._stop.set()
 
     def close(self, deadline: float | None = None) -> None:

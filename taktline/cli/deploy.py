@@ -37,7 +37,8 @@ def deploy(
         bool, typer.Option("--if-better", help="Switch only if labelled parts, and --shadow, say that it is better.")
     ] = False,
     miss_costs: Annotated[
-        float | None, typer.Option(min=0, help="How many false alarms a missed defect costs, for --if-better.")
+        float | None,
+        typer.Option(min=0.01, max=1e6, help="How many false alarms a missed defect costs, for --if-better."),
     ] = None,
     by: Annotated[str | None, typer.Option(help="Who orders it, for the audit. Default: the user's name.")] = None,
     report: ReportFile = None,

@@ -82,9 +82,8 @@ def test_good_parts_of_a_journal_are_learnt_from_and_defective_ones_checked(
 
 
 def test_what_was_missed_is_never_learnt_from(drawn: Path, tmp_path: Path) -> None:
-    names = ("alarm", "confirmed", "missed", "found")
     addition = Addition(
-        "j", *((tmp_path / name,) for name in names[:2]), [tmp_path / str(number) for number in range(100)],
+        "j", (tmp_path / "alarm",), (tmp_path / "confirmed",), [tmp_path / str(number) for number in range(100)],
         (tmp_path / "missed",), (tmp_path / "found",),
     )  # fmt: skip
     dataset = open_dataset(drawn)

@@ -221,7 +221,7 @@ def test_an_engine_that_is_never_idle_is_never_used(lenient: Path, strict: Bundl
         wait(running, begun)
         camera.fps = 2000
         found = wait(running, is_over)
-    assert found["state"] == "ended" and "the takt left time for only" in found["reason"]
+    assert found["state"] == "ended" and "there was time for only" in found["reason"]
     assert found["skipped"] == 400 and found["judged"] < 20
 
 
