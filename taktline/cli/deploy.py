@@ -53,11 +53,11 @@ def deploy(
     Example: taktline deploy runs/bottle-2 --line press4 --shadow 500 --if-better
     """
     tell = reach_line(line, key, server_key)
+    if not if_better and any((stored.journal, stored.camera, stored.since, stored.until, miss_costs is not None)):
+        raise ConfigError("--journal, --camera, --from, --to and --miss-costs belong to --if-better; give that too")
     if shadow is None and not if_better:
-        if report is not None or miss_costs is not None or stored.journal is not None:
-            raise ConfigError(
-                "--report, --journal and --miss-costs belong to --shadow or --if-better; give one of them"
-            )
+        if report is not None:
+            raise ConfigError("there is nothing to report without --shadow or --if-better; give one of them")
         values = {"do": "deploy", "bundle": str(bundle.resolve()), "other_part": other_part}
         show_status(tell(make_order(values, str(bundle))), as_json)
         return

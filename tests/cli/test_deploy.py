@@ -111,7 +111,10 @@ def test_a_shadow_run_is_shown_and_changes_nothing(
             refused = taktline_in_process(*words, *wrong)
             assert refused.returncode == 2 and why in flat(refused.stderr)
         refused = taktline_in_process(*words[:-2], "--report", page)
-        assert refused.returncode == 2 and "belong to --shadow or --if-better" in flat(refused.stderr)
+        assert refused.returncode == 2 and "nothing to report without --shadow or --if-better" in flat(refused.stderr)
+        for option in (("--journal", page), ("--camera", "a"), ("--miss-costs", 5)):
+            refused = taktline_in_process(*words, *option)
+            assert refused.returncode == 2 and "belong to --if-better; give that too" in flat(refused.stderr)
 
 
 def test_ctrl_c_ends_the_shadow_run_and_leaves_the_line(right: Bundle, strict: Bundle, drawn: Path) -> None:

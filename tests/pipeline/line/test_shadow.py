@@ -21,11 +21,13 @@ from pipeline.client.orders import tell_line
 from pipeline.flow.frame import Frame
 from pipeline.line.build import build_line
 from pipeline.line.gaps import Gaps
+from pipeline.line.shadow import Beside, ShadowRun
 from pipeline.line.shadow_record import ShadowPart, ShadowRecord
 from pipeline.protocol.orders import Order
 from pipeline.protocol.verdict import Verdict
+from tests.pipeline.flow.clocks import HandClock
 from tests.pipeline.line.test_takt import PICTURE, Camera
-from tests.pipeline.parts import until
+from tests.pipeline.parts import decide, until
 from tests.pipeline.publish.test_control import Running, settings
 
 # A candidate computes only where nothing else does, so other tests beside it would starve it.
@@ -241,6 +243,32 @@ def test_the_next_frame_is_expected_after_a_cameras_shortest_pause() -> None:
     # So has `a`.
     assert gaps.next_expected(6100) > 10**12
     assert gaps.period_ns == 4050 // 6
+
+
+def test_where_no_priority_helps_a_part_is_taken_only_if_it_will_be_done_in_time(small_bundle_path: Path) -> None:
+    """As on a GPU; a frame comes every 100 ms, and the candidate takes 30 ms for a part."""
+    bundle, clock, busy = open_bundle(small_bundle_path), HandClock(), False
+
+    def unused(*_: object) -> Any:
+        raise AssertionError("the run is never started")
+
+    beside = Beside(bundle, unused, unused, lambda: None if busy else 1, lambda: None)
+    run = ShadowRun(bundle, 5, beside, clock)
+    decided = decide("a", 0)
+    for number in range(5):
+        decided.frame.captured = 100_000_000 * (number + 1)
+        run.offer(decided)
+    run._times.extend([30_000_000] * 10)
+    for ms, takes in ((500, True), (565, True), (575, False), (630, False)):
+        clock.now = ms * 1_000_000
+        assert run._has_time() is takes, ms
+    clock.now, busy = 500_000_000, True
+    assert not run._has_time()
+    # On a CPU it gives way whenever the line wakes up.
+    busy, run._yields, clock.now = False, True, 595_000_000
+    assert run._has_time()
+    busy = True
+    assert not run._has_time()
 
 
 def test_pictures_are_kept_within_bounds_and_come_in_pages() -> None:
