@@ -159,5 +159,9 @@ class EngineApart(Engine):
     def _end(self) -> None:
         # It has nothing to finish.
         self._process.kill()
-        self._process.wait(_END_S)
         self._connection.close()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            # On a busy machine it gives way even while it dies; somebody has to take note when it has.
+            threading.Thread(target=self._process.wait, name="end of an engine apart", daemon=True).start()

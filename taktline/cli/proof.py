@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from pipeline.protocol.orders import MOST_SHADOW_PARTS, Answer, Order
 from taktline.cli.signals import on_signals
 from taktline.cli.stored import FromJournal
 
-_POLL_S = 0.3
+_POLL_S, _PATIENCE_S = 0.3, 10.0
 _INTERRUPTED = 130
 _MOST_LABELLED = 1000
 
@@ -117,7 +118,7 @@ class Proof:
                     report("shadow", found["judged"], count)
             finally:
                 if found["state"] in {"opening", "running"}:
-                    self.tell(Order(do="cancel-shadow"))
+                    self._ask(Order(do="cancel-shadow"))
             if interrupted.is_set():
                 raise typer.Exit(_INTERRUPTED)
         if found["state"] != "done":
@@ -177,10 +178,21 @@ class Proof:
         self.tell(Order(do="deploy", bundle=str(self.new.path.resolve()), sha256=self.new.sha256))
 
     def _report(self, start: int) -> Answer:
-        found = self.tell(Order(do="report-shadow", start=start))
+        found = self._ask(Order(do="report-shadow", start=start))
         if found["shadow"]["bundle"] != self.new.short_id:
             raise TaktlineError("somebody has begun another shadow run on this line; try again when it is over")
         return found
+
+    def _ask(self, order: Order) -> Answer:
+        """Gives an order that changes nothing if it is given twice; a busy machine may need more than one try."""
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return self.tell(order)
+            except TaktlineError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(_POLL_S)
 
     def _comparison(self, status: dict[str, Any]) -> Comparison:
         parts: list[dict[str, Any]] = []
