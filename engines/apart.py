@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,10 @@ import numpy as np
 from engines.apart_messages import receive, send
 from engines.bundle import Bundle
 from engines.candidates import AUTO
+from engines.closing import closed_on_error
 from engines.engine import Engine, Frames, Scores, Timing
 from engines.errors import EngineError
+from engines.foreign import translated
 from engines.hint import Hint
 from engines.worker import Worker
 
@@ -87,7 +90,7 @@ class EngineApart(Engine):
         self._until = time.monotonic() + open_s
         self._doing = f"did not open within {open_s:g} s"
         self._connection, other = socket.socketpair()
-        with other:
+        with other, closed_on_error(self._connection), translated("no process can be started for the engine"):
             self._process = subprocess.Popen(
                 # Not `-m`, which would look for it in the current folder.
                 [sys.executable, "-P", "-c", _PROGRAM, str(other.fileno()), str(_ROOT)],
@@ -120,9 +123,10 @@ class EngineApart(Engine):
         self._until = time.monotonic() + self._answer_s
         self._doing = f"did not answer within {self._answer_s:g} s"
         found = self._ask({"frames": frames.tobytes(), "shape": list(frames.shape)})
-        score = np.frombuffer(found["score"], np.float32)
-        heatmap = np.frombuffer(found["heatmap"], np.float32).reshape(found["shape"])
-        exact, rescored = (np.frombuffer(found[name], np.bool_) for name in ("exact", "rescored"))
+        # Copies, because what a message holds cannot be written to.
+        score = np.frombuffer(found["score"], np.float32).copy()
+        heatmap = np.frombuffer(found["heatmap"], np.float32).reshape(found["shape"]).copy()
+        exact, rescored = (np.frombuffer(found[name], np.bool_).copy() for name in ("exact", "rescored"))
         timing = Timing(0, int(found["nanoseconds"]), 0)
         return Scores(score, heatmap, exact, rescored, found["threshold"], timing, self.name, self.precision)
 
@@ -131,6 +135,7 @@ class EngineApart(Engine):
             send(self._connection, message, self._check)
             answer = receive(self._connection, self._check)
         except (EOFError, OSError) as error:
+            self._check()
             raise EngineError(f"the engine's own process ended ({self._how_it_ended()})") from error
         if "error" in answer:
             raise EngineError(str(answer["error"]))
@@ -153,12 +158,18 @@ class EngineApart(Engine):
 
     def _close(self) -> None:
         self._stop.set()
-        self._end()
+        self._kill()
         self._worker.close()
+        self._end()
+
+    def _kill(self) -> None:
+        # It has nothing to finish. The connection is closed once nobody waits at it any more.
+        self._process.kill()
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
 
     def _end(self) -> None:
-        # It has nothing to finish.
-        self._process.kill()
+        self._kill()
         self._connection.close()
         try:
             self._process.wait(_END_S)
