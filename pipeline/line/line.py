@@ -285,11 +285,8 @@ class Line(Closing):
     def _abort(self) -> None:
         """Stops everything before the ledger, which answers the frames in the line."""
         self._stop.set()
-        self._queue.abort()
-        self._buffers.abort()
-        self._batches.abort()
-        self._scored.abort()
-        self._ledger.abort()
+        for part in (self._queue, self._buffers, self._batches, self._scored, self._ledger):
+            part.abort()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
