@@ -9,6 +9,9 @@ from importlib.resources import files
 
 import numpy as np
 
+from engines.image import Image
+from engines.overlay import encode_jpeg
+
 _BINS = 40
 _WIDTH, _HEIGHT, _ROOM = 560, 200, 24
 
@@ -56,9 +59,10 @@ def histogram(title: str, scores: Sequence[float], limits: tuple[float, float], 
     )
 
 
-def embedded(jpeg: bytes) -> str:
-    """Returns a picture, as JPEG, as a data URL."""
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+def embedded(picture: Image | bytes) -> str:
+    """Returns a picture, or one that is JPEG already, as a data URL."""
+    data = picture if isinstance(picture, bytes) else encode_jpeg(picture)
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
 
 
 _STYLE = """
