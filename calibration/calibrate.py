@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from calibration.addition import Addition
 from calibration.autoencoder import TrainingSettings
 from calibration.backbone import LoadedBackbone, load_backbone
 from calibration.bands import measure_bands
@@ -77,7 +78,9 @@ class CalibrationSettings:
     roi: Roi | None = None
 
 
-def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Reporter = silent) -> Bundle:
+def calibrate(
+    root: Path, out: Path, settings: CalibrationSettings, report: Reporter = silent, addition: Addition | None = None
+) -> Bundle:
     """Calibrates a model on the good parts of a data set and writes it as a bundle.
 
     Args:
@@ -85,6 +88,7 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
         out: the bundle's folder; an older bundle there is replaced when the new one is complete.
         settings: what to do differently.
         report: told how far it is.
+        addition: parts of a line's journal, to learn from and to check with as well.
 
     Raises:
         TaktlineError: the data, the weights or the place to write cannot be used. Nothing is left behind.
@@ -92,6 +96,11 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
     if settings.int8:
         import_nncf()
     dataset = open_dataset(root, settings.split, settings.training.seed)
+    if addition is not None:
+        addition = addition.drawn(len(dataset.train), settings.training.seed)
+        for warning in addition.warnings(dataset):
+            log.warning("%s", warning)
+        dataset = addition.join(dataset)
     _check_rule(settings, dataset)
     for first, second in shared_pictures(dataset):
         log.warning("the same picture is in train and test: %s and %s; its test says nothing", first, second)
@@ -132,8 +141,11 @@ def calibrate(root: Path, out: Path, settings: CalibrationSettings, report: Repo
         report("export", 1, 1)
     bundle = open_bundle(out)
     if settings.rule in LABELLED_RULES:
-        return decide_threshold(bundle, settings.rule, settings.value, dataset.test)
-    return bundle
+        bundle = decide_threshold(bundle, settings.rule, settings.value, dataset.test)
+    if addition is None:
+        return bundle
+    training = bundle.manifest.training.model_copy(update={"added": addition.record(bundle)})
+    return update_manifest(bundle, {"training": training.model_dump()})
 
 
 def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: Sequence[Sample] = ()) -> Bundle:
@@ -159,10 +171,8 @@ def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: 
     # A bundle that was adapted does not know how high regions reach today; they keep their distance in sigma.
     regions = choose_regions(threshold, known.scores, known.regions) or bundle.manifest.regions
     # What was found at another threshold no longer holds.
-    return update_manifest(
-        bundle,
-        {"threshold": threshold.model_dump(), "regions": [row.model_dump() for row in regions], "evaluated": None},
-    )
+    changes = {"threshold": threshold.model_dump(), "regions": [row.model_dump() for row in regions], "evaluated": None}
+    return update_manifest(bundle, changes)
 
 
 def _load_backbone(dataset: Dataset, settings: CalibrationSettings, region: InspectedRegion | None) -> LoadedBackbone:

@@ -7,14 +7,13 @@ import html
 from collections.abc import Sequence
 from importlib.resources import files
 
-import cv2
 import numpy as np
 
 from engines.image import Image
+from engines.overlay import encode_jpeg
 
 _BINS = 40
 _WIDTH, _HEIGHT, _ROOM = 560, 200, 24
-_JPEG_QUALITY = 85
 
 
 def plain_page(title: str, body: str) -> str:
@@ -60,9 +59,9 @@ def histogram(title: str, scores: Sequence[float], limits: tuple[float, float], 
     )
 
 
-def embedded(image: Image) -> str:
-    """Returns a picture as a data URL."""
-    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
+def embedded(picture: Image | bytes) -> str:
+    """Returns a picture, or one that is JPEG already, as a data URL."""
+    data = picture if isinstance(picture, bytes) else encode_jpeg(picture)
     return "data:image/jpeg;base64," + base64.b64encode(data).decode()
 
 

@@ -134,6 +134,13 @@ def resize_frame(image: Image, size: tuple[int, int], out: Image | None = None) 
     return np.asarray(small, np.uint8)
 
 
+def shrink(image: Image, most: int) -> Image:
+    """Returns a picture whose longer side has so many pixels, for people to look at."""
+    factor = most / max(image.shape[:2])
+    size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def multiply(frames: Image, gains: tuple[float, float, float]) -> Image:
     """Multiplies the channels of pictures, uint8 `[..., 3]`; what would be brighter than white is white."""
     steps = np.arange(256)[:, None] * np.array(gains)

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from engines.adaptation import Adaptation, Appearance
+from engines.added import Added
 from engines.architecture import ARCHITECTURES
 from engines.evaluated import Evaluated
 from engines.looks import Looks
@@ -127,7 +128,9 @@ class Statistics(Part):
 
 
 class Training(Part):
-    """How the autoencoder was trained, with its losses per epoch; and why it has its size, if that was measured."""
+    """How the autoencoder was trained, with its losses per epoch; why it has its size, if that was measured; and what
+    was added to the data set from a line's journal, if anything was.
+    """
 
     normals: int
     seed: int
@@ -136,6 +139,7 @@ class Training(Part):
     validation_loss: tuple[float, ...]
     seconds: float
     size_reason: str | None = None
+    added: Added | None = None
 
 
 class BackboneInfo(Part):

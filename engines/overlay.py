@@ -1,4 +1,4 @@
-"""Draws a frame with its heatmap and the outlines of its regions."""
+"""Draws a frame with its heatmap and the outlines of its regions; and both small, for reports."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.image import Image
+from engines.image import Image, shrink, to_bgr
+from engines.manifest import Heatmap
 
 _OUTLINE_BGR = (255, 255, 255)
+_TILE_PX, _JPEG_QUALITY = 260, 85
 
 
 def draw_overlay(image: Image, sigma: npt.NDArray[np.float32], threshold: float, full_scale: float) -> Image:
@@ -36,3 +38,20 @@ def draw_overlay(image: Image, sigma: npt.NDArray[np.float32], threshold: float,
     outlines, _ = cv2.findContours((fine > threshold).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     thickness = max(1, round(min(height, width) / 300))
     return np.asarray(cv2.drawContours(mixed, outlines, -1, _OUTLINE_BGR, thickness, cv2.LINE_AA), np.uint8)
+
+
+def draw_tiles(image: Image, sigma: npt.NDArray[np.float32], scale: Heatmap) -> tuple[bytes, bytes]:
+    """Returns a small picture of a part, and the same with its heatmap, as JPEG.
+
+    Args:
+        image: uint8, BGR `[H, W, 3]` or gray `[H, W]`.
+        sigma: heatmap in sigma units, `[h, w]`.
+        scale: the heatmap's scale.
+    """
+    small = shrink(to_bgr(image), _TILE_PX)
+    return encode_jpeg(small), encode_jpeg(draw_overlay(small, sigma, scale.threshold, scale.full_scale))
+
+
+def encode_jpeg(image: Image) -> bytes:
+    """Returns a picture as JPEG, good enough to look at."""
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()

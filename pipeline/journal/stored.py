@@ -59,7 +59,13 @@ class StoredPicture:
 
 
 class StoredPictures(ReadOnlyJournal):
-    """Lists a journal's pictures; see `ReadOnlyJournal`."""
+    """Lists a journal's pictures; see `ReadOnlyJournal`.
+
+    Attributes:
+        gone: how many pictures that the journal names were not there, the last time it was asked.
+    """
+
+    gone = 0
 
     def find(self, selection: Selection) -> list[StoredPicture]:
         """Returns the selected pictures that are still there, oldest first.
@@ -87,7 +93,9 @@ class StoredPictures(ReadOnlyJournal):
             for camera, sequence, captured_at, verdict, label, picture in rows
         ]
         # A row may name anything, and a link may lead anywhere.
-        return [one for one in found if one.path.resolve().is_relative_to(root) and one.path.is_file()]
+        there = [one for one in found if one.path.resolve().is_relative_to(root) and one.path.is_file()]
+        self.gone = len(found) - len(there)
+        return there
 
     def unsure_share(self, selection: Selection) -> float | None:
         """Returns the share of selected `ok` and `ng` parts that are `ng` and that nobody labelled.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from engines.bundle import Bundle
-from engines.closing import Closing
+from engines.closing import Closable, Closing
 from engines.engine import Engine
 from engines.errors import LineDown
 from pipeline.config.line_file import LineConfig
@@ -29,6 +29,7 @@ from pipeline.line.ledger import Ledger
 from pipeline.line.model import EngineOpener, Model, ModelSlot
 from pipeline.line.orders import Orders
 from pipeline.line.service_time import ServiceTime
+from pipeline.line.shadows import Shadows
 from pipeline.line.status import describe_line
 from pipeline.publish.control import ControlServer
 from pipeline.publish.drift_watch import open_watch
@@ -97,41 +98,40 @@ class Line(Closing):
         self.hung: tuple[str, ...] = ()
         self._sources, self._clock = tuple(sources), clock
         self._journal, self._replay = journal, replay
-        self._stop, self._paused = threading.Event(), threading.Event()
-        self._failing = threading.Lock()
+        self._stop, self._paused, self._failing = threading.Event(), threading.Event(), threading.Lock()
         self._failure: tuple[str, BaseException] | None = None
         self._started, self._drained_at = False, float("inf")
         self._slot = ModelSlot(self._model(bundle, engine))
-        takt_ms = config.line.takt_ms
-        takt_s = None if takt_ms is None else takt_ms / 1000
+        takt_s = None if config.line.takt_ms is None else config.line.takt_ms / 1000
         self.metrics = LineMetrics([source.camera for source in self._sources], takt_s)
-        self._wire(watched)
+        self._wire(watched, takt_s)
         self.orders = Orders(
-            self._slot, lambda other: self._model(other, open_engine(other)), self._sources, self._paused, self.status
-        )
+            self._slot, lambda other: self._model(other, open_engine(other)), self._sources, self._paused, self.status,
+            self._shadows,
+        )  # fmt: skip
         queues = {"frames": self._queue, "batches": self._batches, "scored": self._scored, "verdicts": self._decided}
         depths = {name: partial(getattr, queue, "depth") for name, queue in queues.items()}
         self.metrics.watch(LineGauges(self.status, depths, takt_s))
         self._parts = ClosingStack()
         for source in self._sources:
             self._parts.add(f"the camera {source.camera}", source.close)
-        self._parts.add("the publisher's socket", publisher.close)
-        if journal is not None:
-            self._parts.add("the journal", journal.close)
-        self._parts.add("the engine", self._slot.close)
-        for name, server in (("the replay", replay), ("the health server", health), ("the control server", control)):
-            if server is not None:
-                self._parts.add(name, server.close)
+        parts: list[tuple[str, Closable | None]] = [
+            ("the publisher's socket", publisher), ("the journal", journal), ("the engine", self._slot),
+            ("the shadow run", self._shadows), ("the replay", replay), ("the health server", health),
+            ("the control server", control),
+        ]  # fmt: skip
+        for name, part in parts:
+            if part is not None:
+                self._parts.add(name, part.close)
 
     def _model(self, bundle: Bundle, engine: Engine) -> Model:
         judge = Judge(bundle, engine, self.config.decision, self.config.line.name, self._clock)
         return Model(bundle, engine, judge)
 
-    def _wire(self, watched: bool) -> None:
+    def _wire(self, watched: bool, takt_s: float | None) -> None:
         config, clock, journal = self.config, self._clock, self._journal
         limit, jobs = self._slot.max_batch, self.model.engine.jobs
         cameras = {camera.name: camera.overload for camera in config.camera}
-        takt_ms = config.line.takt_ms
         self._queue = FairQueue(cameras, limit)
         service_time = self._service_time = ServiceTime(limit, lambda: self.model.engine.batch_ns, DECODERS)
 
@@ -144,7 +144,7 @@ class Line(Closing):
         self._scored: Channel[ScoredBatch] = Channel(jobs + 1, clock=clock)
         self._decided: Channel[Decided] = Channel(4 * limit, clock=clock)
         self._watched: Channel[Decided] | None = Channel(4 * limit, clock=clock) if watched else None
-        takt_ns = None if takt_ms is None else round(takt_ms * 1e6)
+        takt_ns = None if takt_s is None else round(takt_s * 1e9)
         self._ledger = Ledger(self._slot, list(cameras), self._decided, takt_ns, clock=clock)
         captures = [
             Capture(source, self._queue, self._ledger, self.metrics, self._stop, self._paused,
@@ -153,12 +153,13 @@ class Line(Closing):
         ]  # fmt: skip
         self._watch = watch = open_watch(config, lambda: self.model.bundle, journal, clock)
         self._batcher = Batcher(self._queue, self._batches, self._buffers, self._ledger, service_time, clock, watch)
-        rate, socket = config.publish.previews, self.publisher
+        self._shadows = Shadows(config, self._slot, service_time, (self._queue, self._batches), clock)
+        rate, socket, offer = config.publish.previews, self.publisher, self._shadows.offer
         self._previews = PreviewMaker(rate, lambda: socket.wants_previews, clock) if rate else None
         # These bring answers out; a line has ended when they have.
         self._answering: list[Stage] = [
             self._ledger,
-            Publisher(socket, self._decided, self._watched, self.metrics, journal, clock, self._previews, watch),
+            Publisher(socket, self._decided, self._watched, self.metrics, journal, clock, self._previews, watch, offer),
             *([] if journal is None else journal.stages()),
         ]
         self._stages: list[Stage] = [
@@ -195,7 +196,7 @@ class Line(Closing):
         self._started = True
 
     def status(self) -> Status:
-        """Returns the state of the line: see `describe_line`; earlier bundles, newest first; previews and drift."""
+        """Returns the state of the line: see `describe_line`; also its earlier bundles, newest first, and more."""
         places = {"verdicts": self.publisher.address, "replay": self._replay.address if self._replay else None}
         return describe_line(
             self.config, places, self.model, self._sources, self.metrics, self._journal, self._service_time,
@@ -204,6 +205,7 @@ class Line(Closing):
             "earlier_bundles": [bundle.short_id for bundle in reversed(self._slot.earlier)],
             "previews": None if self._previews is None else self._previews.status(),
             "drift": None if self._watch is None else self._watch.status(),
+            "shadow": self._shadows.status(),
         }  # fmt: skip
 
     def drain(self) -> None:
@@ -286,11 +288,8 @@ class Line(Closing):
     def _abort(self) -> None:
         """Stops everything before the ledger, which answers the frames in the line."""
         self._stop.set()
-        self._queue.abort()
-        self._buffers.abort()
-        self._batches.abort()
-        self._scored.abort()
-        self._ledger.abort()
+        for part in (self._queue, self._buffers, self._batches, self._scored, self._ledger):
+            part.abort()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -69,6 +69,7 @@ def describe_line(
         },
         "bundle": model.bundle.short_id,
         "threshold": model.judge.threshold,
+        "decision": config.decision.model_dump(mode="json"),
         "takt_ms": config.line.takt_ms,
         "paused": paused,
         "places": places | {"journal": _journal(config), "bundle": str(model.bundle.path.resolve())},

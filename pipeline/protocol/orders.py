@@ -17,6 +17,7 @@ CONTROL_VERSION = 1
 MOST_ORDER_BYTES = 64 << 10
 # Far beyond any score: a larger threshold is a typing mistake.
 MOST_SIGMA = 1000.0
+MOST_SHADOW_PARTS = 10_000
 
 
 class Order(BaseModel):
@@ -25,8 +26,11 @@ class Order(BaseModel):
     Attributes:
         v: version of the order.
         do: what to do.
-        bundle: for `deploy`: the folder of the new bundle.
+        bundle: for `deploy` and `shadow`: the folder of the new bundle.
         other_part: for `deploy`: whether the bundle may be made for another part.
+        sha256: for `deploy`: the bundle that is meant; any other in that folder is refused. None for whichever it is.
+        parts: for `shadow`: how many parts the bundle judges beside the running one.
+        start: for `report-shadow`: from which of these parts on.
         threshold: for `threshold`: in sigma, from -1000 to 1000.
         camera: for `trigger`: the camera that takes a picture.
         part: for `trigger`: id of the part, which its verdict will carry.
@@ -35,9 +39,13 @@ class Order(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     v: Literal[1] = 1
-    do: Literal["deploy", "rollback", "threshold", "pause", "resume", "status", "trigger"]
+    do: Literal["deploy", "rollback", "threshold", "pause", "resume", "status", "trigger",
+                "shadow", "cancel-shadow", "report-shadow"]  # fmt: skip
     bundle: str | None = None
     other_part: bool = False
+    sha256: str | None = Field(default=None, max_length=64)
+    parts: int | None = Field(default=None, ge=1, le=MOST_SHADOW_PARTS)
+    start: int = Field(default=0, ge=0, le=MOST_SHADOW_PARTS)
     threshold: float | None = Field(default=None, ge=-MOST_SIGMA, le=MOST_SIGMA, allow_inf_nan=False)
     camera: str | None = None
     part: str | None = Field(default=None, max_length=256)

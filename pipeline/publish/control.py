@@ -103,7 +103,7 @@ class ControlServer(Closing):
                 except TaktlineError as error:
                     self._send(sender, {"ok": False, "error": str(error)})
                     continue
-                if order.do not in {"deploy", "rollback", "threshold"}:
+                if order.do not in {"deploy", "rollback", "threshold", "shadow"}:
                     self._send(sender, self._carry_out(order))
                 elif len(under_way) >= _MOST_UNDER_WAY:
                     self._send(sender, {"ok": False, "error": "other orders are being carried out; try again"})

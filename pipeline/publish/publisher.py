@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 import zmq
 
@@ -115,7 +116,7 @@ class Publisher(Stage):
 
     If the line has a journal, verdicts are entered there first; all waiting verdicts are entered together. Previews are
     made by another thread and sent here, between verdicts, because a socket belongs to one thread; so are the events of
-    the drift watch.
+    the drift watch. `offer` is called with every frame once its verdict is out, and must return at once.
     """
 
     def __init__(
@@ -128,9 +129,10 @@ class Publisher(Stage):
         clock: Clock = SYSTEM_CLOCK,
         previews: PreviewMaker | None = None,
         watch: DriftWatch | None = None,
+        offer: Callable[[Decided], None] | None = None,
     ) -> None:
         super().__init__("publisher", clock)
-        self._previews, self._watch = previews, watch
+        self._previews, self._watch, self._offer = previews, watch, offer
         self._wait_s = _PREVIEW_S if previews is not None else None if watch is None else _EVENT_S
         self._socket, self._inbox, self._outbox, self._metrics = socket, inbox, outbox, metrics
         self._journal, self._epoch = journal, new_epoch()
@@ -153,6 +155,8 @@ class Publisher(Stage):
                     self._previews.offer(decided)
                 if self._watch is not None:
                     self._watch.judged(decided.verdict)
+                if self._offer is not None:
+                    self._offer(decided)
                 self._hand_on(decided)
             self._send_more()
 

@@ -10,14 +10,13 @@ from rich.markup import escape
 
 from taktline.cli.console import progress_bars, show, show_json, stderr
 from taktline.cli.options import BundleArgument, JsonFlag, ReportFile, flatten
-from taktline.cli.stored import FromJournal
+from taktline.cli.stored import MOST_UNSURE, FromJournal
 
 if TYPE_CHECKING:
     from calibration.adapt import GoodPart
     from engines.manifest import Manifest
 
 _MOST_PARTS = 200
-_MOST_UNSURE = 0.1
 
 
 @flatten
@@ -95,7 +94,7 @@ def _good_parts(folder: Path | None, stored: FromJournal) -> list[GoodPart]:
         return find_good_parts(folder)
     pictures, unsure = stored.pictures()
     good = [one for one in pictures if one.taken_for_good]
-    if unsure is not None and unsure > _MOST_UNSURE:
+    if unsure is not None and unsure > MOST_UNSURE:
         stderr().print(
             f"[yellow]Warning: {unsure:.0%} of the parts were rejected and have no label. Those that are good are "
             f"missing here, so the threshold will be too low; label false alarms first.[/]"

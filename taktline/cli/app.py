@@ -27,11 +27,12 @@ from taktline.cli.console import stderr
 from taktline.cli.dashboard import dashboard, dashboard_user
 from taktline.cli.dataset import dataset
 from taktline.cli.demo import demo
+from taktline.cli.deploy import deploy
 from taktline.cli.engines import build, engines
 from taktline.cli.evaluate import evaluate
 from taktline.cli.journal import build_journal
 from taktline.cli.keys import build_keys
-from taktline.cli.orders import deploy, rollback, tell
+from taktline.cli.orders import rollback, tell
 from taktline.cli.run import replay, run
 from taktline.cli.status import status
 from taktline.cli.threshold import threshold

@@ -24,17 +24,22 @@ from taktline.cli.options import (
     SeedOption,
     SizeOption,
     SplitOption,
+    flatten,
 )
 from taktline.cli.rule import FalseAlarmsOption, MissCostsOption, RuleOption, ValueOption, read_rule, threshold_sentence
+from taktline.cli.stored import AddedJournal
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationSettings
+    from engines.added import Added
 
 _ROI_NUMBERS = 4
 
 
+@flatten
 def calibrate(
     data: DataArgument,
+    added: AddedJournal,
     out: Annotated[Path, typer.Option(help="Folder to write the model bundle to.")],
     backbone: BackboneOption = "imagenet",
     backbone_arch: BackboneArchOption = "resnet50",
@@ -69,8 +74,9 @@ def calibrate(
     area = None if roi is None else parse_roi(roi)
     from calibration.calibrate import calibrate as make_bundle
 
+    addition = added.addition()
     with progress_bars() as report:
-        bundle = make_bundle(data, out, replace(settings, int8=int8, ignore=ignore, roi=area), report)
+        bundle = make_bundle(data, out, replace(settings, int8=int8, ignore=ignore, roi=area), report, addition)
     manifest = bundle.manifest
     if as_json:
         show_json(manifest.model_dump(mode="json"))
@@ -85,7 +91,21 @@ def calibrate(
         stderr().print(f"{manifest.training.size_reason}.")
     if manifest.ignored is not None:
         stderr().print(f"{manifest.ignored.share:.0%} of every frame is ignored; ignored.png in the bundle shows what.")
+    if manifest.training.added is not None:
+        stderr().print(*(escape(said) for said in added_sentences(manifest.training.added)), sep="\n")
     stderr().print(threshold_sentence(manifest.threshold))
+
+
+def added_sentences(added: Added) -> list[str]:
+    """Says what a calibration took from a journal, and what came of what it missed."""
+    good = added.false_alarms + added.confirmed_good + added.unlabelled
+    return [
+        f"{good} of its good parts come from {added.journal}: {added.false_alarms} false alarms, "
+        f"{added.confirmed_good} that a person confirmed, and {added.unlabelled} that the line accepted and nobody "
+        "labelled.",
+        f"It finds {added.found_missed} of {added.missed_defects} missed defects, and {added.found_confirmed} of "
+        f"{added.confirmed_defects} that the line had found; it learnt from none of them.",
+    ]
 
 
 def calibration_settings(

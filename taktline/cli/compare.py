@@ -53,11 +53,11 @@ def compare(
 
 def comparison_tables(comparison: Comparison) -> list[ResultTable]:
     """Shows what each bundle gets right and wrong, and every verdict that differs."""
+    from calibration.comparison import comparison_rows
+
     counts = ResultTable("", "old", "new", title=f"{len(comparison.parts)} pictures")
-    old, new = comparison.tally(0), comparison.tally(1)
-    counts.add_row("rejected", str(old.rejected), str(new.rejected))
-    counts.add_row(f"false alarms, of {comparison.good} good parts", str(old.false_alarms), str(new.false_alarms))
-    counts.add_row(f"misses, of {comparison.defective} defective parts", str(old.misses), str(new.misses))
+    for row in comparison_rows(comparison):
+        counts.add_row(*row)
     differing = comparison.differing
     listed = ResultTable(
         "part", Column("it is", left=True), "old", "score", "new", "score", title=f"{len(differing)} verdicts differ"

@@ -1,7 +1,9 @@
-"""`taktline deploy`, `taktline rollback` and `taktline tell`: orders to a running line."""
+"""`taktline rollback` and `taktline tell`: orders to a running line."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,26 +14,10 @@ from taktline.cli.console import show, show_json
 from taktline.cli.options import KeyOption, LineArgument, ServerKeyOption, read_keys
 
 if TYPE_CHECKING:
-    from pipeline.protocol.orders import Order
+    from pipeline.protocol.orders import Answer, Order
 
-_ORDERS = ("pause", "resume", "threshold", "trigger", "status")
+_ORDERS = ("pause", "resume", "threshold", "trigger", "cancel-shadow", "status")
 StatusFlag = Annotated[bool, typer.Option("--json", help="Print the line's status as JSON.")]
-
-
-def deploy(
-    bundle: Annotated[Path, typer.Argument(help="The new model bundle.")],
-    line: Annotated[str, typer.Option(help="The line's name, or its control address.")] = "line",
-    other_part: Annotated[bool, typer.Option("--other-part", help="Accept a bundle made for another part.")] = False,
-    key: KeyOption = None,
-    server_key: ServerKeyOption = None,
-    as_json: StatusFlag = False,
-) -> None:
-    """Switch a running line to another bundle without losing a frame.
-
-    Example: taktline deploy runs/bottle-2 --line press4
-    """
-    values = {"do": "deploy", "bundle": str(bundle.resolve()), "other_part": other_part}
-    _tell(line, _order(values, str(bundle)), as_json, key, server_key)
 
 
 def rollback(
@@ -44,12 +30,12 @@ def rollback(
 
     Example: taktline rollback press4
     """
-    _tell(line, _order({"do": "rollback"}, line), as_json, key, server_key)
+    show_status(reach_line(line, key, server_key)(make_order({"do": "rollback"}, line)), as_json)
 
 
 def tell(
     line: LineArgument,
-    order: Annotated[str, typer.Argument(help="pause, resume, threshold, trigger or status.")],
+    order: Annotated[str, typer.Argument(help="pause, resume, threshold, trigger, cancel-shadow or status.")],
     value: Annotated[str | None, typer.Argument(help="For threshold: the sigma. For trigger: the camera.")] = None,
     part: Annotated[str | None, typer.Option(help="For trigger: the part's id, which its verdict will carry.")] = None,
     key: KeyOption = None,
@@ -68,10 +54,19 @@ def tell(
     if (order in {"threshold", "trigger"}) != (value is not None):
         raise ConfigError("threshold needs a sigma such as 2.5, trigger needs a camera, and other orders take no value")
     values = {"do": order, "part": part, "camera" if order == "trigger" else "threshold": value}
-    _tell(line, _order(values, value or order), as_json, key, server_key)
+    show_status(reach_line(line, key, server_key)(make_order(values, value or order)), as_json)
 
 
-def _order(values: dict[str, Any], given: str) -> Order:
+def make_order(values: dict[str, Any], given: str) -> Order:
+    """Returns an order.
+
+    Args:
+        values: its fields.
+        given: what the user gave, for the error.
+
+    Raises:
+        ConfigError: it is none.
+    """
     from pydantic import ValidationError
 
     from engines.validation import explain
@@ -83,14 +78,28 @@ def _order(values: dict[str, Any], given: str) -> Order:
         raise ConfigError(f"'{given}' does not fit the order {values['do']}: {explain(error)}") from error
 
 
-def _tell(line: str, order: Order, as_json: bool, key: Path | None, server_key: str | None) -> None:
+def reach_line(line: str, key: Path | None, server_key: str | None) -> Callable[[Order], Answer]:
+    """Returns what gives a line an order and returns its answer.
+
+    Args:
+        line: its name or control address.
+        key: the user's secret key file.
+        server_key: the line's public key.
+
+    Raises:
+        ConfigError: the keys cannot be used.
+    """
     from pipeline.client.orders import tell_line
     from pipeline.protocol.orders import control_address
+
+    return partial(tell_line, line if "://" in line else control_address(line), curve=read_keys(key, server_key))
+
+
+def show_status(answer: Answer, as_json: bool) -> None:
+    """Shows the line's status, where an answer has one."""
     from taktline.cli.status import status_tables
 
-    curve = read_keys(key, server_key)
-    address = line if "://" in line else control_address(line)
-    found = tell_line(address, order, curve=curve).get("status")
+    found = answer.get("status")
     if found is None:
         return
     if as_json:

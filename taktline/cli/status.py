@@ -51,7 +51,20 @@ def status_tables(status: Status) -> list[RenderableType]:
         counts = [str(camera["verdicts"].get(key, 0)) for key in _COUNTS]
         table.add_row(name, str(camera["frames"]), "-" if last is None else f"{last:.1f} s ago", *counts)
     sentences = [Text(sentence, "yellow") for sentence in line_troubles(status)]
-    return [table, *sentences, *journal_text(status.get("journal"))]
+    return [table, *sentences, *journal_text(status.get("journal")), *shadow_text(status.get("shadow"))]
+
+
+def shadow_text(shadow: dict[str, Any] | None) -> list[Text]:
+    """Describes a line's shadow run."""
+    if shadow is None:
+        return []
+    said = (
+        f"shadow run of {shadow['bundle']}: {shadow['judged']} of {shadow['wanted']} parts judged, "
+        f"{shadow['skipped']} skipped, {shadow['differing']} verdicts differ"
+    )
+    if shadow["state"] == "ended":
+        return [Text(f"{said}; it ended: {shadow['reason']}", "yellow")]
+    return [Text(f"{said}; {shadow['state']}")]
 
 
 def journal_text(journal: dict[str, Any] | None) -> list[Text]:

@@ -49,6 +49,8 @@ def test_every_verdict_that_differs_is_listed_with_who_is_right(
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["pictures"], found["good"], found["defective"]) == (18, 8, 10)
+    costs = found["old"].pop("cost_ms"), found["new"].pop("cost_ms")
+    assert min(costs) > 0 and found["score_shift"] == 0
     assert found["old"] == {"bundle": pair[0].sha256, "rejected": 18, "false_alarms": 8, "misses": 0}
     assert found["new"] == {"bundle": pair[1].sha256, "rejected": 0, "false_alarms": 0, "misses": 10}
     assert len(found["differing"]) == 18
@@ -76,10 +78,11 @@ def test_verdicts_that_agree_are_not_listed(
     assert "are the same bundle" in " ".join(done.stderr.split())
 
 
-def test_only_what_somebody_has_said_counts_as_a_mistake(pair: tuple[Bundle, Bundle], tmp_path: Path) -> None:
+def test_only_what_somebody_has_said_counts_as_a_mistake(tmp_path: Path) -> None:
     parts = [Candidate(str(truth), tmp_path, truth) for truth in (True, False, None)]
     judged = tuple(Judged(part, (3.0, 1.0), (True, False)) for part in parts)
-    comparison = Comparison(*pair, judged)
+    comparison = Comparison("flange", ("0", "1"), judged)
+    assert comparison.score_shift == -2
     assert comparison.tally(0) == Tally(3, 1, 0)
     assert comparison.tally(1) == Tally(0, 0, 1)
     assert (comparison.good, comparison.defective) == (1, 1)

@@ -17,6 +17,7 @@ import numpy as np
 
 from engines.bundle import Bundle
 from pipeline.config.camera import Overload
+from pipeline.config.line_file import check_config
 from pipeline.config.sections import DecisionSection
 from pipeline.flow.channel import Channel
 from pipeline.flow.decided import Decided
@@ -31,6 +32,7 @@ from pipeline.line.ledger import Ledger
 from pipeline.line.model import Model, ModelSlot
 from pipeline.line.orders import Orders
 from pipeline.line.service_time import ServiceTime
+from pipeline.line.shadows import Shadows
 from pipeline.publish.metrics import LineMetrics
 from pipeline.sources.source import Source
 from tests.simulation.world import GRACE_NS, VirtualClock, VirtualEngine, VirtualFailover
@@ -87,11 +89,16 @@ class VirtualLine:
         self._engines: list[VirtualEngine | VirtualFailover] = []
         self._slot = slot = ModelSlot(self._model(engine))
         paused, metrics = threading.Event(), LineMetrics(list(cameras))
-        self.orders = Orders(slot, lambda _: self.model, [_Played(name) for name in cameras], paused, dict)
         self.answers: Channel[Decided] = Channel(1 << 30)
         self.ledger = Ledger(slot, list(cameras), self.answers, takt_ns, clock=clock)
         self.queue = FairQueue(cameras, engine.max_batch)
         self.service_time = ServiceTime(engine.max_batch, lambda: self.model.engine.batch_ns)
+        values = {
+            "model": {"bundle": str(bundle.path)},
+            "camera": [{"name": name, "source": f"feed:ipc://{name}"} for name in cameras],
+        }
+        shadows = Shadows(check_config(values, "simulated"), slot, self.service_time, (self.queue,), clock)
+        self.orders = Orders(slot, lambda _: self.model, [_Played(name) for name in cameras], paused, dict, shadows)
         self.buffers = BatchBuffers(engine.jobs + 1, engine.max_batch, engine.size, self._returned)
         self._free = engine.jobs + 1
         batches: Channel[Batch] = Channel(engine.jobs + 1)
