@@ -33,21 +33,45 @@ def measure_appearance(frames: Sequence[Image]) -> Appearance:
     return Appearance(brightness=(blue, green, red), spread=tuple(spread), samples=len(logs))
 
 
-def find_gains(appearance: Appearance, frames: Sequence[Image]) -> Gains:
-    """Returns what brings frames of good parts back to the light of calibration.
+def find_gains(appearance: Appearance, frames: Sequence[Image]) -> tuple[Gains, Gains]:
+    """Returns what may bring frames of good parts back to the light of calibration: its colour, and colour and level.
 
     A lamp that ages multiplies what the camera sees, and a picture with a gamma curve is still multiplied. As with
-    scores, a change as small as chance makes it counts for nothing; see `calibration.drift.estimate`.
+    scores, a change as small as chance makes it counts for nothing; see `calibration.drift.estimate`. Parts may differ
+    much in brightness while hardly any in colour, so few of them tell the colour well and the level badly.
 
     Args:
         appearance: of good parts at calibration.
         frames: of today, uint8 `[H, W, 3]`.
+
+    Returns:
+        Gains that change the colour alone, and gains that change brightness as well.
     """
-    spread = np.array(appearance.spread)
-    away = (_brightness(frames) - np.log(appearance.brightness)) / spread
-    moved = np.array([estimate(channel, appearance.samples).kept.mean for channel in away.T])
-    blue, green, red = np.exp(-moved * spread).tolist()
-    return blue, green, red
+    known, logs = np.log(appearance.brightness), _brightness(frames)
+    level = logs.mean(1)
+    colour = logs - level[:, None] - (known - known.mean())
+    colour_spread = np.maximum(colour.std(0, ddof=min(1, len(colour) - 1)), _LEAST_SPREAD)
+    level_spread = float(np.mean(appearance.spread))
+
+    def moved(values: npt.NDArray[np.float64], spread: float) -> float:
+        return estimate(values / spread, appearance.samples).kept.mean * spread
+
+    by_colour = [moved(channel, spread) for channel, spread in zip(colour.T, colour_spread.tolist(), strict=True)]
+    by_level = moved(level - known.mean(), level_spread)
+    return _gains(by_colour, 0.0), _gains(by_colour, by_level)
+
+
+def better_gains(offers: tuple[Gains, Gains], score: Callable[[Gains], npt.NDArray[np.float64]]) -> Gains:
+    """Chooses between what `find_gains` returns, and refines it.
+
+    Args:
+        offers: gains for the colour, and for colour and level.
+        score: returns the scores of some good parts with some gains, `[n]`.
+    """
+    colour, whole = offers
+    best = whole if whole != colour and brings_closer(score(colour), score(whole)) else colour
+    factor = better_factor(lambda factor: score(_times(best, factor)))
+    return _times(best, factor)
 
 
 def better_factor(scaled: Callable[[float], npt.NDArray[np.float64]]) -> float:
@@ -85,6 +109,16 @@ def brings_closer(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64
     most = max(_USUAL, 1.5 * float(np.median(before)))
     change = np.clip(after, 0, most) ** 2 - np.clip(before, 0, most) ** 2
     return bool(change.mean() < -2 * change.std(ddof=1) / math.sqrt(len(change)))
+
+
+def _gains(by_colour: Sequence[float], by_level: float) -> Gains:
+    blue, green, red = np.exp([-(colour + by_level) for colour in by_colour]).tolist()
+    return blue, green, red
+
+
+def _times(gains: Gains, factor: float) -> Gains:
+    blue, green, red = gains
+    return blue * factor, green * factor, red * factor
 
 
 def _brightness(frames: Sequence[Image]) -> npt.NDArray[np.float64]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from calibration.light import Gains, better_factor, brings_closer, find_gains
+from calibration.light import Gains, better_gains, brings_closer, find_gains
 from calibration.progress import Reporter
 from engines.adaptation import Appearance
 from engines.bundle import Bundle
@@ -21,6 +21,7 @@ from engines.registry import engine_class, open_engine
 _BATCH = 8
 # How many parts a search for the light looks at.
 _SEARCHED = 16
+_AS_IT_IS: Gains = (1.0, 1.0, 1.0)
 
 Values = npt.NDArray[np.float64]
 Heat = npt.NDArray[np.float32]
@@ -79,27 +80,18 @@ def look_at(bundle: Bundle, appearance: Appearance | None, images: list[Image], 
     with open_engine(bundle, precision=EXACT, max_batch=_BATCH, measure=False) as engine:
         first = _score(engine, frames, own, report)
         gains, scores, heat = own, *first
-        found = None if appearance is None else find_gains(appearance, images)
-        if found is not None and found not in {own, (1.0, 1.0, 1.0)}:
+        offers = None if appearance is None else find_gains(appearance, images)
+        if offers is not None and set(offers) != {own or _AS_IT_IS}:
             picks = np.linspace(0, len(frames) - 1, min(len(frames), _SEARCHED)).round().astype(np.int64)
-
-            def scaled(factor: float) -> Values:
-                return _score(engine, frames[picks], _times(found, factor), report)[0]
-
-            offer = _times(found, better_factor(scaled))
+            offer = better_gains(offers, lambda gains: _score(engine, frames[picks], gains, report)[0])
             offered = _score(engine, frames, offer, report)
             if brings_closer(scores, offered[0]):
-                gains, scores, heat = offer, *offered
+                gains, scores, heat = None if offer == _AS_IT_IS else offer, *offered
     others = {}
     for precision in lower:
         with open_engine(bundle, "openvino", precision, _BATCH) as engine:
             others[precision] = _score(engine, frames, gains, report)[0]
     return Today(first[0], gains, scores, heat, others)
-
-
-def _times(gains: Gains, factor: float) -> Gains:
-    blue, green, red = gains
-    return blue * factor, green * factor, red * factor
 
 
 def _score(engine: Engine, frames: Frames, gains: Gains | None, report: Reporter) -> tuple[Values, Heat]:

@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 from calibration.dataset import Sample, open_dataset
 from calibration.drift import each_by_the_others, estimate, stand_out
 from calibration.fit import split_normals
-from calibration.light import Gains, better_factor, brings_closer, find_gains, measure_appearance
+from calibration.light import Gains, better_gains, brings_closer, find_gains, measure_appearance
 from calibration.prediction import rejected_interval
 from engines.bundle import Bundle, open_bundle
 from engines.engine import EXACT, Engine, Frames
@@ -79,11 +79,6 @@ def score(engine: Engine, frames: npt.NDArray[np.uint8]) -> Scores:
     return np.concatenate(parts).astype(np.float64)
 
 
-def times(gains: Gains, factor: float) -> Gains:
-    blue, green, red = gains
-    return blue * factor, green * factor, red * factor
-
-
 def area(scores: Scores) -> float:
     return float(roc_auc_score(np.arange(len(scores)) >= GOOD, scores))
 
@@ -125,18 +120,19 @@ def main() -> None:
             started = time.monotonic()
             frames = np.stack([resize_frame(STATES[name](image), bundle.size) for image in images])
             before = after = score(engine, frames)
-            gains = found = find_gains(light, list(frames[:30]))
-            if found != (1.0, 1.0, 1.0):
+            gains = nothing = (1.0, 1.0, 1.0)
+            offers = find_gains(light, list(frames[:30]))
+            if set(offers) != {nothing}:
 
-                def scaled(factor: float, gains: Gains = found, frames: Frames = frames) -> Scores:
-                    return score(engine, multiply(frames[:16], times(gains, factor)))
+                def scaled(gains: Gains, frames: Frames = frames) -> Scores:
+                    return score(engine, multiply(frames[:16], gains))
 
-                gains = times(found, better_factor(scaled))
+                gains = better_gains(offers, scaled)
                 lit_again = score(engine, multiply(frames, gains))
                 if brings_closer(before[:30], lit_again[:30]):
                     after = lit_again
                 else:
-                    gains = (1.0, 1.0, 1.0)
+                    gains = nothing
             alarms = np.mean(before[:GOOD] > threshold)
             caught = np.mean(before[GOOD:] > threshold)
             print(f"{name}: AUROC {area(before):.3f}, false alarms {alarms:.0%}, defects found {caught:.0%}")

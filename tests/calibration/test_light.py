@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.light import better_factor, brings_closer
+from calibration.light import better_factor, better_gains, brings_closer, find_gains, measure_appearance
 
 PARTS = np.random.default_rng(0).standard_normal(30)
 
@@ -34,3 +34,24 @@ def test_a_factor_counts_only_if_it_helps_by_more_than_chance() -> None:
     assert better_factor(lambda factor: PARTS + 100 * abs(factor - 1.04)) == 1.04
     noise = np.random.default_rng(1)
     assert better_factor(lambda factor: PARTS + (0 if factor == 1 else noise.standard_normal(30))) == 1.0
+
+
+def lit(count: int, seed: int, colour: tuple[float, float, float], spread: float) -> list[np.ndarray]:
+    """Grey pictures that differ much in brightness, in light of some colour."""
+    levels = 60 * np.exp(spread * np.random.default_rng(seed).standard_normal(count))
+    return [np.full((8, 8, 3), np.clip(level * np.array(colour), 1, 255).round(), np.uint8) for level in levels]
+
+
+def test_few_parts_that_differ_in_brightness_still_tell_the_colour_of_the_light() -> None:
+    appearance = measure_appearance(lit(18, 0, (1, 1, 1), 0.4))
+    colour, _ = find_gains(appearance, lit(30, 1, (0.8, 1.0, 1.25), 0.4))
+    assert colour[0] / colour[2] == pytest.approx(1.25 / 0.8, rel=0.03)
+    assert np.prod(colour) == pytest.approx(1, rel=0.01), "the colour alone, at the same brightness"
+    nothing = find_gains(appearance, lit(30, 2, (1, 1, 1), 0.4))
+    assert nothing[0] == pytest.approx((1, 1, 1), abs=0.01)
+
+
+def test_brightness_is_changed_only_where_parts_look_less_odd_then() -> None:
+    colour, whole = (1.1, 1.0, 0.9), (1.4, 1.3, 1.2)
+    assert better_gains((colour, whole), lambda gains: PARTS + 30 * abs(gains[1] - 1.0))[1] == pytest.approx(1.0)
+    assert better_gains((colour, whole), lambda gains: PARTS + 30 * abs(gains[1] - 1.352))[1] == pytest.approx(1.352)
