@@ -46,7 +46,8 @@ def test_the_bundle_says_how_it_was_made(drawn: Path, tmp_path: Path, taktline: 
         assert engine.infer(np.zeros((1, 64, 128, 3), np.uint8)).heatmap.shape == (1, 8, 16)
     assert manifest["backbone"]["source"] == "untrained"
     assert manifest["network"]["context"] == 0
-    assert set(manifest["files"]) == {"model.onnx", "model.fp16.onnx", "network.safetensors"}
+    pictures = {"good.png", "good.template.png"}
+    assert set(manifest["files"]) == {"model.onnx", "model.fp16.onnx", "network.safetensors", *pictures}
     assert open_bundle(out).manifest.model_dump(mode="json") == manifest
     assert [path.name for path in out.parent.iterdir()] == ["flange"]
 
