@@ -113,18 +113,18 @@ def extract_features(
         kept: which cells of layer3 count; None for all.
     """
     grid = (size[0] // 16, size[1] // 16)
-    with tempfile.TemporaryDirectory(prefix="taktline-features-") as folder:
+    # The cells' file has no name, so not even a killed calibration leaves its gigabytes behind.
+    with tempfile.TemporaryDirectory(prefix="taktline-features-") as folder, tempfile.TemporaryFile() as file:
         few = count * size[0] * size[1] <= FEW_PIXELS
         run = _runner(backbone, size, Path(folder), few) if isinstance(backbone, Backbone) else backbone
-        with (Path(folder) / "cells").open("w+b") as file:
-            done = 0
-            for chunk in _chunks(frames):
-                layer2, layer3 = run(np.stack(chunk))
-                file.write(to_cells(layer2, layer3).half().numpy().data)
-                done += len(chunk)
-                report("features", done, count)
-            file.flush()
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        done = 0
+        for chunk in _chunks(frames):
+            layer2, layer3 = run(np.stack(chunk))
+            file.write(to_cells(layer2, layer3).half().numpy().data)
+            done += len(chunk)
+            report("features", done, count)
+        file.flush()
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         cells = np.frombuffer(memory, np.float16).reshape(done, grid[0] * grid[1], -1)
         yield FeatureCache(cells, grid, kept, memory)
 
