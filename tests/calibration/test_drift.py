@@ -89,6 +89,6 @@ def test_gains_undo_what_a_lamp_does(gains: tuple[float, float, float]) -> None:
         return [np.clip(rng.normal(level, 5, (32, 32, 3)), 0, 255).astype(np.uint8) for level in levels]
 
     appearance = measure_appearance(draw(40))
-    found = find_gains(appearance, [multiply(image, gains) for image in draw(30)])
+    _, found = find_gains(appearance, [multiply(image, gains) for image in draw(30)])
     assert found == pytest.approx([1 / gain for gain in gains], rel=0.012)
     assert measure_appearance([np.zeros((8, 8, 3), np.uint8)] * 2).brightness == (1.0, 1.0, 1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.light import better_factor, better_gains, brings_closer, find_gains, measure_appearance
+from calibration.light import better_gains, brings_closer, find_gains, measure_appearance
 
 PARTS = np.random.default_rng(0).standard_normal(30)
 
@@ -28,12 +28,6 @@ PARTS = np.random.default_rng(0).standard_normal(30)
 )
 def test_good_parts_decide_by_more_than_chance(before: np.ndarray, after: np.ndarray, closer: bool) -> None:
     assert brings_closer(before.astype(np.float64), after.astype(np.float64)) is closer
-
-
-def test_a_factor_counts_only_if_it_helps_by_more_than_chance() -> None:
-    assert better_factor(lambda factor: PARTS + 100 * abs(factor - 1.04)) == 1.04
-    noise = np.random.default_rng(1)
-    assert better_factor(lambda factor: PARTS + (0 if factor == 1 else noise.standard_normal(30))) == 1.0
 
 
 def lit(count: int, seed: int, colour: tuple[float, float, float], spread: float) -> list[np.ndarray]:
