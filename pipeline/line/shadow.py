@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +21,7 @@ from engines.image import resize_frame
 from engines.overlay import draw_tiles
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.decided import Decided
+from pipeline.flow.priority import give_way
 from pipeline.line.gaps import Gaps
 from pipeline.line.judge import Judge
 from pipeline.line.service_time import quantile
@@ -164,8 +163,7 @@ class ShadowRun:
 
     def _run(self) -> None:
         # Python's part of it gives way, too, but only a little: it holds the interpreter's lock now and then.
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        give_way(_NICE)
         try:
             with translated("the shadow run failed"), self._beside.open(self.bundle, self._stop) as engine:
                 judge = self._beside.judge(self.bundle, engine)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import queue
 import sqlite3
 import threading
@@ -25,6 +24,7 @@ from pipeline.config.line_file import LineConfig
 from pipeline.config.sections import DriftSection
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.frame import Frame
+from pipeline.flow.priority import give_way
 from pipeline.flow.rate_limited_log import RateLimitedLog
 from pipeline.flow.stage import Stage
 from pipeline.journal.events import write_event
@@ -140,8 +140,7 @@ class DriftWatch(Stage):
 
     def work(self) -> None:
         """Watches until it is drained."""
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        give_way(_NICE)
         while not self._over.is_set():
             seen: _Seen | None = None
             with suppress(queue.Empty):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +17,7 @@ import numpy.typing as npt
 from engines.image import Image
 from pipeline.flow.clock import SYSTEM_CLOCK, Clock
 from pipeline.flow.decided import Decided
+from pipeline.flow.priority import give_way
 from pipeline.flow.rate_limited_log import RateLimitedLog
 from pipeline.flow.stage import Stage
 from pipeline.protocol.preview import MOST_SIDE, Preview, pack_preview
@@ -87,8 +86,7 @@ class PreviewMaker(Stage):
     def work(self) -> None:
         """Makes previews until it is drained."""
         # A picture for people gives way to everything that a verdict needs.
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        give_way(_NICE)
         while not self._over.is_set():
             wanted = self._waiting.get()
             if wanted is None:
