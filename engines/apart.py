@@ -110,11 +110,6 @@ class EngineApart(Engine):
         self.yields = bool(hello["yields"]) and self.device == "cpu"
         self._worker = Worker("engine apart")
 
-    @property
-    def process_id(self) -> int:
-        """The process."""
-        return self._process.pid
-
     def _submit(self, frames: Frames, until: int | None) -> Future[Scores]:
         del until
         return self._worker.submit(partial(self._score, frames))

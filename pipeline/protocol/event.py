@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgpack
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 
-from engines.validation import explain
+from pipeline.protocol.body import read_body
 from pipeline.protocol.topics import MOST_TEXT_BYTES, Name, safe_text
-from pipeline.protocol.verdict import Count, Sigma, Text, VersionError, WireError
+from pipeline.protocol.verdict import Count, Sigma, Text, WireError
 
 EVENT_TOPIC = "event."
 EVENT_VERSION = 1
@@ -89,21 +89,7 @@ def unpack_event(parts: list[bytes]) -> Event:
     """
     if len(parts) != 2:
         raise WireError("a message is not an event; is this the address of a Taktline line?")
-    try:
-        body = msgpack.unpackb(
-            parts[1], strict_map_key=True, max_map_len=64, max_str_len=MOST_TEXT_BYTES, max_array_len=0, max_bin_len=0,
-            max_ext_len=0,
-        )  # fmt: skip
-        version = body.pop("v")
-        if version != EVENT_VERSION:
-            raise VersionError(
-                f"an event has version {version!r} and this Taktline reads version {EVENT_VERSION}; use the same "
-                "version on both sides"
-            )
-        return _EVENT.validate_python(body)
-    except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
-        why = explain(error) if isinstance(error, ValidationError) else "it is not a map of an event's values"
-        raise WireError(f"a message is not an event ({why}); use the same Taktline on both sides") from error
+    return read_body(parts[1], "an event", EVENT_VERSION, _EVENT, MOST_TEXT_BYTES)
 
 
 def event_sentence(event: Event) -> str:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import msgpack
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 
-from engines.validation import explain
+from pipeline.protocol.body import read_body
 from pipeline.protocol.topics import EpochId, Name
-from pipeline.protocol.verdict import Count, VersionError, WireError
+from pipeline.protocol.verdict import Count, WireError
 
 PREVIEW_TOPIC = "preview."
 PREVIEW_VERSION = 1
@@ -81,18 +81,4 @@ def unpack_preview(parts: list[bytes]) -> Preview:
     """
     if len(parts) != 3 or len(parts[2]) > _MOST_JPEG_BYTES:
         raise WireError("a message is not a preview; is this the address of a Taktline line?")
-    try:
-        body = msgpack.unpackb(
-            parts[1], strict_map_key=True, max_map_len=64, max_str_len=256, max_array_len=64, max_bin_len=0,
-            max_ext_len=0,
-        )  # fmt: skip
-        version = body.pop("v")
-        if version != PREVIEW_VERSION:
-            raise VersionError(
-                f"a preview has version {version!r} and this Taktline reads version {PREVIEW_VERSION}; use the same "
-                "version on both sides"
-            )
-        return _PREVIEW.validate_python(body | {"jpeg": parts[2]})
-    except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
-        why = explain(error) if isinstance(error, ValidationError) else "it is not a map of a preview's values"
-        raise WireError(f"a message is not a preview ({why}); use the same Taktline on both sides") from error
+    return read_body(parts[1], "a preview", PREVIEW_VERSION, _PREVIEW, 256, 64, {"jpeg": parts[2]})
