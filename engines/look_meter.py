@@ -15,8 +15,8 @@ from engines.bundle import IGNORED, Bundle
 from engines.image import Image, read_image
 from engines.looks import GOOD_PICTURE, QUANTITIES, TEMPLATE, Looks, Quantity, Trait
 
-# A larger network's frames are averaged down to this first: the cost of a picture has a limit.
-_LONG_SIDE, _MOST_SIDE = 224, 320
+# A larger network's frames are halved until they are this small: the cost of a picture has a limit.
+_MOST_SIDE = 320
 _TEMPLATE_SIDE = 80
 _LEAST_LEVEL = 0.5
 _SOFT = (5, 5)
@@ -143,17 +143,21 @@ def reference_files(reference: Reference) -> dict[str, bytes]:
 
 def shrink(frame: Image) -> Image:
     """Returns a frame with a limited number of pixels; one that is small enough as it is."""
-    size = _shrunk((frame.shape[0], frame.shape[1]))
-    if size == frame.shape[:2]:
-        return frame
-    return np.asarray(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    # Averaging four pixels to one takes a twentieth of the time of any other factor.
+    while max(frame.shape[:2]) > _MOST_SIDE:
+        height, width = _half((frame.shape[0], frame.shape[1]))
+        frame = np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return frame
 
 
 def _shrunk(size: tuple[int, int]) -> tuple[int, int]:
-    if max(size) <= _MOST_SIDE:
-        return size
-    scale = _LONG_SIDE / max(size)
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    while max(size) > _MOST_SIDE:
+        size = _half(size)
+    return size
+
+
+def _half(size: tuple[int, int]) -> tuple[int, int]:
+    return max(1, size[0] // 2), max(1, size[1] // 2)
 
 
 def _grey(frame: Image) -> Image:

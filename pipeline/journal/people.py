@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 PEOPLE_VERSION = 1
 _APPLICATION_ID = 0x54414B50  # "TAKP"
-_BUSY_S = 5.0
+_BUSY_S, _AGAIN_S = 5.0, 0.01
 _TABLES = """
 CREATE TABLE IF NOT EXISTS {schema}labels (
     id INTEGER PRIMARY KEY, camera TEXT NOT NULL, epoch TEXT NOT NULL, sequence INTEGER NOT NULL,
@@ -80,11 +81,16 @@ class PeopleFile(Closing):
         except sqlite3.Error as error:
             raise self.failure(error) from error
         try:
-            version = _version(self.connection)
-            if version not in {0, PEOPLE_VERSION} or (not version and self._is_foreign()):
-                raise DataError(f"{self.path} was not written by this version of Taktline; move it to another folder")
-            if version == 0:
-                self._create()
+            until = time.monotonic() + busy_s
+            while not self._is_there():
+                try:
+                    self._create()
+                except sqlite3.OperationalError:
+                    self.connection.rollback()
+                    # Where two create it, SQLite lets one of them fail at once: waiting, both would wait for ever.
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(_AGAIN_S)
             # A label is rare and cannot be made again, so each is flushed to the disk.
             self.connection.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
@@ -105,8 +111,15 @@ class PeopleFile(Closing):
         with suppress(sqlite3.Error):
             self.connection.close()
 
-    def _is_foreign(self) -> bool:
-        return self.connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+    def _is_there(self) -> bool:
+        # Both are of the same moment: another program may be creating the file.
+        self.connection.execute("BEGIN")
+        version = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
+        empty = self.connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+        self.connection.execute("COMMIT")
+        if version != PEOPLE_VERSION and not (version == 0 and empty):
+            raise DataError(f"{self.path} was not written by this version of Taktline; move it to another folder")
+        return version == PEOPLE_VERSION
 
     def _create(self) -> None:
         self.connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -173,7 +186,3 @@ class PeopleView:
         if attached:
             self._connection.execute("DETACH people")
         return trouble
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])

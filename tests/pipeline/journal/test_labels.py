@@ -9,6 +9,7 @@ import multiprocessing
 import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.journal.audit import AuditTrail
 from pipeline.journal.export import export
 from pipeline.journal.labels import LabelBook, VerdictKey, check_label
-from pipeline.journal.people import people_path
+from pipeline.journal.people import PeopleFile, people_path
 from pipeline.journal.reader import JournalReader
 from pipeline.journal.selection import Selection
 from pipeline.protocol.label import Label
@@ -115,6 +116,18 @@ def test_many_programs_label_at_once_and_the_newest_counts(tmp_path: Path) -> No
     assert [other.exitcode for other in others] == [0, 0, 0]
     with closing(sqlite3.connect(people_path(path))) as people:
         assert people.execute("SELECT count(*), sum(current) FROM labels").fetchone() == (90, 10)
+
+
+def test_the_file_is_created_once_by_programs_that_come_at_once(tmp_path: Path) -> None:
+    together = threading.Barrier(4)
+
+    def create(path: Path) -> None:
+        together.wait()
+        PeopleFile(path).close()
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(40):
+            list(pool.map(create, [tmp_path / f"{number}.journal"] * 4))
 
 
 def test_one_part_cannot_fill_the_disk(tmp_path: Path) -> None:

@@ -126,11 +126,15 @@ def run(line: Line, faults: Faults, minutes: float) -> dict[str, object]:
 
 
 def settled_memory() -> int:
-    """Returns the resident bytes once the line is quiet and freed memory is given back."""
+    """Returns the bytes that are its own once the line is quiet and freed memory is given back.
+
+    Mapped files are not counted: the kernel drops their pages and reads them again as it likes.
+    """
     time.sleep(2)
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    return int(psutil.Process().memory_info().rss)
+    memory = psutil.Process().memory_info()
+    return int(memory.rss - memory.shared)
 
 
 def leftovers() -> dict[str, object]:
@@ -145,6 +149,7 @@ def leftovers() -> dict[str, object]:
         "handles": process.num_fds(),
         "sockets": len(process.net_connections("all")),
         "children": len(process.children(recursive=True)),
+        "models": sorted(mapped.path for mapped in process.memory_maps() if mapped.path.endswith((".blob", ".onnx"))),
     }
 
 

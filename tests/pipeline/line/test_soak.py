@@ -46,7 +46,8 @@ def test_a_line_outlives_every_fault(
     assert min(found["delivered"].values()) > 0
     assert {"inspected", "dropped", "corrupt", "engine_error"} <= set(found["by_reason"])
     start, end = found["memory"]
-    assert end < 1.05 * start
+    # An engine that has just been exchanged differs by some megabytes; a leak grows with the minutes.
+    assert end < start + 20 * 2**20
     assert found["after"] == found["before"]
     assert found["watched"] > 0
     assert set(found["thrown"]) >= EVERY_FAULT

@@ -59,8 +59,8 @@ class Hand(Source):
                     continue
                 image = self.given.pop(0)
             yield self._frame(*self._now(), image=image)
-            # The watch looks at a part at a time on two busy cores, and this test counts them.
-            time.sleep(0.004)
+            # The watch rests 19 times as long as it worked, and this test counts what it looked at.
+            time.sleep(0.025)
 
 
 def good_parts(drawn: Path, count: int) -> list[Image]:
@@ -104,7 +104,7 @@ def test_it_tells_what_moved_and_when_it_is_over(bundle_path: Path, drawn: Path,
         line.start()
         time.sleep(0.3)
         source.give(good)
-        until(lambda: looked_at(line) >= 40)
+        until(lambda: looked_at(line) >= 30)
         assert moved(line) == {}
         assert drift_troubles(line) == []
         source.give([multiply(image, DARK) for image in good])
@@ -120,7 +120,7 @@ def test_it_tells_what_moved_and_when_it_is_over(bundle_path: Path, drawn: Path,
         assert event.amount == pytest.approx(-20, abs=2)
         # It began with the first dark part, or within the block of parts that are looked at together.
         assert 55 <= event.since_sequence <= 66
-        assert event.since_sequence < event.sequence <= event.since_sequence + 45
+        assert event.since_sequence < event.sequence <= event.since_sequence + 55
         assert any("top: darker by 20 % since frame" in sentence and "adapt" in sentence
                    for sentence in drift_troubles(line))  # fmt: skip
         exposed = line.metrics.expose("")[0].decode()
@@ -128,7 +128,7 @@ def test_it_tells_what_moved_and_when_it_is_over(bundle_path: Path, drawn: Path,
         assert 'taktline_drift_moved{camera="top",quantity="red"} 0.0' in exposed
         # No verdict was lost or changed on its way, and none of the subscribers to verdicts got an event.
         assert [verdicts.receive(10)[0].sequence for _ in range(120)] == list(range(120))
-        source.give(good_parts(drawn, 120))
+        source.give(good_parts(drawn, 90))
         until(lambda: "brightness" not in moved(line))
         kinds = [(event.kind, event.quantity)]
         while kinds[-1] != ("returned", "brightness"):
@@ -162,7 +162,7 @@ def test_another_bundle_begins_anew(bundle_path: Path, drawn: Path, endpoint: st
         until(lambda: "brightness" in moved(line))
         line.orders.deploy(adapted)
         source.give(dark)
-        until(lambda: looked_at(line) >= 40 and not source.given)
+        until(lambda: looked_at(line) >= 30 and not source.given)
         assert moved(line) == {}
         assert drift_troubles(line) == []
         told = [events.receive(10)]
