@@ -1,6 +1,6 @@
-"""What adapting is worth on real parts that look different: false alarms and AUROC before and after, many draws.
+"""What adapting is worth on real parts that look different: false alarms and AUROC before, during and after.
 
-By hand: `python -m tests.calibration.disturbed BUNDLE DATA --state dark --state shift`.
+By hand: `python -m tests.calibration.disturbed BUNDLE DATA --change darker --change shifted`.
 
 It scores 60 good parts that the network was not trained on and 30 defective ones once, then adapts to many random draws
 of the good ones with the functions that `taktline adapt` uses, and looks at the good parts that remain.
@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
@@ -25,40 +23,12 @@ from calibration.light import Gains, better_gains, brings_closer, find_gains, me
 from calibration.prediction import rejected_interval
 from engines.bundle import Bundle, open_bundle
 from engines.engine import EXACT, Engine, Frames
-from engines.image import Image, multiply, read_image, resize_frame
+from engines.image import multiply, read_image, resize_frame
 from engines.registry import open_engine
+from tests.calibration.changes import CHANGES
 
 GOOD, BAD, REFERENCE, DRAWS = 60, 30, 18, 200
 Scores = npt.NDArray[np.float64]
-
-
-def lit(blue: float, green: float, red: float) -> Callable[[Image], Image]:
-    return lambda image: multiply(image, (blue, green, red))
-
-
-def defocused(image: Image) -> Image:
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), 0.002 * image.shape[1]), np.uint8)
-
-
-def moved(share: float, degrees: float) -> Callable[[Image], Image]:
-    def move(image: Image) -> Image:
-        height, width = image.shape[:2]
-        matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1)
-        matrix[0, 2] += share * width
-        return np.asarray(cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE), np.uint8)
-
-    return move
-
-
-STATES: dict[str, Callable[[Image], Image]] = {
-    "none": lambda image: image,
-    "dark": lit(0.8, 0.8, 0.8),
-    "light": lit(1.1, 1.1, 1.1),
-    "warm": lit(0.88, 1.0, 1.12),
-    "defocus": defocused,
-    "shift": moved(0.03, 0.0),
-    "rotation": moved(0.0, 2.0),
-}
 
 
 def choose(bundle: Bundle, data: Path) -> tuple[list[Sample], list[Sample]]:
@@ -108,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("bundle", type=Path)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--state", action="append", choices=STATES)
+    parser.add_argument("--change", action="append", choices=CHANGES)
     arguments = parser.parse_args()
     bundle = open_bundle(arguments.bundle)
     threshold, known = bundle.manifest.threshold.value, bundle.manifest.statistics.samples
@@ -116,10 +86,14 @@ def main() -> None:
     images = [read_image(sample.path) for sample in (*good[:GOOD], *bad)]
     light = measure_appearance([resize_frame(read_image(sample.path), bundle.size) for sample in good[-REFERENCE:]])
     with open_engine(bundle, precision=EXACT, max_batch=8, measure=False) as engine:
-        for name in arguments.state or STATES:
+        for name in arguments.change or CHANGES:
             started = time.monotonic()
-            frames = np.stack([resize_frame(STATES[name](image), bundle.size) for image in images])
-            before = after = score(engine, frames)
+            for part in (0.0, 0.5, 1.0):
+                frames = np.stack([resize_frame(CHANGES[name](image, part), bundle.size) for image in images])
+                before = after = score(engine, frames)
+                alarms, caught = np.mean(before[:GOOD] > threshold), np.mean(before[GOOD:] > threshold)
+                found = f"false alarms {alarms:.0%}, defects found {caught:.0%}"
+                print(f"{name} {part:4.0%}: AUROC {area(before):.3f}, {found}")
             gains = nothing = (1.0, 1.0, 1.0)
             offers = find_gains(light, list(frames[:30]))
             if set(offers) != {nothing}:
@@ -133,9 +107,6 @@ def main() -> None:
                     after = lit_again
                 else:
                     gains = nothing
-            alarms = np.mean(before[:GOOD] > threshold)
-            caught = np.mean(before[GOOD:] > threshold)
-            print(f"{name}: AUROC {area(before):.3f}, false alarms {alarms:.0%}, defects found {caught:.0%}")
             good_now = after[:GOOD]
             print(
                 f"   adapted: AUROC {area(after):.3f}; gains {', '.join(f'{gain:.3f}' for gain in gains)}; "

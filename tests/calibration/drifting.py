@@ -12,11 +12,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -24,52 +22,20 @@ from calibration.dataset import open_dataset
 from calibration.looks import some_of
 from engines.bundle import Bundle, open_bundle
 from engines.engine import EXACT
-from engines.image import Image, multiply, read_image, resize_frame
+from engines.image import Image, read_image, resize_frame
 from engines.look_meter import LookMeter, measure_looks, visible_of
 from engines.registry import open_engine
 from pipeline.config.sections import DriftSection
 from pipeline.protocol.event import Event
 from pipeline.protocol.verdict import Verdict
 from pipeline.publish.camera_drift import CameraDrift, Mark
-from tests.calibration.disturbed import moved
+from tests.calibration.changes import CHANGES, Change
 from tests.pipeline.parts import decide
 
 POOL, SCORED, STREAM, RAMP = 120, 24, 20_000, 500
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LOT, OF_LOT = 200, 20
 Values = npt.NDArray[np.float64]
-Change = Callable[[Image, float], Image]
-
-
-def lit(blue: float, green: float, red: float) -> Change:
-    return lambda image, part: multiply(image, (1 + part * blue, 1 + part * green, 1 + part * red))
-
-
-def defocused(image: Image, part: float) -> Image:
-    sigma = 0.002 * part * image.shape[1]
-    return image if sigma < 0.05 else np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
-
-
-def dusty(image: Image, part: float) -> Image:
-    """Thirty specks on the window in front of the lens, each always in its place."""
-    height, width = image.shape[:2]
-    rng, specks = np.random.default_rng(3), np.zeros((height, width), np.float32)
-    for _ in range(30):
-        x, y = rng.integers(0, width), rng.integers(0, height)
-        cv2.circle(specks, (int(x), int(y)), max(1, round(rng.uniform(0.003, 0.008) * width)), 1.0, -1)
-    specks = np.asarray(cv2.GaussianBlur(specks, (0, 0), 0.002 * width), np.float32)
-    return np.rint(image * (1 - 0.6 * part * specks[..., None])).astype(np.uint8)
-
-
-STATES: dict[str, Change] = {
-    "20 % darker": lit(-0.2, -0.2, -0.2),
-    "20 % brighter": lit(0.2, 0.2, 0.2),
-    "warmer (blue x 0.88, red x 1.12)": lit(-0.12, 0.0, 0.12),
-    "defocused (0.2 % of the width)": defocused,
-    "shifted by 3 % of the width": lambda image, part: moved(0.03 * part, 0.0)(image),
-    "rotated by 2 degrees": lambda image, part: moved(0.0, -2.0 * part)(image),
-    "dust": dusty,
-}
 
 
 class Parts:
@@ -129,6 +95,16 @@ class Watched:
         return [event for event in self.events if event.kind == "moved"]
 
 
+def cost_ms(parts: Parts, times: int) -> float:
+    """Returns the processor time that the watch takes for a frame so many times as high and as wide."""
+    size = parts.size[0] * times, parts.size[1] * times
+    frames = [resize_frame(image, size) for image in parts.images[:20]]
+    watched, began = Watched(parts.bundle), time.process_time()
+    for sequence in range(400):
+        watched.add(sequence, parts.meter.measure(frames[sequence % len(frames)]), size, 0.0)
+    return (time.process_time() - began) / 400 * 1e3
+
+
 def undisturbed(parts: Parts, table: Values, lots: bool) -> tuple[list[Event], Values]:
     """Returns the false alarms of 20,000 parts, and the stream itself."""
     watched, rng = Watched(parts.bundle), np.random.default_rng(1)
@@ -176,6 +152,8 @@ def main() -> None:
     looks = parts.bundle.manifest.looks
     assert looks is not None
     print(", ".join(f"{name} {trait.mean:.3f} +- {trait.spread:.4f}" for name, trait in looks.traits.items()))
+    for times in (1, 2, 3):
+        print(f"a frame of {parts.size[0] * times} px: {cost_ms(parts, times):.2f} ms of processor time")
     table = np.stack([[parts.measure(image) for _ in range(8)] for image in parts.images])
     kept: dict[str, Any] = {
         "names": [*looks.traits],
@@ -187,7 +165,7 @@ def main() -> None:
         print(f"{STREAM} undisturbed parts {'in lots' if lots else 'mixed'}: {len(alarms)} false alarms", flush=True)
         for event in alarms:
             print(f"   {event.sequence}: {event.words} ({event.level:.2f})")
-    for name, change in STATES.items():
+    for name, change in CHANGES.items():
         watched, stream = disturbed(parts, change, None if arguments.without_scores else parts.score(change))
         kept[name] = stream
         told = [f"{event.sequence}: {event.words} (since {event.since_sequence})" for event in watched.told]

@@ -18,7 +18,7 @@ import pytest
 from engines.bundle import open_bundle
 from engines.image import Image, multiply, read_image
 from pipeline.client.feed_sender import FeedSender
-from tests.calibration.disturbed import moved
+from tests.calibration.changes import moved
 from tests.conftest import RunTaktline
 from tests.pipeline.sources.live import start, stop
 
@@ -49,7 +49,7 @@ def blurred(image: Image) -> Image:
     [
         (lambda image: image, "as at calibration", None),
         (lambda image: multiply(image, (0.75, 0.75, 0.75)), "darker by 2", "adapt"),
-        (moved(-0.05, 0.0), "px to the left", "fixture"),
+        (lambda image: moved(-0.05, 0.0)(image, 1.0), "px to the left", "fixture"),
         (blurred, "blurred: fine detail weaker", "focus"),
     ],
 )

@@ -16,7 +16,7 @@ from engines.image import Image, multiply, read_image, resize_frame
 from engines.look_meter import LookMeter, measure_looks, open_meter
 from engines.look_words import describe
 from engines.looks import QUANTITIES, Quantity
-from tests.calibration.disturbed import moved
+from tests.calibration.changes import moved
 
 SIZE = (224, 224)
 
@@ -58,10 +58,10 @@ def disturb(kind: str, image: Image) -> Image:
     if kind == "blurred":
         return np.asarray(cv2.GaussianBlur(image, (0, 0), 2.0), np.uint8)
     if kind == "left":
-        return moved(-12 / 448, 0.0)(image)
+        return moved(-12 / 448, 0.0)(image, 1.0)
     if kind == "down":
-        return np.asarray(np.rot90(moved(9 / 448, 0.0)(np.rot90(image)), -1))
-    return moved(0.0, -2.0)(image) if kind == "turned" else image
+        return np.asarray(np.rot90(moved(9 / 448, 0.0)(np.rot90(image), 1.0), -1))
+    return moved(0.0, -2.0)(image, 1.0) if kind == "turned" else image
 
 
 @pytest.mark.parametrize(("kind", "words"), CASES)
@@ -90,7 +90,7 @@ def test_it_names_what_changed_and_by_how_much(kind: str, words: dict[Quantity, 
 
 def test_a_larger_shift_and_turn_are_found_by_looking_again(fixed: list[Image]) -> None:
     meter = LookMeter(measure_looks(seen(fixed), None).template)
-    x, y, rotation = meter.align(resize_frame(moved(0.08, -5.0)(fixed[0]), SIZE))
+    x, y, rotation = meter.align(resize_frame(moved(0.08, -5.0)(fixed[0], 1.0), SIZE))
     assert x == pytest.approx(0.08, abs=0.01)
     assert y == pytest.approx(0.0, abs=0.01)
     assert rotation == pytest.approx(5.0, abs=0.5)
@@ -98,7 +98,7 @@ def test_a_larger_shift_and_turn_are_found_by_looking_again(fixed: list[Image]) 
 
 def test_parts_that_lie_anyhow_have_no_place(good: list[Image]) -> None:
     rng = np.random.default_rng(1)
-    thrown = [moved(rng.uniform(-0.2, 0.2), rng.uniform(0, 360))(image) for image in good]
+    thrown = [moved(rng.uniform(-0.2, 0.2), rng.uniform(0, 360))(image, 1.0) for image in good]
     assert not measure_looks(seen(thrown), None).looks.traits.keys() & {"x", "y", "rotation"}
 
 
