@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -81,6 +82,17 @@ def save(
         write_atomic(path, data, mode=mode)
     except OSError as cause:
         raise error(f"{path} cannot be written: {cause.strerror or cause}; {fix}") from cause
+
+
+@contextmanager
+def as_text(file: IO[bytes]) -> Iterator[IO[str]]:
+    """Yields a binary file as UTF-8 text, with line ends as they are written; the file stays open."""
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    try:
+        yield text
+    finally:
+        # This flushes the text and leaves the file open.
+        text.detach()
 
 
 def make_folder(folder: Path, fix: str, *, what: str = "the folder", error: type[TaktlineError] = ConfigError) -> None:

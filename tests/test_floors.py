@@ -33,6 +33,7 @@ ROOMS = {
     "bridges": _CLIENT,
     "dashboard": _LINE | _CLIENT,
     "fleet": _LINE | _CLIENT,
+    "archive": _PARTS | {"line", "journal"},
 }
 
 # The pipeline replays data sets and adapts bundles; nothing else of the calibration floor runs on a line PC.

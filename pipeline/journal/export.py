@@ -8,14 +8,13 @@ import itertools
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 from engines.errors import ConfigError, TaktlineError
 from engines.extras import require
-from engines.files import replacing
+from engines.files import as_text, replacing
 from pipeline.journal.pictures import heatmap_path
 from pipeline.journal.search import Found
 
@@ -77,7 +76,7 @@ def export(found: Iterable[Found], path: Path) -> int:
 
 def _write_csv(found: Iterable[Found], file: IO[bytes]) -> int:
     count = 0
-    with _as_text(file) as text:
+    with as_text(file) as text:
         writer = csv.DictWriter(text, COLUMNS)
         writer.writeheader()
         for one in found:
@@ -88,7 +87,7 @@ def _write_csv(found: Iterable[Found], file: IO[bytes]) -> int:
 
 def _write_json_lines(found: Iterable[Found], file: IO[bytes]) -> int:
     count = 0
-    with _as_text(file) as text:
+    with as_text(file) as text:
         for one in found:
             picture = None if one.picture is None else str(one.picture)
             text.write(json.dumps(one.verdict.to_json() | {"picture": picture}) + "\n")
@@ -135,16 +134,6 @@ def _write_zip(found: Iterable[Found], file: IO[bytes]) -> int:
             count += 1
         archive.writestr("verdicts.csv", table.getvalue())
     return count
-
-
-@contextmanager
-def _as_text(file: IO[bytes]) -> Iterator[IO[str]]:
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    try:
-        yield text
-    finally:
-        # This flushes the text and leaves the file open.
-        text.detach()
 
 
 def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -30,6 +30,7 @@ from taktline.cli.demo import demo
 from taktline.cli.deploy import deploy
 from taktline.cli.engines import build, engines
 from taktline.cli.evaluate import evaluate
+from taktline.cli.inspect import inspect
 from taktline.cli.journal import build_journal
 from taktline.cli.keys import build_keys
 from taktline.cli.orders import rollback, tell
@@ -50,7 +51,7 @@ def build_app() -> typer.Typer:
     )
     for command in (demo, dataset, calibrate, evaluate, threshold, adapt, compare, engines, build, replay, run, status):
         app.command()(command)
-    for command in (deploy, rollback):
+    for command in (inspect, deploy, rollback):
         app.command()(command)
     # A negative threshold is a value, not an option.
     app.command(context_settings={"ignore_unknown_options": True})(tell)

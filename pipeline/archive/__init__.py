@@ -1,0 +1,1 @@
+"""Inspects stored pictures: folders, archives, tables, journals and object stores."""
