@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
-from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -21,12 +20,11 @@ from engines.bundle import Bundle
 from engines.closing import Closing
 from engines.engine import Engine, Scores
 from engines.errors import DataError, TaktlineError
-from engines.files import save
 from engines.image import Image, resize_frame, to_bgr
 from engines.overlay import draw_overlay, draw_tiles
 from engines.worker import Worker
 from pipeline.archive.picture import OpenStores, Picture
-from pipeline.archive.row import TILES, Row, make_row
+from pipeline.archive.row import OVERLAY, TILES, Row, make_row
 from pipeline.config.sections import DecisionSection
 from pipeline.flow.decided import Decided
 from pipeline.flow.frame import Frame
@@ -42,13 +40,11 @@ class Wishes:
     """What an inspection gives besides verdicts.
 
     Attributes:
-        heatmaps: folder for pictures with their heatmap drawn over them; None for none.
-        every_heatmap: of accepted parts as well.
+        heatmaps: which parts come with their heatmap drawn over them: `ng`, `all` or `none`.
         tiles: whether the most conspicuous defects come with small pictures for a report.
     """
 
-    heatmaps: Path | None = None
-    every_heatmap: bool = False
+    heatmaps: Literal["ng", "all", "none"] = "none"
     tiles: bool = False
 
 
@@ -132,7 +128,7 @@ class Inspector(Closing):
         image = frame.image
         assert image is not None
         small, shape = resize_frame(image, self._bundle.size), (image.shape[0], image.shape[1])
-        if self._wishes.heatmaps is None and not self._wishes.tiles:
+        if self._wishes.heatmaps == "none" and not self._wishes.tiles:
             # The judge asks for the size only, and large pictures would fill the memory.
             frame.image = np.broadcast_to(np.zeros((), np.uint8), image.shape)
         return _Loaded(picture, frame, small, shape)
@@ -146,23 +142,20 @@ class Inspector(Closing):
             else:
                 decided = self._judge.inspected(one.frame, found, number)
                 number += 1
-            row = make_row(one.picture, decided.verdict, one.shape, one.frame.fault, self._drawn(one, decided))
+            row = make_row(one.picture, decided.verdict, one.shape, one.frame.fault)
+            row[OVERLAY] = self._overlay(decided)
             if self._wishes.tiles and self._is_shown(decided):
                 row[TILES] = self._tiles(decided)
             yield row
 
-    def _drawn(self, one: _Loaded, decided: Decided) -> str | None:
-        """Writes a picture with its heatmap, if it is wanted, and returns its path."""
-        folder, image, sigma = self._wishes.heatmaps, decided.frame.image, decided.sigma
-        if folder is None or image is None or sigma is None:
-            return None
-        if decided.verdict.verdict != "ng" and not self._wishes.every_heatmap:
+    def _overlay(self, decided: Decided) -> bytes | None:
+        """Returns a picture with its heatmap, if it is wanted, as PNG."""
+        wish, image, sigma = self._wishes.heatmaps, decided.frame.image, decided.sigma
+        if image is None or sigma is None or wish == "none" or (wish == "ng" and decided.verdict.verdict != "ng"):
             return None
         scale = self._judge.scale
         overlay = draw_overlay(to_bgr(image), sigma, scale.threshold, scale.full_scale)
-        path = folder / heatmap_name(one.picture)
-        save(path, cv2.imencode(".png", overlay)[1].tobytes(), "make room, and give the same command again")
-        return str(path)
+        return cv2.imencode(".png", overlay)[1].tobytes()
 
     def _is_shown(self, decided: Decided) -> bool:
         """Whether a part is among the most conspicuous ones so far."""
@@ -179,10 +172,3 @@ class Inspector(Closing):
         assert decided.sigma is not None
         both = draw_tiles(decided.frame.image, decided.sigma, self._judge.scale)
         return [b64encode(tile).decode() for tile in both]
-
-
-def heatmap_name(picture: Picture) -> str:
-    """Returns the name of the file that shows a picture's heatmap: its own, and a number that no other has."""
-    stem = PurePosixPath(picture.part).stem[:80]
-    plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in stem)
-    return f"{plain}_{blake2b(picture.key.encode(), digest_size=6).hexdigest()}.png"

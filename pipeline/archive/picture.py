@@ -143,6 +143,22 @@ class InHand:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Nowhere: it could not be read.
+
+    Attributes:
+        why: the reason.
+    """
+
+    why: str
+
+    def read(self, stores: OpenStores) -> bytes:
+        """See `Place`."""
+        del stores
+        raise DataError(self.why)
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """A stored picture.
 

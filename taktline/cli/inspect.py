@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,10 +18,14 @@ from taktline.cli.signals import on_signals
 
 if TYPE_CHECKING:
     from calibration.progress import Reporter
-    from pipeline.archive.inspector import Inspector
+    from engines.bundle import Bundle
+    from pipeline.archive.inspector import Wishes
     from pipeline.archive.picture import Picture
     from pipeline.archive.results import Results
+    from pipeline.archive.row import Row
     from pipeline.config.sections import DecisionSection
+
+    Inspecting = Callable[[Iterable[Picture]], Iterator[Row]]
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,9 @@ def inspect(
     ] = None,
     heatmaps: Annotated[Literal["ng", "all"], typer.Option(help="With --save-heatmaps: which parts.")] = "ng",
     report: ReportFile = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Inspect on this Ray cluster: its head's address, or auto for the one here.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Inspect stored pictures, each exactly once. After a kill, the same command goes on where it stopped.
@@ -82,8 +89,7 @@ def inspect(
     """
     from engines.bundle import open_bundle
     from engines.files import check_writable, make_folder
-    from engines.registry import open_engine
-    from pipeline.archive.inspector import Inspector, Wishes
+    from pipeline.archive.inspector import Wishes
     from pipeline.archive.results import Results
     from pipeline.archive.stores import check_sources
     from taktline.cli.inspect_summary import Inspection, inspection_tables, write_inspection
@@ -94,24 +100,21 @@ def inspect(
         check_writable(report)
     if save_heatmaps is not None:
         make_folder(save_heatmaps, "give another --save-heatmaps")
-    wishes = Wishes(save_heatmaps, heatmaps == "all", report is not None)
+    wishes = Wishes("none" if save_heatmaps is None else heatmaps, report is not None)
     plan = {
-        "bundle": opened.sha256, "decision": decision.model_dump(), "tiles": wishes.tiles,
-        "heatmaps": None if save_heatmaps is None else [str(save_heatmaps.resolve()), heatmaps],
+        "bundle": opened.sha256, "decision": decision.model_dump(), "tiles": wishes.tiles, "heatmaps": wishes.heatmaps,
+        "folder": None if save_heatmaps is None else str(save_heatmaps.resolve()),
     }  # fmt: skip
     threshold = opened.manifest.threshold.value if decision.sigma is None else decision.sigma
     with (
         Results(out, plan) as results,
-        open_engine(
-            opened, runs_on.engine, runs_on.precision, runs_on.max_batch, runs_on.device, "throughput", threshold
-        ) as engine,
-        Inspector(opened, engine, decision, wishes) as inspector,
+        _inspecting(opened, runs_on, decision, wishes, threshold, ray) as inspecting,
+        progress_bars() as progress,
     ):
         if results.earlier:
             stderr().print(f"{results.earlier} pictures were inspected before; going on with the others")
         began = time.monotonic()
-        with progress_bars() as progress:
-            count = _inspect(sources, results, inspector, progress)
+        count = _inspect(sources, results, inspecting, save_heatmaps, progress)
         results.flush()
         found = Inspection(opened, threshold, results.kept, count, time.monotonic() - began)
         found.read(results.finish())
@@ -123,7 +126,31 @@ def inspect(
         show(*inspection_tables(found))
 
 
-def _inspect(sources: list[str], results: Results, inspector: Inspector, progress: Reporter) -> int:
+@contextmanager
+def _inspecting(
+    bundle: Bundle, runs_on: RunsOn, decision: DecisionSection, wishes: Wishes, threshold: float, ray: str | None
+) -> Iterator[Inspecting]:
+    """Yields what inspects: an engine here, or those of a Ray cluster."""
+    from engines.registry import open_engine
+    from pipeline.archive.inspector import Inspector
+
+    wanted = (runs_on.engine, runs_on.precision, runs_on.max_batch, runs_on.device)
+    if ray is None:
+        with (
+            open_engine(bundle, *wanted, "throughput", threshold) as engine,
+            Inspector(bundle, engine, decision, wishes) as inspector,
+        ):
+            yield inspector.inspect
+        return
+    from pipeline.archive.on_ray import Cluster, EngineWish
+
+    with Cluster(ray, bundle, EngineWish(*wanted, threshold), decision, wishes) as cluster:
+        yield cluster.inspect
+
+
+def _inspect(
+    sources: list[str], results: Results, inspecting: Inspecting, heatmaps: Path | None, progress: Reporter
+) -> int:
     """Enters a row for every picture that has none, and returns how many.
 
     Raises:
@@ -131,6 +158,7 @@ def _inspect(sources: list[str], results: Results, inspector: Inspector, progres
             of what was inspected are kept.
     """
     from pipeline.archive.picture import OpenStores
+    from pipeline.archive.row import store_overlay
     from pipeline.archive.stores import list_pictures
 
     stopped: list[bool] = []
@@ -146,7 +174,8 @@ def _inspect(sources: list[str], results: Results, inspector: Inspector, progres
 
     try:
         with OpenStores() as stores, on_signals(lambda: stopped.append(True)):
-            for row in inspector.inspect(wanted(stores)):
+            for row in inspecting(wanted(stores)):
+                store_overlay(row, heatmaps)
                 results.add(row)
                 count += 1
                 progress("inspecting", count, listed)
