@@ -80,6 +80,7 @@ class PostgresStore(Store):
         if self._open is not None:
             self._open.close()
             self._open = None
+        self._partitions.forget()
 
     @property
     def _connection(self) -> Connection[Any]:
@@ -98,7 +99,6 @@ class PostgresStore(Store):
             raise
         except self._psycopg.Error as error:
             self.close()
-            self._partitions.forget()
             why = first_line(error)
             if not self._ever and any(words in why for words in _NEVER):
                 raise ConfigError(f"the store {self.where} does not admit this program ({why})") from error

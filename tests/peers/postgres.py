@@ -118,4 +118,4 @@ def _user() -> pwd.struct_passwd:
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
             return pwd.getpwnam(name)
-    pytest.skip("no user 'postgres' or 'nobody' as whom a PostgreSQL server may run; run the tests as another than root")
+    pytest.skip("no user 'postgres' or 'nobody' as whom PostgreSQL may run; run the tests as another than root")
