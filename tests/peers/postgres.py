@@ -97,9 +97,12 @@ class Postgres(Closing):
 
     def _launch(self) -> None:
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
-        command = [self._programs / "postgres", "-D", self._folder / "data", "-p", str(self.port), *options]
+        command = [str(self._programs / "postgres"), "-D", str(self._folder / "data"), "-p", str(self.port), *options]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder, **self._as)
+            process: subprocess.Popen[bytes] = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self._folder, **self._as
+            )
+        self._process = process
 
     def _run(self, program: str, *arguments: object) -> None:
         words = [str(self._programs / program), *map(str, arguments)]

@@ -31,6 +31,11 @@ class BridgeProcess:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=ROOT)
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def end(self, number: int = signal.SIGTERM) -> int:
         """Sends a signal and returns how it ended."""
         assert self._process.poll() is None, self._log.read_text()
