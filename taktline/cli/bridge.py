@@ -14,6 +14,7 @@ import typer
 from engines.errors import ConfigError
 from engines.files import check_writable
 from taktline.cli.console import stderr
+from taktline.cli.open_files import allow_many_files
 from taktline.cli.options import (
     PUBLISHED_AT,
     CamerasOption,
@@ -161,6 +162,7 @@ def sql(
     from pipeline.store.open_store import open_store
 
     followed = [_one_line(line, subscription)] if lines is None else _many_lines(lines, subscription)
+    allow_many_files()
     console, stop = stderr(), threading.Event()
     for one in followed:
         _warn(console, one.replay, "" if lines is None else f"line {one.name}: ")
