@@ -19,7 +19,7 @@ from pipeline.config.lines_file import KnownLine
 from pipeline.protocol.orders import Order
 from pipeline.security.curve import ClientKeys
 
-_MOST_AT_ONCE = 256
+_MOST_AT_ONCE = 128
 _IO_THREADS = 2
 
 Came = Literal["done", "refused", "not reached", "unknown"]
