@@ -32,7 +32,7 @@ ROOMS = {
     "client": _BASE,
     "store": {"protocol"},
     "bridges": _CLIENT | {"store"},
-    "dashboard": _LINE | _CLIENT,
+    "dashboard": _LINE | _CLIENT | {"store"},
     "fleet": _LINE | _CLIENT,
 }
 

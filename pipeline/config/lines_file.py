@@ -31,6 +31,7 @@ class KnownLine(Section):
         verdicts: where it publishes; None to take what its status says.
         replay: where it answers re-reads; None likewise.
         journal: its journal's file, if this machine can read it; None likewise.
+        store: the address of a store that has its verdicts, for history where no journal can be read; None for none.
         bundles: the folder with the bundles that may be deployed, as the line's machine sees it and this one too; None
             for the folder of the running bundle.
         key: this program's secret key file, if the line uses CURVE.
@@ -42,6 +43,7 @@ class KnownLine(Section):
     verdicts: str | None = None
     replay: str | None = None
     journal: Path | None = None
+    store: str | None = None
     bundles: Path | None = None
     key: Path | None = None
     server_key: str | None = None
@@ -95,6 +97,8 @@ class LinesFile(Section):
         for line in value:
             if line.control == "none" and line.verdicts is None:
                 raise ValueError(f"the line '{line.name}' has control = \"none\", so its verdicts need an address")
+            if line.journal is not None and line.store is not None:
+                raise ValueError(f"the line '{line.name}' has its history from a journal or from a store; give one")
             if (line.key is None) != (line.server_key is None):
                 raise ValueError(f"the line '{line.name}' needs key and server_key together")
         return value

@@ -18,6 +18,7 @@ from pipeline.config.lines_file import KnownLine
 from pipeline.dashboard.camera_model import REMEMBERED
 from pipeline.dashboard.line_model import LineModel
 from pipeline.dashboard.places import find_places
+from pipeline.dashboard.store_history import HistoryPlace, StorePlace
 from pipeline.journal.reader import JournalReader
 from pipeline.journal.selection import Selection
 from pipeline.protocol.orders import Order
@@ -69,6 +70,13 @@ class LineFeed(Closing):
     def journal(self) -> Path | None:
         """The line's journal, if this machine can read it."""
         return self.places.journal
+
+    @property
+    def history(self) -> HistoryPlace | None:
+        """Where the line's history is: in the store that the settings name, or else in its journal."""
+        if self.line.store is not None:
+            return StorePlace(self.line.store, self.name)
+        return self.journal
 
     def look(self, wanted: bool) -> None:
         """Says whether anybody looks: a line makes previews only for those who do."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.protocol.verdict import Region, Verdict
+from pipeline.protocol.label import Label
+from pipeline.protocol.verdict import Latency, Region, Verdict
 
 DAY_NS = 86_400 * 10**9
 
@@ -69,6 +70,24 @@ def row_of(verdict: Verdict) -> tuple[Any, ...]:
         latency.queue, latency.infer, latency.decide, latency.publish, latency.total, verdict.engine,
         verdict.precision, verdict.exact, verdict.bundle, verdict.journaled,
         *(_NO_LABEL if label is None else (label.label, label.by, label.at, label.note)),
+    )  # fmt: skip
+
+
+def verdict_of(row: Sequence[Any]) -> Verdict:
+    """Returns the verdict of a row with the values in the order of `COLUMNS`."""
+    values = dict(zip(COLUMNS, row, strict=True))
+    # PostgreSQL reads JSON, SQLite gives its text.
+    regions = json.loads(values["regions"]) if isinstance(values["regions"], str) else values["regions"]
+    label = None
+    if values["label"] is not None:
+        label = Label(values["label"], values["labelled_by"], values["labelled_ns"], values["label_note"])
+    return Verdict(
+        line=values["line"], camera=values["camera"], sequence=values["sequence"], verdict=values["verdict"],
+        reason=values["reason"], score=values["score"], threshold=values["threshold"],
+        regions=tuple(Region(**one) for one in regions), part=values["part"], captured_at=values["captured_ns"],
+        latency=Latency(values["queue_ns"], values["infer_ns"], values["decide_ns"], values["publish_ns"]),
+        engine=values["engine"], precision=values["precision"], exact=bool(values["exact"]), bundle=values["bundle"],
+        epoch=values["epoch"], journaled=bool(values["journaled"]), label=label,
     )  # fmt: skip
 
 

@@ -108,7 +108,8 @@ class RollTable:
             title=f"{self._title}: on {done} of {len(self._states)} lines",
         )  # fmt: skip
         for name, found in self._states.items():
-            parts = f"{min(found.passed, self._parts)} of {self._parts}" if found.passed or found.state == "watched" else ""
+            seen = found.passed or found.state == "watched"
+            parts = f"{min(found.passed, self._parts)} of {self._parts}" if seen else ""
             table.add_row(name, Text(found.state, _STYLES.get(found.state, "")), found.bundle, parts, found.why)
         return table
 
