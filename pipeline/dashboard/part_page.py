@@ -71,7 +71,7 @@ async def part_page(
 
 def _look(place: HistoryPlace, filters: Filters, key: Key) -> _Seen:
     with open_history(place) as history:
-        found = history.find(VerdictKey(key.camera, key.epoch, key.sequence))
+        found = history.at(key)
         if found is None:
             return _Seen(None, None, None)
         return _Seen(found, *history.neighbours(filters.selection, Key.of(found.verdict)))

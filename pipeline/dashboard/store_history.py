@@ -100,10 +100,12 @@ class StoreHistory(Closing):
         """Returns the keys of the next newer and the next older selected verdict; None where there is none."""
         return self._next(selection, key, ">", "ASC"), self._next(selection, key, "<", "DESC")
 
-    def find(self, verdict: VerdictKey) -> Found | None:
-        """Returns one verdict; None if the store does not hold it."""
-        values = (self._line, verdict.camera, verdict.epoch, verdict.sequence)
-        rows = self._reader.ask(f"{_SELECT} WHERE line = ? AND camera = ? AND epoch = ? AND sequence = ?", values)
+    def at(self, key: Key) -> Found | None:
+        """Returns the verdict with a key; None if the store does not hold it."""
+        order = " AND ".join(f"{column} = {self._moment if not place else '?'}"
+                             for place, column in enumerate(self._order))  # fmt: skip
+        values = (self._line, self._value(key.captured_at), *key[1:])
+        rows = self._reader.ask(f"{_SELECT} WHERE line = ? AND {order}", values)
         return Found(verdict_of(rows[0]), None, None) if rows else None
 
     def picture(self, verdict: VerdictKey) -> bytes | None:

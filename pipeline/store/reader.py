@@ -17,6 +17,8 @@ from pipeline.store.store import first_line
 
 _CONNECT_S = 5
 _BUSY_S = 2.0
+# Whoever waits for a page must not keep the server busy for long.
+_PATIENCE_MS = 30_000
 
 
 class StoreReader(Closing):
@@ -46,7 +48,8 @@ class StoreReader(Closing):
             try:
                 self._connection = psycopg.connect(
                     address, autocommit=True, connect_timeout=_CONNECT_S, application_name="taktline",
-                    options=f"-csearch_path={SCHEMA} -cdefault_transaction_read_only=on",
+                    options=f"-csearch_path={SCHEMA} -cdefault_transaction_read_only=on "
+                    f"-cstatement_timeout={_PATIENCE_MS}",
                 )  # fmt: skip
             except psycopg.Error as error:
                 raise self._unreadable(error) from error

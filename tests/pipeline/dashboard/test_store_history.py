@@ -131,13 +131,14 @@ def test_a_store_tells_what_the_journal_tells(selection: Selection, place: Store
 
 def test_one_part_is_found_with_all_that_is_known(place: StorePlace) -> None:
     with StoreHistory(place) as history:
-        found = history.find(VerdictKey("b", "5f0c", 5))
-        assert found is not None
-        assert found.verdict == next(one for one in verdicts() if (one.camera, one.sequence) == ("b", 5))
+        wanted, labelled = (next(one for one in verdicts() if (one.camera, one.sequence) == name)
+                            for name in (("b", 5), ("a", 3)))  # fmt: skip
+        found = history.at(Key.of(wanted))
+        assert found is not None and found.verdict == wanted
         assert found.picture is None and history.picture(VerdictKey("b", "5f0c", 5)) is None
-        labelled = history.find(VerdictKey("a", "5f0c", 3))
-        assert labelled is not None and labelled.verdict.label == Label("false alarm", "anna", 7, "dust")
-        assert history.find(VerdictKey("b", "5f0c", 500)) is None
+        found = history.at(Key.of(labelled))
+        assert found is not None and found.verdict.label == Label("false alarm", "anna", 7, "dust")
+        assert history.at(Key.of(wanted)._replace(sequence=500)) is None
 
 
 def test_a_store_that_cannot_be_read_is_told_in_a_sentence(tmp_path: Path, place: StorePlace) -> None:

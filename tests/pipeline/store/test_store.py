@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import threading
 import time
 from pathlib import Path
@@ -205,6 +206,12 @@ def test_a_server_that_is_not_there_is_waited_for_and_one_that_refuses_is_not(po
 def test_what_is_no_address_of_a_store(address: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         open_store(address)
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError, match=r"pip install 'taktline\[sql\]'"):
+        open_store("postgresql://db/plant")
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
