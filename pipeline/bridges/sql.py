@@ -34,7 +34,7 @@ class FollowedLine:
     """A line whose verdicts are stored.
 
     Attributes:
-        name: its name, as its verdicts say it; its position is stored under this name.
+        name: its position is stored under this name, which should be the one that its verdicts have.
         verdicts: where it publishes.
         replay: where it answers re-reads; None if it does not.
         cameras: only these; all if empty.
@@ -53,14 +53,15 @@ class _Feed:
     line: FollowedLine
     subscriber: VerdictSubscriber
     gathered: list[Verdict] = field(default_factory=list)
-    trouble: str | None = None
+    left_out: bool = False
+    named_otherwise: bool = False
 
 
 class StoreBridge(Closing):
     """Follows lines and stores their verdicts, with each line's position in the same transaction.
 
-    So nothing is lost or stored twice, whoever dies, if the lines have a replay. A line that cannot be followed because
-    it has another name or wire version than expected is left out; the others go on.
+    So nothing is lost or stored twice, whoever dies, if the lines have a replay. A line of another wire version is left
+    out; the others go on.
 
     Args:
         lines: what to follow.
@@ -128,7 +129,7 @@ class StoreBridge(Closing):
     def _take(self, feed: _Feed) -> int:
         """Takes what has arrived from a line, and returns how much."""
         before = len(feed.gathered)
-        while len(feed.gathered) - before < _TURN:
+        for _ in range(_TURN):
             try:
                 verdict = feed.subscriber.receive(0)[0]
             except TimeoutError:
@@ -138,19 +139,26 @@ class StoreBridge(Closing):
             except WireError as error:
                 log.warning("skipped a message of the line %s: %s", feed.line.name, error)
             else:
-                if verdict.line != feed.line.name:
-                    where = feed.line.verdicts
-                    self._leave_out(feed, f"the line at {where} calls itself '{verdict.line}'; give that name")
-                elif feed.trouble is None:
+                if not feed.left_out:
+                    self._check_name(feed, verdict.line)
                     feed.gathered.append(verdict)
         return len(feed.gathered) - before
 
+    def _check_name(self, feed: _Feed, name: str) -> None:
+        # Its rows are right anyhow. It may have had another name once, and its journal still tells that.
+        if name != feed.line.name and not feed.named_otherwise:
+            feed.named_otherwise = True
+            log.warning(
+                "the line at %s calls itself '%s' and not '%s'; its verdicts are stored under that name, its position "
+                "is not; give that name if another line has this one", feed.line.verdicts, name, feed.line.name
+            )  # fmt: skip
+
     def _leave_out(self, feed: _Feed, why: str) -> None:
-        if feed.trouble is not None:
+        if feed.left_out:
             return
-        feed.trouble = why
+        feed.left_out = True
         log.error("the line %s is not stored from now on: %s", feed.line.name, why)
-        if all(one.trouble is not None for one in self._feeds):
+        if all(one.left_out for one in self._feeds):
             raise ConfigError(f"there is no line left to follow: {why}")
 
     def _write(self, stop: threading.Event) -> None:

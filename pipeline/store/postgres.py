@@ -41,6 +41,8 @@ ON CONFLICT (line) DO UPDATE SET position = excluded.position, at = now()"""
 _REFUSED = """INSERT INTO refused (line, camera, epoch, sequence, why, body) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT DO NOTHING"""
 
+_FORGET = "DELETE FROM refused WHERE at < now() - make_interval(days => %s)"
+
 
 class PostgresStore(Store):
     """A store in the schema `taktline` of a PostgreSQL database, in one table that is partitioned by day.
@@ -64,10 +66,10 @@ class PostgresStore(Store):
                 "postgresql://USER@HOST/DATABASE"
             ) from error
         where = f"postgresql://{found.get('host', 'localhost')}:{found.get('port', 5432)}/{found.get('dbname', '')}"
-        super().__init__(where, keep_days, (self._psycopg.DataError, self._psycopg.IntegrityError))
+        refusals = (self._psycopg.DataError, self._psycopg.IntegrityError)
+        super().__init__(where, keep_days, refusals, self._psycopg.Error)
         self._options, self._steps = {**_CONNECT, **found}, steps
         self._partitions = Partitions()
-        self._open: Connection[Any] | None = None
         self._ever = self._staged = False
 
     def positions(self) -> dict[str, Any]:
@@ -77,32 +79,14 @@ class PostgresStore(Store):
 
     def close(self) -> None:
         """Closes the connection."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        super().close()
+        # Another program may change them meanwhile.
         self._partitions.forget()
 
     @property
     def _connection(self) -> Connection[Any]:
-        assert self._open is not None
-        return self._open
-
-    @contextmanager
-    def _connected(self) -> Iterator[Connection[Any]]:
-        """Lends the connection; after any failure that left the block, the next use makes another."""
-        try:
-            if self._open is None:
-                self._connect()
-            yield self._connection
-        except TaktlineError:
-            self.close()
-            raise
-        except self._psycopg.Error as error:
-            self.close()
-            why = first_line(error)
-            if not self._ever and any(words in why for words in _NEVER):
-                raise ConfigError(f"the store {self.where} does not admit this program ({why})") from error
-            raise StoreDown(f"the store {self.where} takes nothing now ({why})") from error
+        connection: Connection[Any] = self._open
+        return connection
 
     def _connect(self) -> None:
         self._open = self._psycopg.connect(**self._options, autocommit=True)
@@ -111,6 +95,12 @@ class PostgresStore(Store):
         connection.execute(f"SET search_path TO {SCHEMA}")
         connection.execute(_STAGING)
         self._ever = True
+
+    def _explain(self, error: Exception) -> TaktlineError | None:
+        why = first_line(error)
+        if self._ever or not isinstance(error, self._psycopg.OperationalError) or not any(no in why for no in _NEVER):
+            return None
+        return ConfigError(f"the store {self.where} does not admit this program ({why}); check user and database")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -157,6 +147,8 @@ class PostgresStore(Store):
     def _tend(self, today: int, oldest: int | None) -> None:
         with self._connected() as connection:
             self._partitions.tend(connection, today, oldest)
+            if oldest is not None:
+                connection.execute(_FORGET, (today - oldest,))
 
 
 def migrate(connection: Connection[Any], steps: Sequence[Step], where: str) -> None:

@@ -14,11 +14,12 @@ from engines.errors import ConfigError, TaktlineError
 from pipeline.protocol.verdict import Verdict
 from pipeline.store.rows import COLUMNS, DAY_NS, row_of
 from pipeline.store.steps import STEPS, Step, missing_steps
-from pipeline.store.store import Store, StoreDown, first_line
+from pipeline.store.store import Store
 
 log = logging.getLogger(__name__)
 
 _BUSY_S = 10.0
+_NOT_SQLITE = sqlite3.SQLITE_NOTADB
 _REMOVED_AT_ONCE = 10_000
 _QUOTED = ", ".join(f'"{name}"' for name in COLUMNS)
 _INSERT = f"INSERT INTO verdicts ({_QUOTED}) VALUES ({', '.join('?' * len(COLUMNS))}) ON CONFLICT DO NOTHING"
@@ -26,6 +27,7 @@ _ADVANCE = """INSERT INTO cursors (line, position) VALUES (?, ?)
 ON CONFLICT (line) DO UPDATE SET position = excluded.position, at = CURRENT_TIMESTAMP"""
 _REFUSED = """INSERT INTO refused (line, camera, epoch, sequence, why, body) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING"""
+_FORGET = "DELETE FROM refused WHERE at < datetime('now', ?)"
 _REMOVE = """DELETE FROM verdicts WHERE (line, camera, epoch, sequence) IN
 (SELECT line, camera, epoch, sequence FROM verdicts WHERE line = ? AND captured_ns < ? LIMIT ?)"""
 
@@ -40,9 +42,10 @@ class SqliteStore(Store):
     """
 
     def __init__(self, path: Path, keep_days: int | None = None, steps: Sequence[Step] = STEPS) -> None:
-        super().__init__(str(path), keep_days, (sqlite3.IntegrityError, sqlite3.DataError, OverflowError))
+        super().__init__(
+            str(path), keep_days, (sqlite3.IntegrityError, sqlite3.DataError, OverflowError), sqlite3.Error
+        )
         self._path, self._steps = path, steps
-        self._open: sqlite3.Connection | None = None
 
     def positions(self) -> dict[str, Any]:
         """Returns how far the subscriber of each line got."""
@@ -50,32 +53,14 @@ class SqliteStore(Store):
             found = connection.execute("SELECT line, position FROM cursors").fetchall()
         return {line: json.loads(position) for line, position in found}
 
-    def close(self) -> None:
-        """Closes the file."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
-
     @property
     def _connection(self) -> sqlite3.Connection:
-        assert self._open is not None
-        return self._open
+        connection: sqlite3.Connection = self._open
+        return connection
 
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        """Lends the connection; after any failure that left the block, the next use makes another."""
-        try:
-            if self._open is None:
-                self._connect()
-            yield self._connection
-        except TaktlineError:
-            self.close()
-            raise
-        except sqlite3.Error as error:
-            self.close()
-            if isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
-                raise ConfigError(f"{self._path} is not an SQLite file; give another path") from error
-            raise StoreDown(f"the store {self.where} takes nothing now ({first_line(error)})") from error
+    def _explain(self, error: Exception) -> TaktlineError | None:
+        code = getattr(error, "sqlite_errorcode", None)
+        return ConfigError(f"{self._path} is not an SQLite file; give another path") if code == _NOT_SQLITE else None
 
     def _connect(self) -> None:
         self._open = connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
@@ -112,7 +97,6 @@ class SqliteStore(Store):
         self._connection.executemany(_ADVANCE, positions.items())
 
     def _tend(self, today: int, oldest: int | None) -> None:
-        del today
         if oldest is None:
             return
         with self._connected() as connection:
@@ -120,6 +104,7 @@ class SqliteStore(Store):
                 # A few at a time, so that another bridge need not wait for long.
                 while connection.execute(_REMOVE, (line, oldest * DAY_NS, _REMOVED_AT_ONCE)).rowcount:
                     pass
+            connection.execute(_FORGET, (f"-{today - oldest} days",))
 
     @contextmanager
     def _savepoint(self) -> Iterator[None]:

@@ -6,8 +6,8 @@ import json
 import logging
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from engines.closing import Closing
@@ -36,10 +36,18 @@ class Store(Closing):
         keep_days: verdicts captured earlier than so many days ago are removed, and not stored any more; None to keep
             all.
         refusals: what the database raises for a row that it will never take.
+        failure: the base of all that it raises.
     """
 
-    def __init__(self, where: str, keep_days: int | None, refusals: tuple[type[Exception], ...]) -> None:
-        self.where, self._keep_days, self._refusals = where, keep_days, refusals
+    def __init__(
+        self,
+        where: str,
+        keep_days: int | None,
+        refusals: tuple[type[Exception], ...],
+        failure: type[Exception],
+    ) -> None:
+        self.where, self._keep_days, self._refusals, self._failure = where, keep_days, refusals, failure
+        self._open: Any = None
         self._tended: float | None = None
 
     @abstractmethod
@@ -86,6 +94,36 @@ class Store(Closing):
         if self._tended is None or now - self._tended >= _TEND_EVERY_S:
             self._tend(day_of(time.time_ns()), self._oldest_day())
             self._tended = now
+
+    def close(self) -> None:
+        """Closes the connection."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    @contextmanager
+    def _connected(self) -> Iterator[Any]:
+        """Lends the connection; after any failure that left the block, the next use makes another."""
+        try:
+            if self._open is None:
+                self._connect()
+            yield self._open
+        except TaktlineError:
+            self.close()
+            raise
+        except self._failure as error:
+            self.close()
+            raise self._explain(error) or StoreDown(
+                f"the store {self.where} takes nothing now ({first_line(error)})"
+            ) from error
+
+    @abstractmethod
+    def _connect(self) -> None:
+        """Opens the connection and makes sure that it has the schema."""
+
+    @abstractmethod
+    def _explain(self, error: Exception) -> TaktlineError | None:
+        """Returns what a failure means that no patience will help; None for all others."""
 
     @abstractmethod
     def _transaction(self) -> AbstractContextManager[None]:

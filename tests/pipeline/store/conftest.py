@@ -45,7 +45,7 @@ def store(address: str) -> Iterator[Store]:
 
 def ask(store: Store, statement: str) -> list[tuple[Any, ...]]:
     """Asks a store's database, on its own connection."""
-    with store._connected() as connection:  # type: ignore[attr-defined]
+    with store._connected() as connection:
         return [tuple(row) for row in connection.execute(statement).fetchall()]
 
 
