@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 _ASK_EVERY_S = 1.0
 # A line that misses one answer may be busy; one that misses so many is gone.
 _MISSED = 3
+# What the way back needs of a line's status is looked for before the line is touched.
+_NEEDED = {"bundle", "cameras", "live", "places", "threshold"}
 
 State = Literal["waiting", "switching", "watched", "new", "as before", "brought back", "left alone", "unknown"]
 
@@ -196,11 +198,13 @@ class RollOut:
                 self._move(name, "brought back", runs, self.states[name].why)
             else:
                 self._move(name, "left alone", runs, self.states[name].why)
-        self._fleet.give(orders, self._limits.switch_s, self._came_back)
+        replies = self._fleet.give(orders, self._limits.switch_s, self._came_back)
+        # A bundle brings its own threshold along; somebody may have set another one.
         thresholds = {
             name: Order(do="threshold", threshold=self._before[name]["threshold"])
-            for name in orders
+            for name, reply in replies.items()
             if self.states[name].state == "brought back"
+            and reply.status["threshold"] != self._before[name]["threshold"]
         }
         for reply in self._fleet.give(thresholds, self._limits.switch_s).values():
             if reply.came != "done":
@@ -222,6 +226,8 @@ class RollOut:
         for name, reply in found.items():
             if reply.came != "done":
                 self._fail(name, reply.why, "unknown")
+            if (missing := _NEEDED - reply.status.keys()):
+                self._fail(name, f"its status has no {min(missing)}; use the same Taktline there", "as before")
             if not reply.status["live"]:
                 self._fail(name, "it is down", "as before")
         return {name: reply.status for name, reply in found.items()}

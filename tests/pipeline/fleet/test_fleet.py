@@ -171,6 +171,20 @@ def refuse(order: object) -> dict[str, object]:
     }  # fmt: skip
 
 
+def test_a_line_that_is_missing_at_the_start_changes_nothing(
+    fleet: Fleet, lines: list[SimulatedLine], bundles: tuple[Bundle, Bundle]
+) -> None:
+    lines[7].close()
+    roll = rolled(fleet, bundles[1])
+    said = roll.run(threading.Event())
+    assert said is not None and "press7" in said and "no line takes orders" in said
+    assert told(lines) == []
+    lines[2]._server._obey = lambda order: {"status": {"bundle": "0", "live": True}}
+    said = rolled(fleet, bundles[1]).run(threading.Event())
+    assert said is not None and "its status has no cameras" in said
+    assert told(lines) == []
+
+
 def test_ctrl_c_brings_all_back(
     lines: list[SimulatedLine], bundles: tuple[Bundle, Bundle], tmp_path: Path, taktline_in_process: RunTaktline
 ) -> None:
@@ -188,7 +202,7 @@ def test_ctrl_c_brings_all_back(
     assert done.returncode == 1
     assert "interrupted" in done.stderr
     assert re.search(r"press0 +│ brought back", done.stdout)
-    assert told(lines) == [["deploy", "rollback", "threshold"]]
+    assert told(lines) == [["deploy", "rollback"]]
 
 
 @pytest.mark.parametrize("count", [LINES])
