@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from engines.errors import ConfigError, TaktlineError
@@ -29,6 +32,7 @@ _CONNECT = {
 }  # fmt: skip
 # What a server says to a user whom it will never admit. It says so before it tells its error codes.
 _NEVER = ("authentication failed", "does not exist", "no password supplied", "no pg_hba.conf entry", "not permitted")
+_PATIENCE_S, _MIGRATION_S = 120.0, 3600.0
 _QUOTED = ", ".join(f'"{name}"' for name in COLUMNS)
 _STAGING = f"""CREATE TEMP TABLE staging ({", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items())})
 ON COMMIT DELETE ROWS"""
@@ -52,6 +56,9 @@ class PostgresStore(Store):
         keep_days: see `Store`.
         steps: makes the schema.
 
+    Attributes:
+        patience_s: how long the server may take for a transaction; then the connection is cut.
+
     Raises:
         ConfigError: the URL cannot be used, or psycopg is not installed.
     """
@@ -71,6 +78,7 @@ class PostgresStore(Store):
         self._options, self._steps = {**_CONNECT, **found}, steps
         self._partitions = Partitions()
         self._ever = self._staged = False
+        self.patience_s = _PATIENCE_S
 
     def positions(self) -> dict[str, Any]:
         """Returns how far the subscriber of each line got."""
@@ -88,10 +96,16 @@ class PostgresStore(Store):
         connection: Connection[Any] = self._open
         return connection
 
+    @contextmanager
+    def _connected(self) -> Iterator[Connection[Any]]:
+        with super()._connected() as connection, _cut_after(connection, self.patience_s):
+            yield connection
+
     def _connect(self) -> None:
         self._open = self._psycopg.connect(**self._options, autocommit=True)
         connection = self._connection
-        migrate(connection, self._steps, self.where)
+        with _cut_after(connection, _MIGRATION_S):
+            migrate(connection, self._steps, self.where)
         connection.execute(f"SET search_path TO {SCHEMA}")
         connection.execute(_STAGING)
         self._ever = True
@@ -181,6 +195,24 @@ def migrate(connection: Connection[Any], steps: Sequence[Step], where: str) -> N
             connection.execute(step.postgres.encode())
             connection.execute("INSERT INTO steps (version) VALUES (%s)", (version,))
             log.warning("the store %s has schema version %d now", where, version)
+
+
+@contextmanager
+def _cut_after(connection: Connection[Any], seconds: float) -> Iterator[None]:
+    """Cuts a connection if the block takes too long: a server that hangs keeps its sockets open, and libpq waits."""
+
+    def cut() -> None:
+        with suppress(OSError), socket.socket(fileno=os.dup(number)) as found:
+            found.shutdown(socket.SHUT_RDWR)
+
+    number = connection.fileno()
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _version(connection: Connection[Any]) -> int:

@@ -9,7 +9,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,21 @@ class Postgres(Closing):
                     process.kill()
         self._process.wait(30)
         self._process = None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stops all its processes: connections stay open, and nobody answers."""
+        assert self._process is not None
+        found = psutil.Process(self._process.pid)
+        processes = [found, *found.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         """Carries out a statement and returns its rows, if it has any."""

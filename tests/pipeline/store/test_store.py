@@ -194,6 +194,17 @@ def test_a_server_that_is_not_there_is_waited_for_and_one_that_refuses_is_not(po
         assert "secret" not in str(caught.value)
 
 
+def test_a_server_that_hangs_is_left_and_found_again(postgres: Postgres) -> None:
+    with PostgresStore(postgres.url) as store:
+        store.write([batch(verdicts(5))])
+        store.patience_s = 0.3
+        with postgres.frozen(), pytest.raises(StoreDown, match="takes nothing now"):
+            store.write([batch(verdicts(10))])
+        store.patience_s = 60
+        assert store.write([batch(verdicts(10))]) in (Written(stored=5, known=5), Written(known=10))
+        assert sequences(store) == list(range(10))
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
