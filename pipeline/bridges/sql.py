@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 # What a transaction holds at most, and how long it waits for more. One line after the other takes its turn.
 _TOGETHER, _GATHER_S, _TURN = 5_000, 0.1, 500
+_FEW, _REST_S = 50, 0.02
 # What waits in this process for each line; beyond that, its replay has it.
 _QUEUE = 2_000
 
@@ -124,7 +125,11 @@ class StoreBridge(Closing):
         until = time.monotonic() + _GATHER_S
         while count < _TOGETHER and not stop.is_set() and (left := until - time.monotonic()) > 0:
             feeds = {ready[socket].line.name: ready[socket] for socket, _ in poller.poll(round(left * 1000) + 1)}
-            count += sum(self._take(feed) for feed in feeds.values())
+            came = sum(self._take(feed) for feed in feeds.values())
+            count += came
+            if 0 < came < _FEW:
+                # Looking through the sockets of a hundred lines for each single verdict would cost more than the rest.
+                stop.wait(_REST_S)
 
     def _take(self, feed: _Feed) -> int:
         """Takes what has arrived from a line, and returns how much."""

@@ -1,6 +1,9 @@
 """A plant of many lines and one PostgreSQL, in which server and bridge are killed; each verdict must be stored once.
 
     python -m tests.pipeline.bridges.plant --lines 100 --rate 20 --seconds 120
+    python -m tests.pipeline.bridges.plant --lines 20 --rate 200 --seconds 20 --behind
+
+With `--behind`, nobody is killed, and the bridge starts when all is in the journals: how fast does it catch up?
 
 The lines are real publishers, journals and replays, a few dozen in a process; the bridge is `taktline bridge sql`.
 """
@@ -38,6 +41,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=100)
     parser.add_argument("--rate", type=float, default=20.0, help="verdicts a second of each line")
     parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--behind", action="store_true", help="start the bridge at the end, and let it catch up")
     parser.add_argument("--worker", type=int, nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -47,7 +51,8 @@ def main() -> None:
         work(asked.folder, range(*asked.worker), asked.rate, asked.seconds)
         return
     with tempfile.TemporaryDirectory(prefix="taktline-plant-") as folder:
-        print(json.dumps(measure(Path(folder), asked.lines, asked.rate, asked.seconds)))
+        measured = catch_up if asked.behind else measure
+        print(json.dumps(measured(Path(folder), asked.lines, asked.rate, asked.seconds)))
 
 
 def work(folder: Path, numbers: range, rate: float, seconds: float) -> None:
@@ -87,16 +92,51 @@ def workers(folder: Path, lines: int, rate: float, seconds: float) -> Iterator[l
             process.wait()
 
 
+def named(folder: Path, running: list[subprocess.Popen[str]]) -> list[str]:
+    """Writes the file that names the lines, and returns their names."""
+    entries = [entry for process in running for entry in json.loads(_said(process))]
+    (folder / "plant.toml").write_text("".join(
+        f'[[line]]\nname = "{name}"\nverdicts = "{verdicts}"\nreplay = "{replay}"\n'
+        for name, verdicts, replay in entries
+    ))  # fmt: skip
+    return [name for name, *_ in entries]
+
+
+def catch_up(folder: Path, lines: int, rate: float, seconds: float) -> dict[str, Any]:
+    with Postgres(max_wal_size="512MB") as server, workers(folder, lines, rate, seconds) as running:
+        server.start()
+        names = named(folder, running)
+        for process in running:
+            _tell(process)
+        for process in running:
+            _said(process)
+        total = sum(len(journaled(folder, name)) for name in names)
+        began = time.monotonic()
+        with ExitStack() as stack:
+            bridge = BridgeProcess(folder, "sql", "--url", server.url, "--lines", folder / "plant.toml")
+            stack.callback(bridge.kill)
+            while (count := stored(server)) < total:
+                assert time.monotonic() - began < 300, f"{count} of {total} verdicts are stored"
+                time.sleep(0.05)
+            took, used = time.monotonic() - began, _processor_s(bridge.pid)
+    return {
+        "lines": lines, "verdicts": total, "took_s": round(took, 1), "bridge_processor_s": round(used, 1),
+        "verdicts_per_processor_s": round(total / used),
+    }  # fmt: skip
+
+
+def stored(server: Postgres) -> int:
+    """How many verdicts are stored; 0 before a bridge has made the tables."""
+    if server.ask("SELECT to_regclass('verdicts')") == [(None,)]:
+        return 0
+    return int(server.ask("SELECT count(*) FROM verdicts")[0][0])
+
+
 def measure(folder: Path, lines: int, rate: float, seconds: float) -> dict[str, Any]:
     with Postgres(max_wal_size="512MB") as server, ExitStack() as stack:
         running = stack.enter_context(workers(folder, lines, rate, seconds))
         server.start()
-        entries = [entry for process in running for entry in json.loads(_said(process))]
-        plant = folder / "plant.toml"
-        plant.write_text("".join(
-            f'[[line]]\nname = "{name}"\nverdicts = "{verdicts}"\nreplay = "{replay}"\n'
-            for name, verdicts, replay in entries
-        ))  # fmt: skip
+        names, plant = named(folder, running), folder / "plant.toml"
         bridge = BridgeProcess(folder, "sql", "--url", server.url, "--lines", plant, "--keep-days", 7)
         stack.callback(bridge.kill)
         for process in running:
@@ -114,9 +154,9 @@ def measure(folder: Path, lines: int, rate: float, seconds: float) -> dict[str, 
                 time.sleep(seconds / 60)
                 server.start()
         took = max(float(_said(process)) for process in running)
-        expected = {key for name, *_ in entries for key in journaled(folder, name)}
+        expected = {key for name in names for key in journaled(folder, name)}
         ended = time.monotonic()
-        while (count := server.ask("SELECT count(*) FROM verdicts")[0][0]) < len(expected):
+        while (count := stored(server)) < len(expected):
             assert time.monotonic() - ended < 300, f"{count} of {len(expected)} verdicts are stored"
             time.sleep(0.2)
         behind = time.monotonic() - ended

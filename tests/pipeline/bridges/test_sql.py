@@ -13,16 +13,15 @@ import msgpack
 import pytest
 import zmq
 
-from pipeline.journal.reader import JournalReader
-from pipeline.journal.selection import Selection
 from pipeline.protocol.verdict import pack
 from tests.conftest import RunTaktline
 from tests.peers.postgres import Postgres
 from tests.pipeline.bridges.conftest import KILLED, BridgeProcess, publish_slowly
+from tests.pipeline.bridges.plant import journaled
+from tests.pipeline.bridges.plant import stored as stored_in
 from tests.pipeline.parts import Running, decide, until
 
 NAMES = ("press1", "press2", "press3")
-Key = tuple[str, str, str, int]
 
 
 @pytest.fixture
@@ -51,17 +50,6 @@ def entry(line: Running, name: str | None = None) -> str:
     )
 
 
-def journaled(folder: Path) -> list[Key]:
-    found: list[Key] = []
-    for name in NAMES:
-        with JournalReader(folder / f"{name}.journal") as reader:
-            found += [
-                (name, verdict.epoch, verdict.camera, verdict.sequence)
-                for verdict, *_ in reader.find(Selection(), 100_000)
-            ]
-    return sorted(found)
-
-
 def test_every_verdict_is_stored_once_though_server_and_bridge_are_killed_twice(
     lines: list[Running], tmp_path: Path
 ) -> None:
@@ -70,14 +58,10 @@ def test_every_verdict_is_stored_once_though_server_and_bridge_are_killed_twice(
         bridge = BridgeProcess(tmp_path, "sql", "--url", server.url, "--lines", tmp_path / "plant.toml")
         stack.callback(bridge.kill)
 
-        def stored() -> int:
-            rows = server.ask("SELECT CASE WHEN to_regclass('verdicts') IS NULL THEN -1 END")
-            return 0 if rows[0][0] else int(server.ask("SELECT count(*) FROM verdicts")[0][0])
-
         for kill_server in (True, False, True, False):
-            before = stored()
+            before = stored_in(server)
             publishing = [publish_slowly(line, 400) for line in lines]
-            until(lambda before=before: stored() >= before + 300)
+            until(lambda before=before: stored_in(server) >= before + 300)
             if kill_server:
                 server.kill()
                 time.sleep(0.3)
@@ -89,9 +73,9 @@ def test_every_verdict_is_stored_once_though_server_and_bridge_are_killed_twice(
                 thread.join()
         for line in lines:
             line.publish(50)
-        expected = journaled(tmp_path)
+        expected = sorted(key for name in NAMES for key in journaled(tmp_path, name))
         assert len(expected) == 3 * (4 * 400 + 50)
-        until(lambda: stored() >= len(expected))
+        until(lambda: stored_in(server) >= len(expected))
         found = server.ask("SELECT line, epoch, camera, sequence FROM verdicts ORDER BY 1, 2, 3, 4")
         assert bridge.end() == 0
     assert found == expected
