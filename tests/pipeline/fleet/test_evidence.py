@@ -64,7 +64,7 @@ def test_a_bundle_that_is_as_good_is_stopped_by_chance_as_rarely_as_is_said() ->
             if why is not None:
                 stopped += 1
                 break
-    assert stopped <= 400 * STOPPED_BY_CHANCE * 2
+    assert stopped <= 400 * STOPPED_BY_CHANCE
 
 
 def test_a_line_that_starts_anew_counts_from_nothing() -> None:
