@@ -22,6 +22,7 @@ from pipeline.store.sqlite import SqliteStore
 from pipeline.store.steps import STEPS, Step
 from pipeline.store.store import Store, StoreDown
 from tests.peers.postgres import Postgres
+from tests.pipeline.conftest import SmallDisk
 from tests.pipeline.parts import decide
 from tests.pipeline.store.conftest import ask, is_sqlite
 
@@ -203,6 +204,18 @@ def test_a_server_that_hangs_is_left_and_found_again(postgres: Postgres) -> None
         store.patience_s = 60
         assert store.write([batch(verdicts(10))]) in (Written(stored=5, known=5), Written(known=10))
         assert sequences(store) == list(range(10))
+
+
+def test_a_full_disk_takes_nothing_and_goes_on_once_there_is_room(disk: SmallDisk) -> None:
+    with SqliteStore(disk.folder / "plant.sqlite") as store:
+        store.write([batch(verdicts(50), {"a": 49})])
+        disk.fill()
+        with pytest.raises(StoreDown, match="takes nothing now"):
+            store.write([batch(verdicts(3000), {"a": 2999})])
+        disk.free()
+        assert store.positions() == {"test": {"a": 49}}
+        assert store.write([batch(verdicts(3000), {"a": 2999})]) == Written(stored=2950, known=50)
+        assert sequences(store) == list(range(3000))
 
 
 @pytest.mark.parametrize(
