@@ -128,32 +128,30 @@ def deploy(
 
     new = open_bundle(bundle)
     limits = Limits() if options.limit is None else Limits(switch_s=options.limit)
-    table: FillingTable | RollTable
     with options.open() as fleet:
         if not rolling:
-            orders = fleet.deploys(new, other_part)
             table = FillingTable(f"deploying {new.short_id}", fleet.lines, options.as_json)
-            _show(options, fleet, orders, limits.switch_s, table)
+            _show(options, fleet, fleet.deploys(new, other_part), limits.switch_s, table)
             return
         bounds = Bounds(parts, max_ng, wait, not ignore_drift)
-        table = RollTable(f"rolling out {new.short_id}", bounds, options.as_json)
-        stop, console = threading.Event(), stderr()
+        rolled = RollTable(f"rolling out {new.short_id}", parts, options.as_json)
         roll = RollOut(
             fleet, new, bounds, other_part=other_part, most_at_once=at_once, limits=limits,
-            told=lambda _: table.draw(),
+            told=lambda _: rolled.draw(),
         )  # fmt: skip
+        stop, console = threading.Event(), stderr()
 
         def interrupt() -> None:
             stop.set()
             console.print("interrupted; lines that have the new bundle are brought back, please wait")
 
-        with table.over(roll.states), on_signals(interrupt):
+        with rolled.over(roll.states), on_signals(interrupt):
             why = roll.run(stop)
     if options.as_json:
         lines = {name: vars(state) for name, state in roll.states.items()}
         show_json({"bundle": new.short_id, "deployed": why is None, "why": why, "lines": lines})
     else:
-        show(table.table())
+        show(rolled.table())
     if why is not None:
         console.print(f"the roll-out of {new.short_id} was stopped: {why}")
         raise typer.Exit(_NOT_ALL)

@@ -15,7 +15,6 @@ from taktline.cli.console import stderr
 from taktline.cli.table import Cell, Column, ResultTable
 
 if TYPE_CHECKING:
-    from pipeline.fleet.bounds import Bounds
     from pipeline.fleet.fleet import Reply
     from pipeline.fleet.rolling import LineState
 
@@ -75,12 +74,12 @@ class RollTable:
 
     Args:
         title: what is rolled out.
-        bounds: what lines must keep to.
+        parts: how many parts must pass on each line.
         quiet: whether nothing is drawn meanwhile.
     """
 
-    def __init__(self, title: str, bounds: Bounds, quiet: bool) -> None:
-        self._title, self._parts = title, bounds.parts
+    def __init__(self, title: str, parts: int, quiet: bool) -> None:
+        self._title, self._parts = title, parts
         self._drawing = _Drawing(quiet)
         self._states: Mapping[str, LineState] = {}
 
