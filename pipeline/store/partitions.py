@@ -80,7 +80,10 @@ class Partitions:
                 with connection.transaction():
                     connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
                     connection.execute(f"DROP TABLE IF EXISTS {partition_name(day)}")
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege) as error:
+            except psycopg.Error as error:
+                # Somebody reads it, or has built a view on it: no reason to store nothing new.
+                if connection.broken:
+                    raise
                 log.warning("the day %s is not removed now (%s); it is tried again", _date(day), first_line(error))
                 continue
             self._known.discard(day)

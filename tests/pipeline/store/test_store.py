@@ -9,11 +9,13 @@ import threading
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from engines.errors import ConfigError
 from pipeline.protocol.label import Label
 from pipeline.protocol.verdict import Latency, Verdict
+from pipeline.store import partitions
 from pipeline.store.open_store import open_store
 from pipeline.store.partitions import partition_name
 from pipeline.store.postgres import PostgresStore
@@ -108,6 +110,24 @@ def test_what_is_too_old_is_removed_and_not_stored_again(address: str) -> None:
         store.tend()
         assert sequences(store) == list(range(5, 10))
         assert store.write([batch([*old, *new])]) == Written(known=5, expired=5)
+
+
+def test_a_day_that_cannot_be_removed_holds_up_nothing(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "_PATIENCE", "100ms")
+    old = time.time_ns() - 10 * DAY_NS
+    with open_store(postgres.url) as store:
+        for number, day in enumerate((old - DAY_NS, old, old + DAY_NS)):
+            store.write([batch(verdicts(1, number, captured_at=day))])
+    names = [partition_name(day_of(old) + days) for days in (-1, 0, 1)]
+    postgres.ask(f"CREATE VIEW monday AS SELECT * FROM {names[0]}")
+    with psycopg.connect(postgres.url) as reader, open_store(postgres.url, keep_days=7) as store:
+        reader.execute(f"SELECT * FROM taktline.{names[1]}")
+        # The reader still holds it.
+        store.tend()
+        assert store.write([batch(verdicts(1, 5))]) == Written(stored=1)
+        assert sequences(store) == [0, 1, 5]
 
 
 def test_days_have_their_partition_ahead_and_whenever_they_are_needed(postgres: Postgres) -> None:
