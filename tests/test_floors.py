@@ -30,8 +30,9 @@ ROOMS = {
     "publish": _PARTS | {"journal"},
     "line": _LINE,
     "client": _BASE,
-    "bridges": _CLIENT,
-    "dashboard": _LINE | _CLIENT,
+    "store": {"protocol"},
+    "bridges": _CLIENT | {"store"},
+    "dashboard": _LINE | _CLIENT | {"store"},
     "fleet": _LINE | _CLIENT,
     "archive": _PARTS | {"line", "journal"},
 }
@@ -39,12 +40,12 @@ ROOMS = {
 # The pipeline replays data sets and adapts bundles; nothing else of the calibration floor runs on a line PC.
 FROM_CALIBRATION = {"calibration.dataset", "calibration.adapt"}
 
-# These rooms run where only four packages are installed (a bridge adds its own client), and use of the engines' floor
-# what needs no library.
-LIGHT_ROOMS = {"protocol", "security", "client", "bridges"}
+# These rooms run where only four packages are installed (a bridge and a store add their own), and use of the engines'
+# floor what needs no library.
+LIGHT_ROOMS = {"protocol", "security", "client", "store", "bridges"}
 LIGHT_ENGINES = {"engines.closing", "engines.errors", "engines.extras", "engines.files", "engines.validation"}
 LIGHT_PACKAGES = {"numpy", "msgpack", "zmq", "pydantic"}
-BRIDGE_PACKAGES = LIGHT_PACKAGES | {"paho", "httpx", "sqlalchemy"}
+OWN_PACKAGES = {"bridges": {"paho", "httpx"}, "store": {"psycopg", "sqlite3"}}
 HEAVY_MODULES = {"sqlite3"}
 
 
@@ -67,7 +68,7 @@ def complaint(importer: str, target: str) -> str | None:
     target_floor, target_room = [*target.split("."), ""][:2]
     light = floor == "pipeline" and room in LIGHT_ROOMS
     if target_floor not in FLOORS:
-        packages = BRIDGE_PACKAGES if room == "bridges" else LIGHT_PACKAGES
+        packages = LIGHT_PACKAGES | OWN_PACKAGES.get(room, set())
         known = target_floor in sys.stdlib_module_names and target_floor not in HEAVY_MODULES
         return (
             f"pipeline/{room} is light: no {target_floor}" if light and not known | (target_floor in packages) else None

@@ -7,8 +7,9 @@ import logging
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ class Bridge:
         while not stop.is_set():
             verdicts = self._collect(stop)
             if verdicts:
-                if not self._deliver(verdicts, stop):
+                if not insist(partial(self._destination.deliver, verdicts, stop), stop):
                     return
                 self._store.write(Stored(self._subscriber.position, self._destination.mark()))
                 self.delivered += len(verdicts)
@@ -162,20 +163,27 @@ class Bridge:
             self._heard = time.monotonic()
         return verdicts
 
-    def _deliver(self, verdicts: Sequence[Verdict], stop: threading.Event) -> bool:
-        pause = _FIRST_PAUSE_S
-        while not stop.is_set():
-            try:
-                self._destination.deliver(verdicts, stop)
-                return True
-            except Unreachable as error:
-                if stop.is_set():
-                    break
-                wait = min(max(pause, error.retry_s or 0.0), _LONGEST_PAUSE_S)
-                log.warning("%s; trying again in %.1f s", error, wait)
-                stop.wait(wait)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
-        return False
+
+def insist(attempt: Callable[[], None], stop: threading.Event) -> bool:
+    """Tries again, with growing pauses, until a delivery succeeds; returns False if it was stopped instead.
+
+    Args:
+        attempt: delivers, or raises `Unreachable`.
+        stop: ends the wait.
+    """
+    pause = _FIRST_PAUSE_S
+    while not stop.is_set():
+        try:
+            attempt()
+            return True
+        except Unreachable as error:
+            if stop.is_set():
+                break
+            wait = min(max(pause, error.retry_s or 0.0), _LONGEST_PAUSE_S)
+            log.warning("%s; trying again in %.1f s", error, wait)
+            stop.wait(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+    return False
 
 
 def verdict_json(verdict: Verdict) -> bytes:

@@ -22,7 +22,7 @@ class AsyncVerdictSubscriber(SubscriberCore, AsyncClosing):
 
     @cached_property
     def _poller(self) -> zmq.asyncio.Poller:
-        return self._register(zmq.asyncio.Poller())
+        return self.register(zmq.asyncio.Poller())
 
     async def receive(self, timeout: float | None = None) -> tuple[Verdict, Heatmap | None]:
         """Waits for the next verdict; arguments and errors are those of `VerdictSubscriber.receive`."""

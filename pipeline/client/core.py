@@ -39,9 +39,11 @@ class SubscriberCore:
         queue: int = HIGH_WATER_MARK,
         curve: ClientKeys | None = None,
         on_gap: Callable[[Gap], None] | None = None,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
     ) -> None:
         self._state, self._on_gap = CatchUp(cameras, since, replay is not None), on_gap
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._own_context = context is None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context() if context is None else context
         self._sockets: list[zmq.Socket[bytes]] = []
         with closed_on_error(self):
             self._sockets.append(open_verdicts(self._context, address, cameras, queue, curve))
@@ -62,9 +64,14 @@ class SubscriberCore:
         """Closes the sockets."""
         for socket in self._sockets:
             socket.close()
-        self._context.term()
+        if self._own_context:
+            self._context.term()
 
-    def _register(self, poller: Poller) -> Poller:
+    def register(self, poller: Poller) -> Poller:
+        """Registers the sockets with a poller, for whoever waits for several subscribers at once.
+
+        When one of them is ready, and now and then in any case, receive with a timeout of 0 until that times out.
+        """
         for socket in self._sockets:
             poller.register(socket, zmq.POLLIN)
         return poller

@@ -20,7 +20,21 @@ _CONNECT_MS = 5_000
 _PATIENCE_MS = 1_800_000
 
 
-def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS, curve: ClientKeys | None = None) -> Answer:
+class NotReached(TaktlineError):
+    """No line takes orders there, so the order was not given."""
+
+
+class Refused(TaktlineError):
+    """The line refused an order and continues as before."""
+
+
+def tell_line(
+    address: str,
+    order: Order,
+    patience_ms: int = _PATIENCE_MS,
+    curve: ClientKeys | None = None,
+    context: zmq.Context[zmq.Socket[bytes]] | None = None,
+) -> Answer:
     """Gives a running line an order and waits until it is carried out.
 
     Args:
@@ -28,12 +42,15 @@ def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS, curve
         order: what to do.
         patience_ms: how long that may take. A line that dies in the meantime ends the wait at once.
         curve: for a line with keys.
+        context: a ZeroMQ context that is shared by those who give orders side by side; None for one of its own.
 
     Raises:
-        TaktlineError: no line answers, the line died, or the line refuses; the text repeats its reason.
+        NotReached: no line takes orders there.
+        Refused: the line refuses; the text repeats its reason.
+        TaktlineError: the line died or does not answer in time; it may or may not have carried out the order.
     """
-    context = zmq.Context()
-    socket = context.socket(zmq.REQ)
+    own = zmq.Context() if context is None else None
+    socket: zmq.Socket[bytes] = (own or context).socket(zmq.REQ)  # type: ignore[union-attr]
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, 16 * MOST_ORDER_BYTES)
     socket.setsockopt(zmq.IMMEDIATE, 1)
@@ -43,8 +60,7 @@ def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS, curve
         curve.apply(socket)
     events = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
     try:
-        socket.connect(address)
-        socket.send(msgpack.packb({"v": order.v} | order.model_dump(exclude_defaults=True)))
+        _send(socket, address, order, curve is not None)
         if not _await_answer(socket, events, patience_ms):
             raise TaktlineError(
                 f"the line at {address} went away before it answered; check whether it runs, and with which bundle"
@@ -53,8 +69,8 @@ def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS, curve
         if not isinstance(answer, dict) or socket.getsockopt(zmq.RCVMORE):
             raise ValueError("it is not a map")
     except zmq.ZMQError as error:
-        check = "runs under that name" if curve is None else "is running and allows this key"
-        raise TaktlineError(f"no line takes orders at {address}; check that it {check}") from error
+        waited = patience_ms / 1000
+        raise TaktlineError(f"the line at {address} did not answer within {waited:g} s; ask for its status") from error
     except (ValueError, msgpack.UnpackException) as error:
         raise TaktlineError(
             f"the program at {address} is not a line of this version ({error}); use the same Taktline there"
@@ -63,10 +79,20 @@ def tell_line(address: str, order: Order, patience_ms: int = _PATIENCE_MS, curve
         socket.disable_monitor()
         events.close()
         socket.close()
-        context.term()
+        if own is not None:
+            own.term()
     if not answer.pop("ok", False):
-        raise TaktlineError(f"the line refused and continues as before: {answer.get('error')}")
+        raise Refused(f"the line refused and continues as before: {answer.get('error')}")
     return answer
+
+
+def _send(socket: zmq.Socket[bytes], address: str, order: Order, has_keys: bool) -> None:
+    try:
+        socket.connect(address)
+        socket.send(msgpack.packb({"v": order.v} | order.model_dump(exclude_defaults=True)))
+    except zmq.ZMQError as error:
+        check = "is running and allows this key" if has_keys else "runs under that name"
+        raise NotReached(f"no line takes orders at {address}; check that it {check}") from error
 
 
 def _await_answer(socket: zmq.Socket[Any], events: zmq.Socket[Any], patience_ms: int) -> bool:

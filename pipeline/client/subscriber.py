@@ -42,6 +42,8 @@ class VerdictSubscriber(SubscriberCore, Closing):
         queue: the most verdicts that wait in this process; with a replay, any beyond that are fetched later.
         curve: keys, for a line that uses CURVE.
         on_gap: called from `receive` with each gap, before the verdict after it: which verdicts are lost, and why.
+        context: a ZeroMQ context that subscribers share, so that a hundred of them need one thread and not two hundred;
+            whoever made it ends it. None for one of its own.
 
     Raises:
         ConfigError: an address or `since` cannot be used.
@@ -49,7 +51,7 @@ class VerdictSubscriber(SubscriberCore, Closing):
 
     @cached_property
     def _poller(self) -> zmq.Poller:
-        return self._register(zmq.Poller())
+        return self.register(zmq.Poller())
 
     def receive(self, timeout: float | None = None) -> tuple[Verdict, Heatmap | None]:
         """Waits for the next verdict.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,17 @@ from pipeline.config.sections import (
     PublishSection,
 )
 from pipeline.config.toml_file import read_toml
+from pipeline.config.unknown import location, unknown_setting
 
 log = logging.getLogger(__name__)
 
 # Sources that only one camera can use.
 _ONE_TAKER = ("feed:", "usb:", "gige:")
+_TABLES: dict[str, type[Section]] = {
+    "line": LineSection, "model": ModelSection, "camera": CameraConfig, "decision": DecisionSection,
+    "drift": DriftSection, "publish": PublishSection, "journal": JournalSection, "health": HealthSection,
+    "control": ControlSection,
+}  # fmt: skip
 
 
 class LineConfig(Section):
@@ -147,15 +152,11 @@ def _anchor_keys(config: LineConfig, folder: Path) -> LineConfig:
 
 
 def _explain(error: ValidationError) -> str:
-    # An unknown name first: it is usually the reason why another is missing.
-    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    location = [str(part + 1) if isinstance(part, int) else part for part in first["loc"]]
-    where = ".".join(location)
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(first["loc"][:-1])
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
-        hint = f"did you mean '{near[0]}'?" if near else f"the settings here are {', '.join(known)}"
-        return f"'{where}' is not a setting; {hint}"
+    unknown = unknown_setting(error, LineConfig, _TABLES)
+    if unknown is not None:
+        return unknown
+    first = error.errors()[0]
+    where = location(first["loc"])
     if first["type"] == "missing":
         return f"'{where}' is missing; add it"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
@@ -165,19 +166,3 @@ def _explain(error: ValidationError) -> str:
         return f"'{where}' {message[0].lower()}{message[1:]}"
     shown = redact(found) if isinstance(found, str) else found
     return f"'{where}' {message[0].lower()}{message[1:]} (it is {shown!r})"
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    sections: dict[str, type[Section]] = {
-        "line": LineSection,
-        "model": ModelSection,
-        "camera": CameraConfig,
-        "decision": DecisionSection,
-        "drift": DriftSection,
-        "publish": PublishSection,
-        "journal": JournalSection,
-        "health": HealthSection,
-        "control": ControlSection,
-    }
-    section = sections.get(str(location[0])) if location else LineConfig
-    return list((section or LineConfig).model_fields)

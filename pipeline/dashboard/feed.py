@@ -14,15 +14,15 @@ from pipeline.client.orders import tell_line
 from pipeline.client.position import Mark, Position
 from pipeline.client.previews import PreviewSubscriber
 from pipeline.client.subscriber import VerdictSubscriber
+from pipeline.config.lines_file import KnownLine
 from pipeline.dashboard.camera_model import REMEMBERED
 from pipeline.dashboard.line_model import LineModel
 from pipeline.dashboard.places import find_places
-from pipeline.dashboard.settings import WatchedLine
+from pipeline.dashboard.store_history import HistoryPlace, StorePlace
 from pipeline.journal.reader import JournalReader
 from pipeline.journal.selection import Selection
 from pipeline.protocol.orders import Order
 from pipeline.protocol.verdict import WireError
-from pipeline.security.curve import ClientKeys
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +47,9 @@ class LineFeed(Closing):
         ConfigError: its keys cannot be used.
     """
 
-    def __init__(self, line: WatchedLine) -> None:
+    def __init__(self, line: KnownLine) -> None:
         self.line = line
-        self.curve = None
-        if line.key is not None and line.server_key is not None:
-            self.curve = ClientKeys.read(line.key, line.server_key)
+        self.curve = line.read_keys()
         self.model = LineModel(line.name, line.control_address is not None)
         self._stop = threading.Event()
         self._position: Position | None = None
@@ -72,6 +70,13 @@ class LineFeed(Closing):
     def journal(self) -> Path | None:
         """The line's journal, if this machine can read it."""
         return self.places.journal
+
+    @property
+    def history(self) -> HistoryPlace | None:
+        """Where the line's history is: in the store that the settings name, or else in its journal."""
+        if self.line.store is not None:
+            return StorePlace(self.line.store, self.name)
+        return self.journal
 
     def look(self, wanted: bool) -> None:
         """Says whether anybody looks: a line makes previews only for those who do."""

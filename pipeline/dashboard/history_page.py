@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
 from nicegui import ui
 
@@ -13,8 +12,9 @@ from pipeline.dashboard.background import read
 from pipeline.dashboard.fields import choice_field, element, text_field
 from pipeline.dashboard.filters import UNLABELLED, Filters, read_key, write_key
 from pipeline.dashboard.frame import button
+from pipeline.dashboard.store_history import HistoryPlace, open_history
 from pipeline.dashboard.tables import say, say_no_journal
-from pipeline.journal.history import Count, History, Page
+from pipeline.journal.history import Count, Page
 from pipeline.journal.search import Found, Key
 from pipeline.protocol.label import LABELS
 
@@ -23,28 +23,30 @@ _NUMBERS = ("score", "threshold", "latency")
 _EXPORTS = {"csv": "CSV", "parquet": "Parquet", "zip": "pictures (zip)"}
 
 
-async def history_page(journals: dict[str, Path | None], cameras: Sequence[str], filters: Filters, after: str) -> None:
+async def history_page(
+    places: dict[str, HistoryPlace | None], cameras: Sequence[str], filters: Filters, after: str
+) -> None:
     """Builds the page.
 
     Args:
-        journals: each line's journal, if this machine can read it.
+        places: where each line's history is, if this machine can read it.
         cameras: the cameras of the line that is looked at.
         filters: which verdicts.
         after: the key that the page follows, as in the address.
     """
     line = filters.texts.get("line", "")
-    _form(list(journals), cameras, filters)
-    journal = journals.get(line)
+    _form(list(places), cameras, filters)
+    place = places.get(line)
     if filters.wrong is not None:
         say(filters.wrong)
         return
-    if journal is None:
+    if place is None:
         say_no_journal(line)
         return
     gallery = filters.texts.get("view") == "gallery"
     size = _PICTURES if gallery else _ROWS
     try:
-        page, count = await read(_search, journal, filters, read_key(after), size)
+        page, count = await read(_search, place, filters, read_key(after), size)
     except TaktlineError as error:
         say(f"{error}.")
         return
@@ -60,8 +62,8 @@ async def history_page(journals: dict[str, Path | None], cameras: Sequence[str],
             ui.link("older", filters.address("/history", after=write_key(page.after))).classes("go")
 
 
-def _search(journal: Path, filters: Filters, after: Key | None, size: int) -> tuple[Page, Count]:
-    with History(journal) as history:
+def _search(place: HistoryPlace, filters: Filters, after: Key | None, size: int) -> tuple[Page, Count]:
+    with open_history(place) as history:
         return history.page(filters.selection, after, size), history.count(filters.selection)
 
 

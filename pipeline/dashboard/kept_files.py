@@ -1,4 +1,4 @@
-"""What a browser may fetch of a journal: a kept picture, small or whole, and an export of what it filtered."""
+"""What a browser may fetch of a history: a kept picture, small or whole, and an export of what it filtered."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from engines.errors import TaktlineError
 from pipeline.dashboard.background import carry_out, read
 from pipeline.dashboard.feed import LineFeed
 from pipeline.dashboard.filters import Filters
+from pipeline.dashboard.store_history import HistoryPlace, StoreHistory, StorePlace, open_history
 from pipeline.journal.export import export
-from pipeline.journal.history import History
 from pipeline.journal.labels import VerdictKey
 from pipeline.journal.reader import JournalReader
 
@@ -43,11 +43,11 @@ class KeptFiles:
         app.add_api_route("/export.{ending}", self._export, methods=["GET"])
 
     async def _picture(self, line: str, camera: str, epoch: str, sequence: int, small: bool = False) -> Response:
-        journal = self._journal(line)
-        if journal is None or not 0 <= sequence < 2**63:
+        place = self._place(line)
+        if place is None or not 0 <= sequence < 2**63:
             return PlainTextResponse("There is no such picture.", 404)
         try:
-            data = await read(_read, journal, VerdictKey(camera, epoch, sequence), small=small)
+            data = await read(_read, place, VerdictKey(camera, epoch, sequence), small=small)
         except TaktlineError as error:
             return PlainTextResponse(f"{error}.", 503)
         if data is None:
@@ -58,14 +58,14 @@ class KeptFiles:
     async def _export(self, request: Request, ending: str) -> Response:
         filters = Filters.read(request.query_params)
         line = filters.texts.get("line", "")
-        journal = self._journal(line)
-        if ending not in _KINDS or journal is None or filters.wrong is not None:
+        place = self._place(line)
+        if ending not in _KINDS or place is None or filters.wrong is not None:
             return PlainTextResponse(filters.wrong or "There is nothing to export.", 404)
         folder = tempfile.TemporaryDirectory(prefix="taktline-export-")
         file = Path(folder.name) / f"{line}.{ending}"
         try:
             async with self._exporting:
-                await carry_out(_write, journal, filters, file)
+                await carry_out(_write, place, filters, file)
         except TaktlineError as error:
             folder.cleanup()
             return PlainTextResponse(f"{error}.", 503)
@@ -76,19 +76,23 @@ class KeptFiles:
             file, media_type=_KINDS[ending], filename=file.name, background=BackgroundTask(folder.cleanup)
         )
 
-    def _journal(self, line: str) -> Path | None:
+    def _place(self, line: str) -> HistoryPlace | None:
         feed = self._feeds.get(line)
-        return None if feed is None else feed.journal
+        return None if feed is None else feed.history
 
 
-def _read(journal: Path, key: VerdictKey, *, small: bool) -> bytes | None:
-    with History(journal) as history:
+def _read(place: HistoryPlace, key: VerdictKey, *, small: bool) -> bytes | None:
+    with open_history(place) as history:
         data = history.picture(key)
     return _shrink(data) if small and data is not None else data
 
 
-def _write(journal: Path, filters: Filters, file: Path) -> None:
-    with JournalReader(journal) as reader:
+def _write(place: HistoryPlace, filters: Filters, file: Path) -> None:
+    if isinstance(place, StorePlace):
+        with StoreHistory(place) as history:
+            export(history.all(filters.selection), file)
+        return
+    with JournalReader(place) as reader:
         export(reader.find(filters.selection), file)
 
 

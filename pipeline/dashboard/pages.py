@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from nicegui import ui
 
@@ -18,6 +17,7 @@ from pipeline.dashboard.live_push import LivePush
 from pipeline.dashboard.orders import Orders
 from pipeline.dashboard.part_page import part_page
 from pipeline.dashboard.sessions import Session, Sessions
+from pipeline.dashboard.store_history import HistoryPlace
 from pipeline.dashboard.trends_page import trends_page
 from pipeline.dashboard.users import Role
 
@@ -55,7 +55,7 @@ class Pages:
         feed = self._chosen(query)
         with self._frame("History"):
             filters = Filters.read(query | {"line": feed.name})
-            await history_page(self._journals, feed.model.names, filters, query.get("after", ""))
+            await history_page(self._places, feed.model.names, filters, query.get("after", ""))
 
     async def _part(self) -> None:
         query = dict(ui.context.client.request.query_params)
@@ -71,7 +71,7 @@ class Pages:
         query = dict(ui.context.client.request.query_params)
         feed = self._chosen(query)
         with self._frame("Trends"):
-            await trends_page(self._journals, feed.model.names, query | {"line": feed.name})
+            await trends_page(self._places, feed.model.names, query | {"line": feed.name})
 
     async def _line(self) -> None:
         feed = self._chosen(dict(ui.context.client.request.query_params))
@@ -79,8 +79,8 @@ class Pages:
             await line_page(feed, list(self._feeds), session, role, self._orders, self._push)
 
     @property
-    def _journals(self) -> dict[str, Path | None]:
-        return {name: feed.journal for name, feed in self._feeds.items()}
+    def _places(self) -> dict[str, HistoryPlace | None]:
+        return {name: feed.history for name, feed in self._feeds.items()}
 
     def _chosen(self, query: dict[str, str]) -> LineFeed:
         """Returns the line of an address; the first one if it names none that is watched."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nicegui import ui
@@ -21,8 +20,8 @@ from pipeline.dashboard.live_page import PictureView, ViewBar
 from pipeline.dashboard.orders import Orders
 from pipeline.dashboard.sessions import Session
 from pipeline.dashboard.snapshot import grid_values
+from pipeline.dashboard.store_history import HistoryPlace, StorePlace, open_history
 from pipeline.dashboard.tables import facts, say, say_no_journal
-from pipeline.journal.history import History
 from pipeline.journal.labels import VerdictKey
 from pipeline.journal.search import Found, Key
 from pipeline.protocol.label import MOST_NOTE_BYTES, Label, Said
@@ -47,17 +46,17 @@ async def part_page(
     feed: LineFeed, filters: Filters, key: Key, session: Session, orders: Orders, *, may_label: bool
 ) -> None:
     """Builds the page of one part."""
-    journal = feed.journal
-    if journal is None:
+    place = feed.history
+    if place is None:
         say_no_journal(feed.name)
         return
     try:
-        seen = await read(_look, journal, filters, key)
+        seen = await read(_look, place, filters, key)
     except TaktlineError as error:
         say(f"{error}.")
         return
     if seen.found is None:
-        say("The journal no longer holds this part.")
+        say("The history no longer holds this part.")
         ui.link("back to history", filters.address("/history"))
         return
     _way(filters, seen)
@@ -70,9 +69,9 @@ async def part_page(
             _labels(feed, session, orders, seen.found, may_label=may_label)
 
 
-def _look(journal: Path, filters: Filters, key: Key) -> _Seen:
-    with History(journal) as history:
-        found = history.find(VerdictKey(key.camera, key.epoch, key.sequence))
+def _look(place: HistoryPlace, filters: Filters, key: Key) -> _Seen:
+    with open_history(place) as history:
+        found = history.at(key)
         if found is None:
             return _Seen(None, None, None)
         return _Seen(found, *history.neighbours(filters.selection, Key.of(found.verdict)))
@@ -127,6 +126,9 @@ def _labels(feed: LineFeed, session: Session, orders: Orders, found: Found, *, m
         _show_label(said, verdict.label)
         if not may_label:
             ui.label("Labels are set by operators.").classes("soft")
+            return
+        if isinstance(feed.history, StorePlace):
+            ui.label("Labels are set where the line's journal can be read.").classes("soft")
             return
         note = ui.input("note", value="" if verdict.label is None else verdict.label.note).props("outlined dense")
         note.props["maxlength"] = MOST_NOTE_BYTES // 4

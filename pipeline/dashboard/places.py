@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.dashboard.settings import WatchedLine
+from pipeline.config.lines_file import KnownLine
 
 _EVERYWHERE = frozenset({"0.0.0.0", "[::]", "*"})
 
@@ -26,7 +26,7 @@ class Places:
     journal: Path | None
 
 
-def find_places(line: WatchedLine, status: dict[str, Any] | None) -> Places:
+def find_places(line: KnownLine, status: dict[str, Any] | None) -> Places:
     """Returns where a line is.
 
     Args:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from engines.errors import ConfigError
-from engines.validation import explain
+from pipeline.config.lines_file import LinesFile, anchored, anchored_lines, check_lines
 from pipeline.config.section import Section
 from pipeline.config.toml_file import read_toml
-from pipeline.protocol.orders import control_address
-from pipeline.protocol.sockets import MOST_PORT, check_address
-from pipeline.protocol.topics import Name
-
-Kind = TypeVar("Kind", bound=Section)
+from pipeline.protocol.sockets import MOST_PORT
 
 DEFAULT_BIND = "127.0.0.1:8080"
 
@@ -91,68 +86,10 @@ class Door(Section):
             )
 
 
-class WatchedLine(Section):
-    """`[[line]]`: a line to watch.
-
-    Attributes:
-        name: its name.
-        control: where it takes orders and tells its status; `auto` for a line of this name on this machine, `none` for
-            a line that the dashboard cannot ask.
-        verdicts: where it publishes; None to take what its status says.
-        replay: where it answers re-reads; None likewise.
-        journal: its journal's file, if this machine can read it; None likewise.
-        bundles: the folder with the bundles that may be deployed, as the line's machine sees it and this one too; None
-            for the folder of the running bundle.
-        key: the dashboard's secret key file, if the line uses CURVE.
-        server_key: the line's public key, or the file that holds it.
-    """
-
-    name: Name
-    control: str = "auto"
-    verdicts: str | None = None
-    replay: str | None = None
-    journal: Path | None = None
-    bundles: Path | None = None
-    key: Path | None = None
-    server_key: str | None = None
-
-    @field_validator("verdicts", "replay")
-    @classmethod
-    def _check_address(cls, value: str | None) -> str | None:
-        return None if value is None else check_address(value)
-
-    @field_validator("control")
-    @classmethod
-    def _check_control(cls, value: str) -> str:
-        return value if value in {"auto", "none"} else check_address(value)
-
-    @property
-    def control_address(self) -> str | None:
-        """Where to ask the line for its status and give it orders; None where that is not possible."""
-        if self.control == "none":
-            return None
-        return control_address(self.name) if self.control == "auto" else self.control
-
-
-class DashboardConfig(Section):
+class DashboardConfig(LinesFile):
     """A whole dashboard."""
 
     dashboard: Door = Door()
-    line: tuple[WatchedLine, ...] = Field(min_length=1)
-
-    @field_validator("line")
-    @classmethod
-    def _check_lines(cls, value: tuple[WatchedLine, ...]) -> tuple[WatchedLine, ...]:
-        names = [line.name for line in value]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two lines are called '{name}'")
-        for line in value:
-            if line.control == "none" and line.verdicts is None:
-                raise ValueError(f"the line '{line.name}' has control = \"none\", so its verdicts need an address")
-            if (line.key is None) != (line.server_key is None):
-                raise ValueError(f"the line '{line.name}' needs key and server_key together")
-        return value
 
 
 def read_dashboard_file(path: Path) -> DashboardConfig:
@@ -163,9 +100,8 @@ def read_dashboard_file(path: Path) -> DashboardConfig:
     """
     values = read_toml(path, "dashboard file")
     config = check_dashboard(values, str(path))
-    door = _anchored(config.dashboard, ("users", "certificate", "key"), path.parent)
-    lines = tuple(_anchored_line(line, path.parent) for line in config.line)
-    return config.model_copy(update={"dashboard": door, "line": lines})
+    door = anchored(config.dashboard, ("users", "certificate", "key"), path.parent)
+    return config.model_copy(update={"dashboard": door, "line": anchored_lines(config.line, path.parent)})
 
 
 def check_dashboard(values: dict[str, Any], where: str) -> DashboardConfig:
@@ -178,34 +114,4 @@ def check_dashboard(values: dict[str, Any], where: str) -> DashboardConfig:
     Raises:
         ConfigError: names the first error and, for an unknown key, the nearest known name.
     """
-    try:
-        return DashboardConfig.model_validate(values)
-    except ValidationError as error:
-        # An unknown name first: it is usually the reason why another is missing.
-        first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-        if first["type"] == "extra_forbidden":
-            name = ".".join(str(part + 1) if isinstance(part, int) else part for part in first["loc"])
-            known = _known(first["loc"][:-1])
-            near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.6)
-            hint = f"did you mean '{near[0]}'?" if near else f"the settings here are {', '.join(known)}"
-            raise ConfigError(f"{where}: '{name}' is not a setting; {hint}") from error
-        raise ConfigError(f"{where}: {explain(error)}") from error
-
-
-def _known(location: tuple[int | str, ...]) -> list[str]:
-    sections: dict[str, type[Section]] = {"dashboard": Door, "line": WatchedLine}
-    section = sections.get(str(location[0])) if location else None
-    return list((section or DashboardConfig).model_fields)
-
-
-def _anchored_line(line: WatchedLine, folder: Path) -> WatchedLine:
-    found = _anchored(line, ("journal", "bundles", "key"), folder)
-    # A public key may also stand here itself.
-    if line.server_key is None or not (folder / line.server_key).is_file():
-        return found
-    return found.model_copy(update={"server_key": str(folder / line.server_key)})
-
-
-def _anchored(section: Kind, names: tuple[str, ...], folder: Path) -> Kind:
-    found = {name: getattr(section, name) for name in names}
-    return section.model_copy(update={name: value and folder / value for name, value in found.items()})
+    return check_lines(DashboardConfig, values, where, {"dashboard": Door})

@@ -1,10 +1,9 @@
-"""Trends: hour by hour or shift by shift, from the journal."""
+"""Trends: hour by hour or shift by shift, from its journal or a store."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
-from pathlib import Path
 
 from nicegui import ui
 
@@ -12,9 +11,9 @@ from engines.errors import TaktlineError
 from pipeline.dashboard.background import read
 from pipeline.dashboard.fields import choice_field, element, text_field
 from pipeline.dashboard.frame import button
+from pipeline.dashboard.store_history import HistoryPlace, open_history
 from pipeline.dashboard.tables import say, say_no_journal
 from pipeline.dashboard.trend_charts import latency_trend, score_trend, share_trend
-from pipeline.journal.history import History
 from pipeline.journal.selection import Selection
 from pipeline.journal.trends import Trend, hours, shifts
 
@@ -25,27 +24,27 @@ _SHIFTS = "06:00, 14:00, 22:00"
 _MOST_SHIFTS = 12
 
 
-async def trends_page(journals: dict[str, Path | None], cameras: Sequence[str], query: Mapping[str, str]) -> None:
+async def trends_page(places: dict[str, HistoryPlace | None], cameras: Sequence[str], query: Mapping[str, str]) -> None:
     """Builds the page of trends."""
     line, camera = query.get("line", ""), query.get("camera", "")
     span = query.get("span") if query.get("span") in _SPANS else "1d"
     by = query.get("by") if query.get("by") in {"hour", "shift"} else "hour"
     begins = query.get("shifts") or _SHIFTS
     with element("form", method="get", action="/trends").classes("filters"):
-        choice_field("line", "line", line, list(journals))
+        choice_field("line", "line", line, list(places))
         choice_field("camera", "camera", camera, {"": "all"} | {name: name for name in cameras})
         choice_field("span", "of the", str(span), {name: text for name, (text, _) in _SPANS.items()})
         choice_field("by", "by", str(by), ("hour", "shift"))
         text_field("shifts", "shifts begin at", begins, size="20")
         button("Show").props('type="submit"').classes("main-button")
-    journal = journals.get(line)
-    if journal is None:
+    place = places.get(line)
+    if place is None:
         say_no_journal(line)
         return
     selection = Selection(cameras=(camera,) if camera in cameras else ())
     try:
         edges = _edges(_SPANS[str(span)][1], str(by), begins)
-        trends = await read(_read, journal, selection, edges)
+        trends = await read(_read, place, selection, edges)
     except (TaktlineError, ValueError) as error:
         say(f"{error}.")
         return
@@ -75,6 +74,6 @@ def _edges(span_h: int, by: str, begins: str) -> list[int]:
         raise ValueError(f"'{begins}' are not times; give them like {_SHIFTS}") from error
 
 
-def _read(journal: Path, selection: Selection, edges: list[int]) -> list[Trend]:
-    with History(journal) as history:
+def _read(place: HistoryPlace, selection: Selection, edges: list[int]) -> list[Trend]:
+    with open_history(place) as history:
         return history.trends(selection, edges)

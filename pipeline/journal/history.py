@@ -109,6 +109,10 @@ class History(ReadOnlyJournal):
         except WireError as error:
             raise DataError(f"camera {verdict.camera}, sequence {verdict.sequence} cannot be read ({error})") from error
 
+    def at(self, key: Key) -> Found | None:
+        """Returns the verdict with a key; see `find`."""
+        return self.find(VerdictKey(key.camera, key.epoch, key.sequence))
+
     def picture(self, verdict: VerdictKey) -> bytes | None:
         """Returns the picture of a frame as a JPEG; None if none was kept."""
         return self._file(verdict, heatmap=False)

@@ -20,7 +20,7 @@ MOST_INTERVALS = 2_000
 _TOO_MANY = MOST_INTERVALS + 2
 _AT_ONCE = 10_000
 # The quantiles of more numbers than this would not look different, and take memory.
-_MOST_SAMPLES = 200_000
+MOST_SAMPLES = 200_000
 
 
 @dataclass
@@ -104,11 +104,20 @@ def read_trends(connection: sqlite3.Connection, selection: Selection, edges: Seq
     Raises:
         ConfigError: there are too many or too few edges, or they do not rise.
     """
+    check_edges(edges)
+    return [_trend(connection, selection, *pair) for pair in pairwise(edges)]
+
+
+def check_edges(edges: Sequence[int]) -> None:
+    """Refuses edges that bound no intervals.
+
+    Raises:
+        ConfigError: there are too many or too few of them, or they do not rise.
+    """
     if not 2 <= len(edges) <= MOST_INTERVALS + 1:
         raise ConfigError(f"give 2 to {MOST_INTERVALS + 1} edges; take longer intervals, or a shorter time")
     if any(later <= earlier for earlier, later in pairwise(edges)):
         raise ConfigError("the edges of intervals must rise")
-    return [_trend(connection, selection, *pair) for pair in pairwise(edges)]
 
 
 def _trend(connection: sqlite3.Connection, selection: Selection, since: int, until: int) -> Trend:
@@ -119,12 +128,12 @@ def _trend(connection: sqlite3.Connection, selection: Selection, since: int, unt
         found.verdicts[verdict] = found.verdicts.get(verdict, 0) + 1
         if reason is not None:
             found.reasons[reason] = found.reasons.get(reason, 0) + 1
-        if len(latencies) < _MOST_SAMPLES:
+        if len(latencies) < MOST_SAMPLES:
             latencies.append(latency)
             if score is not None:
                 scores.append(score)
-    found.scores = _quantiles(scores, SCORE_QUANTILES)
-    found.latencies = _quantiles(latencies, LATENCY_QUANTILES)
+    found.scores = quantiles(scores, SCORE_QUANTILES)
+    found.latencies = quantiles(latencies, LATENCY_QUANTILES)
     return found
 
 
@@ -141,7 +150,8 @@ def _facts(
         yield from some
 
 
-def _quantiles(values: Sequence[float], wanted: tuple[float, ...]) -> tuple[float, ...]:
+def quantiles(values: Sequence[float], wanted: tuple[float, ...]) -> tuple[float, ...]:
+    """Returns quantiles of values; none of no values."""
     return tuple(float(value) for value in np.quantile(values, wanted)) if values else ()
 
 

@@ -30,6 +30,7 @@ from taktline.cli.demo import demo
 from taktline.cli.deploy import deploy
 from taktline.cli.engines import build, engines
 from taktline.cli.evaluate import evaluate
+from taktline.cli.fleet import build_fleet
 from taktline.cli.inspect import inspect
 from taktline.cli.journal import build_journal
 from taktline.cli.keys import build_keys
@@ -58,7 +59,7 @@ def build_app() -> typer.Typer:
     app.command()(watch)
     app.command()(dashboard)
     app.command()(dashboard_user)
-    for group in (build_camera(), build_journal(), build_bench(), build_keys(), build_bridge()):
+    for group in (build_camera(), build_journal(), build_bench(), build_keys(), build_bridge(), build_fleet()):
         app.add_typer(group)
     return app
 

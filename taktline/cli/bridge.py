@@ -1,9 +1,9 @@
-"""`taktline bridge mqtt`, `webhook` and `jsonl`: verdicts to a broker, a web server or files."""
+"""`taktline bridge mqtt`, `webhook`, `jsonl` and `sql`: verdicts to a broker, a web server, files or a database."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import typer
 from engines.errors import ConfigError
 from engines.files import check_writable
 from taktline.cli.console import stderr
+from taktline.cli.open_files import allow_many_files
 from taktline.cli.options import (
     PUBLISHED_AT,
     CamerasOption,
@@ -26,14 +27,17 @@ from taktline.cli.options import (
 from taktline.cli.signals import on_signals
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipeline.bridges.bridge import Destination
+    from pipeline.bridges.sql import FollowedLine
 
 _QUEUE = 10_000
 
 
 @dataclass(frozen=True)
 class Subscription:
-    """Options that all bridges share: how to reach the line, and where to store the position."""
+    """Options that all bridges share: how to reach the line."""
 
     source: Annotated[str, typer.Option("--from", help="Address that the line publishes on.")] = PUBLISHED_AT
     replay: ReplayOption = None
@@ -41,19 +45,26 @@ class Subscription:
     oldest: Annotated[bool, typer.Option("--oldest", help="Start with the oldest verdict in the line's journal.")] = (
         False
     )
-    position: Annotated[Path | None, typer.Option(help="File that stores how far the bridge has got.")] = None
     key: KeyOption = None
     server_key: ServerKeyOption = None
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuses `--oldest` without a replay to ask.
+
+        Raises:
+            ConfigError: that was asked for.
+        """
         if self.oldest and self.replay is None:
             raise ConfigError("--oldest reads from the line's journal; give the line's replay address with --replay")
 
 
+PositionOption = Annotated[Path | None, typer.Option(help="File that stores how far the bridge has got.")]
+
+
 def build_bridge() -> typer.Typer:
     """Returns the commands under `taktline bridge`."""
-    app = typer.Typer(name="bridge", no_args_is_help=True, help="Deliver verdicts elsewhere, each at least once.")
-    for command in (mqtt, webhook, jsonl):
+    app = typer.Typer(name="bridge", no_args_is_help=True, help="Deliver verdicts elsewhere.")
+    for command in (mqtt, webhook, jsonl, sql):
         app.command()(flatten(command))
     return app
 
@@ -74,6 +85,7 @@ def mqtt(
     silent_after: Annotated[
         float, typer.Option(min=1, help="Seconds without verdicts until the line is silent.")
     ] = 30.0,
+    position: PositionOption = None,
 ) -> None:
     """Publish verdicts as JSON to an MQTT broker, with QoS 1, until Ctrl-C or SIGTERM.
 
@@ -95,7 +107,7 @@ def mqtt(
         protocol,
         silent_after,
     )
-    _run(partial(MqttBroker, settings), Path("bridge-mqtt.position.json"), subscription)
+    _run(partial(MqttBroker, settings), position or Path("bridge-mqtt.position.json"), subscription)
 
 
 def webhook(
@@ -103,6 +115,7 @@ def webhook(
     url: Annotated[str, typer.Argument(help="URL to POST to.")],
     token_file: Annotated[Path | None, typer.Option(help="File whose first line is sent as a Bearer token.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds to wait for an answer.")] = 10.0,
+    position: PositionOption = None,
 ) -> None:
     """POST each verdict as JSON to a web server, until Ctrl-C or SIGTERM.
 
@@ -110,7 +123,7 @@ def webhook(
     """
     from pipeline.bridges.webhook import Webhook
 
-    _run(partial(Webhook, url, token_file, timeout), Path("bridge-webhook.position.json"), subscription)
+    _run(partial(Webhook, url, token_file, timeout), position or Path("bridge-webhook.position.json"), subscription)
 
 
 def jsonl(
@@ -118,6 +131,7 @@ def jsonl(
     file: Annotated[Path, typer.Argument(help="File to append to. Older verdicts move to FILE.1 and so on.")],
     max_mib: Annotated[float, typer.Option(min=0.001, max=1 << 20, help="Start a new file at this size.")] = 100.0,
     keep: Annotated[int, typer.Option(min=1, max=10_000, help="Number of older files to keep.")] = 10,
+    position: PositionOption = None,
 ) -> None:
     """Append verdicts to a file, one JSON object per line, until Ctrl-C or SIGTERM.
 
@@ -126,7 +140,72 @@ def jsonl(
     from pipeline.bridges.jsonl import JsonLines
 
     lines = partial(JsonLines, file, round(max_mib * (1 << 20)), keep)
-    _run(lines, file.with_name(f"{file.name}.position.json"), subscription)
+    _run(lines, position or file.with_name(f"{file.name}.position.json"), subscription)
+
+
+def sql(
+    subscription: Subscription,
+    url: Annotated[str, typer.Option(help="postgresql://USER@HOST/DATABASE, or sqlite:PATH.")],
+    line: Annotated[str, typer.Option(help="The line's name.")] = "line",
+    lines: Annotated[
+        Path | None, typer.Option(help="File (TOML) that names many lines with their addresses and keys.")
+    ] = None,
+    keep_days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="Remove verdicts after so many days. Default: keep all.")
+    ] = None,
+) -> None:
+    """Store verdicts of one or many lines in a database, each once, until Ctrl-C or SIGTERM.
+
+    Example: taktline bridge sql --url postgresql://taktline@db/plant --lines plant.toml --oldest --keep-days 365
+    """
+    from pipeline.bridges.sql import StoreBridge
+    from pipeline.store.open_store import open_store
+
+    followed = [_one_line(line, subscription)] if lines is None else _many_lines(lines, subscription)
+    allow_many_files()
+    console, stop = stderr(), threading.Event()
+    for one in followed:
+        _warn(console, one.replay, "" if lines is None else f"line {one.name}: ")
+    with open_store(url, keep_days) as store, StoreBridge(followed, store, oldest=subscription.oldest) as bridge:
+        with on_signals(stop.set):
+            bridge.run(stop, lambda: console.print(f"the bridge from {_counted(followed)} to {store.where} is running"))
+        found = bridge.written
+    more = [f"{count} {what}" for count, what in (
+        (found.known, "were there already"), (found.expired, "were too old to keep"), (found.refused, "were refused"),
+    ) if count]  # fmt: skip
+    console.print(", ".join([f"{found.stored} verdicts were stored", *more]))
+
+
+def _one_line(name: str, asked: Subscription) -> FollowedLine:
+    from pipeline.bridges.sql import FollowedLine
+
+    asked.check()
+    curve = read_keys(asked.key, asked.server_key)
+    return FollowedLine(name, asked.source, asked.replay, tuple(asked.camera or ()), curve)
+
+
+def _many_lines(path: Path, asked: Subscription) -> list[FollowedLine]:
+    from pipeline.bridges.sql import FollowedLine
+    from pipeline.config.lines_file import read_lines_file
+
+    if asked != Subscription(oldest=asked.oldest):
+        raise ConfigError("addresses and keys stand in the file of lines; leave them out here, or leave out --lines")
+    found = []
+    for line in read_lines_file(path, "file of lines"):
+        if line.verdicts is None or (asked.oldest and line.replay is None):
+            missing = "verdicts" if line.verdicts is None else "replay"
+            raise ConfigError(f"{path}: the line '{line.name}' has no address of its {missing}; add it")
+        found.append(FollowedLine(line.name, line.verdicts, line.replay, curve=line.read_keys()))
+    return found
+
+
+def _counted(lines: Sequence[FollowedLine]) -> str:
+    return lines[0].verdicts if len(lines) == 1 else f"{len(lines)} lines"
+
+
+def _warn(console: Console, replay: str | None, whose: str = "") -> None:
+    if replay is None:
+        console.print(f"{whose}without a replay address, verdicts published while the bridge is down are lost")
 
 
 def _run(open_destination: Callable[[], Destination], position: Path, asked: Subscription) -> None:
@@ -134,7 +213,7 @@ def _run(open_destination: Callable[[], Destination], position: Path, asked: Sub
     from pipeline.bridges.bridge import Bridge, PositionFile
     from pipeline.client.subscriber import VerdictSubscriber
 
-    position = asked.position or position
+    asked.check()
     store, curve = PositionFile(position), read_keys(asked.key, asked.server_key)
     stored = store.read()
     check_writable(position)
@@ -147,8 +226,7 @@ def _run(open_destination: Callable[[], Destination], position: Path, asked: Sub
         ) as subscriber,
         open_destination() as destination,
     ):
-        if asked.replay is None:
-            console.print("without --replay, verdicts published while the bridge is down are lost")
+        _warn(console, asked.replay)
         destination.resume(None if stored is None else stored.mark)
         bridge = Bridge(subscriber, destination, store)
         with on_signals(stop.set):

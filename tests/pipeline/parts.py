@@ -30,12 +30,14 @@ from pipeline.security.curve import Access
 PICTURE = np.tile(np.arange(48, dtype=np.uint8)[:, None, None], (1, 64, 3))
 
 
-def decide(camera: str, sequence: int, outcome: Outcome = "ok", captured_at: int | None = None) -> Decided:
+def decide(
+    camera: str, sequence: int, outcome: Outcome = "ok", captured_at: int | None = None, line: str = "test"
+) -> Decided:
     """A frame with its verdict; one that is `ng` has a heatmap."""
     bad = outcome == "ng"
     heatmap = Heatmap(np.full((28, 28), sequence % 256, np.uint8), 0.0, 12.0) if bad else None
     verdict = Verdict(
-        line="test", camera=camera, sequence=sequence, verdict=outcome, reason=None, score=9.5 if bad else 1.0,
+        line=line, camera=camera, sequence=sequence, verdict=outcome, reason=None, score=9.5 if bad else 1.0,
         threshold=2.0, regions=(Region(1, 2, 3, 4, 9.5),) if bad else (), part=f"{sequence}.png",
         captured_at=captured_at or time.time_ns(), latency=Latency(1, 2, 3, 0), engine="none", precision="f32",
         exact=True, bundle="0123456789ab",
@@ -48,8 +50,13 @@ class Running(Closing):
     """A publisher with its journal and replay; leaving it drains and closes them."""
 
     def __init__(
-        self, publish: dict[str, Any], journal: dict[str, Any] | None, cameras: Sequence[str] = ("a",)
+        self,
+        publish: dict[str, Any],
+        journal: dict[str, Any] | None,
+        cameras: Sequence[str] = ("a",),
+        name: str = "test",
     ) -> None:
+        self.name = name
         section = PublishSection.model_validate(publish)
         access = Access(section.curve_secret, section.allowed_clients, section.insecure)
         self._parts = ClosingStack()
@@ -81,7 +88,7 @@ class Running(Closing):
             sequence = self.next[camera]
             self.next[camera] += 1
             outcome: Outcome = "ng" if sequence % ng_every == 0 else "ok"
-            self._inbox.put(decide(camera, sequence, outcome, captured_at))
+            self._inbox.put(decide(camera, sequence, outcome, captured_at, self.name))
         return [self._published.get(30).verdict for _ in range(count)]
 
     def status(self) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from taktline.cli.bench.history import history
 from taktline.cli.bench.line import line
 from taktline.cli.bench.peers import peers
 from taktline.cli.bench.soak import soak
+from taktline.cli.bench.store import store
 
 
 def build_bench() -> typer.Typer:
     """Returns the commands under `taktline bench`."""
     app = typer.Typer(name="bench", no_args_is_help=True, help="Measure latency and throughput.")
-    for command in (engine, line, capture, delivery, history, soak, peers, compare):
+    for command in (engine, line, capture, delivery, history, store, soak, peers, compare):
         app.command()(command)
     return app

@@ -20,21 +20,21 @@ KILLED = -signal.SIGKILL
 
 
 class BridgeProcess:
-    """`taktline bridge` in a process of its own, from a line that runs in this one."""
+    """`taktline bridge` in a process of its own."""
 
-    def __init__(self, running: Running, folder: Path, *arguments: object) -> None:
-        assert running.replay is not None
-        self._command = [
-            sys.executable, "-m", "taktline", "bridge", *map(str, arguments), "--oldest",
-            "--from", running.socket.address, "--replay", running.replay.address,
-            "--position", str(folder / "position.json"),
-        ]  # fmt: skip
+    def __init__(self, folder: Path, *arguments: object) -> None:
+        self._command = [sys.executable, "-m", "taktline", "bridge", *map(str, arguments), "--oldest"]
         self._log = folder / "bridge.log"
         self.start()
 
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=ROOT)
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Sends a signal and returns how it ended."""
@@ -61,7 +61,9 @@ def open_bridge(running: Running, tmp_path: Path) -> Iterator[OpenBridge]:
     with ExitStack() as stack:
 
         def start(*arguments: object) -> BridgeProcess:
-            bridge = BridgeProcess(running, tmp_path, *arguments)
+            assert running.replay is not None
+            places = ("--from", running.socket.address, "--replay", running.replay.address)
+            bridge = BridgeProcess(tmp_path, *arguments, *places, "--position", tmp_path / "position.json")
             stack.callback(bridge.kill)
             return bridge
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.config.lines_file import KnownLine
 from pipeline.dashboard.camera_model import CameraModel, SeenPicture
 from pipeline.dashboard.charts import latency_data, score_data
 from pipeline.dashboard.filters import Filters, read_key, write_key
 from pipeline.dashboard.line_model import LineModel
 from pipeline.dashboard.places import Places, find_places
-from pipeline.dashboard.settings import WatchedLine
 from pipeline.dashboard.snapshot import grid_values, now_values, picture_values, slow_values
 from pipeline.journal.search import Key
 from pipeline.journal.selection import Selection
@@ -156,7 +156,7 @@ def test_a_line_that_cannot_be_asked_is_heard(monkeypatch: pytest.MonkeyPatch) -
     ],
 )  # fmt: skip
 def test_where_a_line_is(settings: dict[str, str], told: dict[str, str] | None, expected: Places) -> None:
-    line = WatchedLine.model_validate({"name": "press4"} | settings)
+    line = KnownLine.model_validate({"name": "press4"} | settings)
     assert find_places(line, None if told is None else {"places": told}) == expected
 
 

@@ -14,6 +14,8 @@ import zmq
 from engines.errors import LineDown, TaktlineError
 from pipeline.client.orders import tell_line
 from pipeline.config.line_file import LineConfig, check_config
+from pipeline.config.lines_file import read_lines_file
+from pipeline.fleet.fleet import Fleet
 from pipeline.line.build import build_line
 from pipeline.protocol.orders import Order
 from pipeline.publish.control import ControlServer
@@ -129,3 +131,23 @@ def test_a_line_with_keys_and_strangers_at_both_its_doors(
         assert taktline("tell", orders, "threshold", "100").returncode == 2
         assert {verdict.verdict for verdict in running.more()} == {"ng"}
         running.close()
+
+
+def test_a_fleet_gives_each_line_the_key_that_its_file_names(house: House, tmp_path: Path) -> None:
+    def obey(order: Order) -> dict[str, object]:
+        return {"status": {"did": order.do}}
+
+    with ControlServer("tcp://127.0.0.1:*", house.access) as locked, ControlServer("tcp://127.0.0.1:*") as free:
+        locked.start(obey, ended)
+        free.start(obey, ended)
+        file = tmp_path / "fleet.toml"
+        file.write_text("".join(
+            f'[[line]]\nname = "{name}"\ncontrol = "{server.address}"\n' + (
+                f'key = "keys/{key}.key_secret"\nserver_key = "keys/line.key"\n' if key else ""
+            )
+            for name, server, key in (("a", locked, "office"), ("b", locked, "stranger"), ("c", free, ""))
+        ))  # fmt: skip
+        with Fleet(read_lines_file(file, "fleet file")) as fleet:
+            replies = fleet.give(dict.fromkeys("abc", Order(do="pause")), 1.0)
+    assert {name: reply.came for name, reply in replies.items()} == {"a": "done", "b": "not reached", "c": "done"}
+    assert replies["a"].status == replies["c"].status == {"did": "pause"}
