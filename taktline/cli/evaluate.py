@@ -20,15 +20,18 @@ from taktline.cli.options import (
     JsonFile,
     PrecisionOption,
     SeedOption,
-    SizeOption,
     SplitOption,
+    flatten,
 )
+from taktline.cli.size import SizeOptions
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationSettings
 
 
+@flatten
 def evaluate(
+    sizes: SizeOptions,
     bundle: Annotated[Path | None, typer.Argument(help="Model bundle.")] = None,
     data: Annotated[Path | None, typer.Argument(help="Data set with labelled test pictures.")] = None,
     all_under: Annotated[
@@ -51,7 +54,6 @@ def evaluate(
     backbone: BackboneOption = "imagenet",
     backbone_arch: BackboneArchOption = "resnet50",
     split: SplitOption = DEFAULT_SPLIT,
-    size: SizeOption = "224",
     steps: Annotated[int, typer.Option(min=1, help="With --all: maximum optimiser steps.")] = 2000,
     seed: SeedOption = 0,
 ) -> None:
@@ -71,7 +73,7 @@ def evaluate(
                 "--all takes no bundle, data set, --report or --keep; it writes a report for each category"
             )
         settings = calibration_settings(
-            backbone, "sigma", None, split, size, 100, steps, 1024, 1e-3, seed, backbone_arch
+            backbone, "sigma", None, split, sizes, 100, steps, 1024, 1e-3, seed, backbone_arch
         )
         if miss_costs is not None:
             raise ConfigError("--all takes no --miss-costs: one defect costs more than another; evaluate one by one")
