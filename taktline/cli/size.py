@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from calibration.calibrate import CalibrationSettings
     from engines.manifest import OfferedSize
 
-_LEAST, _MOST, _STEP = 64, 4096, 16
+# Of larger tiles the score would take more cells than TensorRT sorts.
+_LEAST, _MOST, _MOST_FRAME, _STEP = 64, 1024, 4096, 16
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class SizeOptions:
             return replace(settings, network=own, tile=whole, takt_ms=self.takt_ms)
         down, across = (1, 1) if self.tiles is None else parse_tiles(self.tiles)
         size = covered(whole[0], down, overlap), covered(whole[1], across, overlap)
-        if max(size) > _MOST:
+        if max(size) > _MOST_FRAME:
             raise ConfigError(
                 f"{self.tiles} tiles of {self.size} make frames of {size[1]} x {size[0]} pixels, and a side can have "
-                f"{_MOST}; give fewer or smaller tiles"
+                f"{_MOST_FRAME}; give fewer or smaller tiles"
             )
         own = replace(settings.network, size=size, tiles=(down, across), overlap=overlap)
         return replace(settings, network=own)

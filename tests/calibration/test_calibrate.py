@@ -58,8 +58,8 @@ def test_the_bundle_says_how_it_was_made(drawn: Path, tmp_path: Path, taktline: 
         ("tall", "give one number or WIDTHxHEIGHT"),
         ("224x", "give one number or WIDTHxHEIGHT"),
         ("224x560x3", "give one number or WIDTHxHEIGHT"),
-        ("100", "give multiples of 16 between 64 and 4096"),
-        ("224x8192", "give multiples of 16 between 64 and 4096"),
+        ("100", "give multiples of 16 between 64 and 1024"),
+        ("224x2048", "give multiples of 16 between 64 and 1024"),
     ],
 )
 def test_a_size_that_the_network_cannot_take_is_refused(
