@@ -122,6 +122,9 @@ def _evaluate_all(root: Path, out: Path, settings: CalibrationSettings, engine: 
         for result in run_suite(root, out, settings, engine, progress):
             write_report(out / f"{result.category}.html", result.bundle, result.evaluation)
             results.append(result)
+            reason = result.bundle.manifest.training.size_reason
+            if reason is not None:
+                stderr().print(f"{escape(result.category)}: {reason}.", highlight=False)
     rows = suite_table(results)
     _write_json(out / "table.json", {"rows": rows})
     _write_json(json_file, {"rows": rows})

@@ -33,10 +33,10 @@ def write_parts(
 
 
 def test_fine_detail_asks_for_a_larger_size(tmp_path: Path) -> None:
-    coarse = offer_sizes(write_parts(tmp_path / "coarse", (640, 640), 40), silent)
-    fine = offer_sizes(write_parts(tmp_path / "fine", (640, 640), 3), silent)
+    coarse = offer_sizes(write_parts(tmp_path / "coarse", (512, 512), 40), silent)
+    fine = offer_sizes(write_parts(tmp_path / "fine", (512, 512), 2), silent)
     assert [offer.size for offer in coarse] == [offer.size for offer in fine]
-    assert [offer.name for offer in fine] == ["224x224", "320x320", "448x448", "640x640"]
+    assert [offer.name for offer in fine] == ["224x224", "320x320", "448x448", "512x512"]
     assert choose_size(coarse).size == (224, 224)
     assert choose_size(fine).size == (320, 320)
     assert all(first.kept < second.kept for first, second in itertools.pairwise(fine))
@@ -58,16 +58,16 @@ def test_sizes_have_the_parts_own_aspect_and_no_more_pixels(tmp_path: Path) -> N
     assert [offer.name for offer in offer_sizes(write_parts(tmp_path / "small", (120, 120), 5), silent)] == ["224x224"]
 
 
-def test_a_hairline_stays_a_pixel_wide(tmp_path: Path) -> None:
+def test_a_hairline_stays_to_be_seen(tmp_path: Path) -> None:
     """Whatever good parts show: defects are what they do not."""
     offers = offer_sizes(write_parts(tmp_path / "tall", (1240, 500), 60, count=1), silent)
     assert [offer.name for offer in offers] == ["144x352", "208x496", "288x704", "400x1008"]
     assert offers[0].kept > 0.9
-    assert choose_size(offers).name == "208x496"
+    assert choose_size(offers).name == "288x704"
 
 
 def test_the_largest_within_the_takt_is_taken_where_none_keeps_enough() -> None:
-    offers = [SizeOffer((224, 224), 0.3, 10.0), SizeOffer((320, 320), 0.5, 20.0), SizeOffer((448, 448), 0.8, 40.0)]
+    offers = [SizeOffer((224, 224), 0.3, 10.0), SizeOffer((320, 320), 0.5, 20.0), SizeOffer((448, 448), 0.6, 40.0)]
     assert choose_size(offers) == offers[2]
     assert choose_size(offers, takt_ms=30.0) == offers[1]
     assert choose_size(offers, takt_ms=1.0) == offers[0]
@@ -81,7 +81,7 @@ def test_a_bundle_gets_size_and_tiles_and_says_why(tmp_path: Path, taktline_in_p
     done = taktline_in_process("calibrate", tmp_path / "long", *options)
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stderr.split())
-    assert "size 352x144: the smallest that keeps 90% of the good parts' fine detail" in said
+    assert "size 352x144: the smallest that keeps 65% of the good parts' fine detail" in said
     assert "detail kept" in said
     bundle = open_bundle(out)
     assert bundle.size == (144, 352)
