@@ -22,13 +22,14 @@ from engines.network import NetworkConfig
 from engines.resnet import Backbone
 from engines.tiles import tiles_over
 
-# A size is to keep this share of the detail, and a hairline so wide. More is not always better: docs/recipe.md.
+# A size is to keep this share of the detail, and a hairline of three pixels so wide. docs/recipe.md says why no more.
 ENOUGH = 0.65
-HAIRLINE_PX, _STAYS_PX = 3.0, 1.25
+_HAIRLINE_PX, _STAYS_PX = 3.0, 1.25
 # As many cells as squares of these sides have, in the part's own aspect: each takes about twice as long as the last.
 _SIDES = (224, 320, 448, 640)
 _STEP, _LEAST, _MOST = 16, 64, 4096
 _PICTURES, _RUNS = 12, 3
+_MOST_PIXELS = 24_000_000
 # What a Gaussian of so many pixels smooths away is fine detail: what is up to about six pixels wide.
 _FINE_PX = 2.0
 # Of detail that is weaker than half of the noise's own, or than a step of gray, what is left tells nothing.
@@ -71,15 +72,14 @@ def offer_sizes(samples: Sequence[Sample], report: Reporter, arch: Arch = "resne
     None but the smallest has more pixels than the pictures.
 
     Args:
-        samples: good parts; twelve of them are read.
+        samples: good parts; twelve of them are read, or fewer large ones.
         report: told how far it is.
         arch: the backbone's architecture.
 
     Raises:
         DataError: a picture cannot be read.
     """
-    picks = np.unique(np.linspace(0, len(samples) - 1, _PICTURES).round().astype(int))
-    pictures = [read_image(samples[index].path).mean(2, dtype=np.float32) for index in picks]
+    pictures = _read_some(samples)
     native = statistics.median(len(picture) for picture in pictures)
     aspect = statistics.median(picture.shape[1] / picture.shape[0] for picture in pictures)
     sizes = _candidates(native, aspect)
@@ -89,7 +89,7 @@ def offer_sizes(samples: Sequence[Sample], report: Reporter, arch: Arch = "resne
     for done, size in enumerate(sizes):
         report("size", done, len(sizes), f"{size[1]}x{size[0]}")
         kept = statistics.fmean(_kept(picture, size) for picture in pictures)
-        hairline = HAIRLINE_PX * min(size[0] / native, size[1] / (native * aspect)) >= _STAYS_PX
+        hairline = _HAIRLINE_PX * min(size[0] / native, size[1] / (native * aspect)) >= _STAYS_PX
         offers.append(SizeOffer(size, kept, _work_ms(backbone, size), hairline))
     report("size", len(sizes), len(sizes))
     return offers
@@ -144,18 +144,35 @@ def measure_size(
     chosen = choose_size(offers, takt_ms)
     down, across = (tiles_over(side, most, network.overlap) for side, most in zip(chosen.size, tile, strict=True))
     rows = tuple(
-        OfferedSize(size=offer.size, kept=round(offer.kept, 3), work_ms=round(offer.work_ms, 1), chosen=offer is chosen)
+        OfferedSize(
+            size=offer.size,
+            kept=round(offer.kept, 3),
+            hairline=offer.hairline,
+            work_ms=round(offer.work_ms, 1),
+            chosen=offer is chosen,
+        )
         for offer in offers
     )
     return MeasuredSize(replace(network, size=chosen.size, tiles=(down, across)), _reason(chosen, takt_ms), rows)
 
 
 def _reason(chosen: SizeOffer, takt_ms: float | None) -> str:
-    wanted = f"{ENOUGH:.0%} of the good parts' fine detail, and shows a line of {HAIRLINE_PX:g} pixels"
+    wanted = f"{ENOUGH:.0%} of the good parts' fine detail, and shows a line of {_HAIRLINE_PX:g} pixels"
     if chosen.enough:
         return f"size {chosen.name}: the smallest that keeps {wanted}"
     limit = "" if takt_ms is None else f" that takes at most {takt_ms:g} ms"
     return f"size {chosen.name}: the largest tried{limit}, with {chosen.kept:.0%}; one is wanted that keeps {wanted}"
+
+
+def _read_some(samples: Sequence[Sample]) -> list[Plane]:
+    """Reads pictures from all over a list, in gray, until there are enough pixels."""
+    picks = np.unique(np.linspace(0, len(samples) - 1, _PICTURES).round().astype(int))
+    pictures: list[Plane] = []
+    for index in np.random.default_rng(0).permutation(picks):
+        pictures.append(read_image(samples[index].path).mean(2, dtype=np.float32))
+        if sum(picture.size for picture in pictures) > _MOST_PIXELS:
+            break
+    return pictures
 
 
 def _candidates(native: float, aspect: float) -> list[tuple[int, int]]:

@@ -133,12 +133,14 @@ class OfferedSize(Part):
     Attributes:
         size: height and width.
         kept: share of the good parts' fine detail that it keeps.
+        hairline: whether it shows a line of three of the camera's pixels.
         work_ms: milliseconds that the backbone took for a frame, with PyTorch in float32.
         chosen: whether it was chosen.
     """
 
     size: tuple[int, int]
     kept: float
+    hairline: bool
     work_ms: float
     chosen: bool
 

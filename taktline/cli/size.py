@@ -106,10 +106,16 @@ def parse_tiles(text: str) -> tuple[int, int]:
 
 def size_table(offers: tuple[OfferedSize, ...]) -> ResultTable:
     """Shows what sizes keep and cost, and which was chosen."""
-    table = ResultTable("size", "detail kept", "ms a frame", "chosen", caption="PyTorch in float32; engines are faster")
+    table = ResultTable(
+        "size", "detail kept", "line of 3 px", "ms a frame", "chosen", caption="PyTorch in float32; engines are faster"
+    )
     for offer in offers:
         height, width = offer.size
         table.add_row(
-            f"{width}x{height}", f"{offer.kept:.1%}", f"{offer.work_ms:.0f}", "chosen" if offer.chosen else ""
+            f"{width}x{height}",
+            f"{offer.kept:.1%}",
+            "seen" if offer.hairline else "lost",
+            f"{offer.work_ms:.0f}",
+            "chosen" if offer.chosen else "",
         )
     return table
