@@ -23,7 +23,7 @@ from engines.resnet import Backbone
 from engines.tiles import tiles_over
 
 # A size is to keep this share of the detail, and a hairline of three pixels so wide. docs/recipe.md says why no more.
-ENOUGH = 0.65
+ENOUGH = 0.6
 _HAIRLINE_PX, _STAYS_PX = 3.0, 1.25
 # As many cells as squares of these sides have, in the part's own aspect: each takes about twice as long as the last.
 _SIDES = (224, 320, 448, 640)
@@ -128,7 +128,7 @@ class MeasuredSize:
 def measure_size(
     samples: Sequence[Sample], network: NetworkConfig, tile: tuple[int, int], takt_ms: float | None, report: Reporter
 ) -> MeasuredSize:
-    """Chooses size and tiles of a network by what good parts show.
+    """Chooses size and tiles of a network by what good parts show. The smallest size is one tile, as the recipe has it.
 
     Args:
         samples: good parts.
@@ -143,6 +143,7 @@ def measure_size(
     offers = offer_sizes(samples, report, network.arch)
     chosen = choose_size(offers, takt_ms)
     down, across = (tiles_over(side, most, network.overlap) for side, most in zip(chosen.size, tile, strict=True))
+    tiles = (1, 1) if chosen is offers[0] else (down, across)
     rows = tuple(
         OfferedSize(
             size=offer.size,
@@ -153,7 +154,7 @@ def measure_size(
         )
         for offer in offers
     )
-    return MeasuredSize(replace(network, size=chosen.size, tiles=(down, across)), _reason(chosen, takt_ms), rows)
+    return MeasuredSize(replace(network, size=chosen.size, tiles=tiles), _reason(chosen, takt_ms), rows)
 
 
 def _reason(chosen: SizeOffer, takt_ms: float | None) -> str:

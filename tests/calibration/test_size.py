@@ -12,8 +12,9 @@ import pytest
 from calibration import size
 from calibration.dataset import Sample
 from calibration.progress import silent
-from calibration.size import SizeOffer, choose_size, offer_sizes
+from calibration.size import SizeOffer, choose_size, measure_size, offer_sizes
 from engines.bundle import open_bundle
+from engines.network import NetworkConfig
 from tests.conftest import RunTaktline
 
 
@@ -40,7 +41,8 @@ def timeless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("timeless")
-def test_fine_detail_asks_for_a_larger_size(tmp_path: Path) -> None:
+def test_fine_detail_asks_for_a_larger_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(size, "ENOUGH", 0.8)
     coarse = offer_sizes(write_parts(tmp_path / "coarse", (512, 512), 40), silent)
     fine = offer_sizes(write_parts(tmp_path / "fine", (512, 512), 2), silent)
     assert [offer.size for offer in coarse] == [offer.size for offer in fine]
@@ -77,27 +79,35 @@ def test_a_hairline_stays_to_be_seen(tmp_path: Path) -> None:
 
 
 def test_the_largest_within_the_takt_is_taken_where_none_keeps_enough() -> None:
-    offers = [SizeOffer((224, 224), 0.3, 10.0), SizeOffer((320, 320), 0.5, 20.0), SizeOffer((448, 448), 0.6, 40.0)]
+    offers = [SizeOffer((224, 224), 0.3, 10.0), SizeOffer((320, 320), 0.5, 20.0), SizeOffer((448, 448), 0.55, 40.0)]
     assert choose_size(offers) == offers[2]
     assert choose_size(offers, takt_ms=30.0) == offers[1]
     assert choose_size(offers, takt_ms=1.0) == offers[0]
     assert choose_size([*offers, SizeOffer((640, 640), 0.95, 80.0)], takt_ms=100.0).name == "640x640"
 
 
-def test_a_bundle_gets_size_and_tiles_and_says_why(tmp_path: Path, taktline_in_process: RunTaktline) -> None:
-    write_parts(tmp_path / "long" / "train" / "good", (112, 280), 4, count=10)
+def test_a_bundle_gets_size_and_tiles_and_says_why(
+    tmp_path: Path, taktline_in_process: RunTaktline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(size, "ENOUGH", 1.0)
+    write_parts(tmp_path / "long" / "train" / "good", (144, 384), 2, count=10)
     out = tmp_path / "bundle"
-    options = ("--out", out, "--backbone", "untrained", "--steps", 1, "--size", "auto", "--takt-ms", 0.001)
+    options = ("--out", out, "--backbone", "untrained", "--steps", 1, "--size", "auto", "--overlap", 64)
     done = taktline_in_process("calibrate", tmp_path / "long", *options)
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stderr.split())
-    assert "size 352x144: the smallest that keeps 65% of the good parts' fine detail" in said
+    assert "size 384x144: the smallest that keeps 100% of the good parts' fine detail" in said
     assert "detail kept" in said
     assert "seen" in said
     bundle = open_bundle(out)
-    assert bundle.size == (144, 352)
-    # A tile has at most 224 pixels.
-    assert bundle.manifest.network["tiles"] == [1, 2]
-    (offer,) = bundle.manifest.training.sizes
-    assert offer.chosen
-    assert offer.work_ms > 0
+    assert bundle.size == (144, 384)
+    # A tile has at most 224 pixels, and shares 64 with its neighbour.
+    assert (bundle.manifest.network["tiles"], bundle.manifest.network["overlap"]) == ([1, 2], 64)
+    assert [offer.chosen for offer in bundle.manifest.training.sizes] == [False, True]
+    assert all(offer.work_ms > 0 for offer in bundle.manifest.training.sizes)
+
+
+@pytest.mark.usefixtures("timeless")
+def test_a_frame_no_larger_than_the_default_is_one_tile(tmp_path: Path) -> None:
+    found = measure_size(write_parts(tmp_path / "long", (144, 352), 8), NetworkConfig(), (224, 224), None, silent)
+    assert (found.network.size, found.network.tiles) == ((144, 352), (1, 1))
