@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-# The tile that the recipe was made for has 224 x 224 pixels; a cell has 8 x 8.
-TILE_PX = 224
 OVERLAP_PX = 32
+# A cell of layer2, which maps are made of.
 _CELL_PX = 8
 
 
@@ -56,7 +55,7 @@ def covered(tile: int, count: int, overlap: int) -> int:
     return count * tile - (count - 1) * overlap
 
 
-def tiles_over(side: int, tile: int = TILE_PX, overlap: int = OVERLAP_PX) -> int:
+def tiles_over(side: int, tile: int, overlap: int) -> int:
     """Returns how many tiles, none longer than asked for, cover a side in pixels."""
     return max(1, math.ceil((side - overlap) / (tile - overlap)))
 

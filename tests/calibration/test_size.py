@@ -92,7 +92,8 @@ def test_a_bundle_gets_size_and_tiles_and_says_why(
     monkeypatch.setattr(size, "ENOUGH", 1.0)
     write_parts(tmp_path / "long" / "train" / "good", (144, 384), 2, count=10)
     out = tmp_path / "bundle"
-    options = ("--out", out, "--backbone", "untrained", "--steps", 1, "--size", "auto", "--overlap", 64)
+    backbone = ("--backbone", "untrained", "--backbone-arch", "resnet18")
+    options = ("--out", out, *backbone, "--steps", 1, "--size", "auto", "--overlap", 64)
     done = taktline_in_process("calibrate", tmp_path / "long", *options)
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stderr.split())

@@ -33,7 +33,7 @@ Scored = npt.NDArray[np.float32]
 
 
 def settings(**more: object) -> CalibrationSettings:
-    network = NetworkConfig(size=SIZE, hidden=64, code=64, tiles=TILES)
+    network = NetworkConfig(size=SIZE, arch="resnet18", hidden=64, code=64, tiles=TILES)
     return CalibrationSettings("untrained", network=network, training=TrainingSettings(steps=40), **more)  # type: ignore[arg-type]
 
 
@@ -108,7 +108,8 @@ def test_a_mark_is_found_where_it_lies_in_the_frame(tiled: Bundle, drawn: Path) 
 def test_the_frame_is_as_large_as_the_tiles_and_one_that_sees_nothing_is_left_out(
     drawn: Path, tmp_path: Path, taktline_in_process: RunTaktline
 ) -> None:
-    options = ("--backbone", "untrained", "--steps", 1, "--size", 64, "--tiles", "3x2", "--overlap", 16)
+    backbone = ("--backbone", "untrained", "--backbone-arch", "resnet18", "--steps", 1)
+    options = (*backbone, "--size", 64, "--tiles", "3x2", "--overlap", 16)
     done = taktline_in_process("calibrate", drawn, "--out", tmp_path / "bundle", *options, "--roi", "0,0,320,190")
     assert done.returncode == 0, done.stderr
     bundle = open_bundle(tmp_path / "bundle")

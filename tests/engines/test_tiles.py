@@ -46,8 +46,8 @@ def test_no_tile_has_the_ring_nor_is_one_that_sees_nothing() -> None:
 def test_how_many_tiles_cover_a_frame() -> None:
     for count in (1, 2, 3, 7):
         side = covered(224, count, 32)
-        assert tiles_over(side) == count
-        assert tiles_over(side + 16) == count + 1
+        assert tiles_over(side, 224, 32) == count
+        assert tiles_over(side + 16, 224, 32) == count + 1
 
 
 def test_the_score_is_that_of_the_highest_tile_in_units_of_its_place() -> None:
