@@ -20,7 +20,7 @@ from calibration.dataset import FEW_NORMALS, Dataset, Sample, open_dataset, read
 from calibration.defaults import DEFAULT_SPLIT
 from calibration.evaluate import evaluate
 from calibration.export import write_network
-from calibration.features import cache_capacity
+from calibration.features import at_once, cache_capacity
 from calibration.fit import Fitted, fit_network, sample_of
 from calibration.heat_scale import heatmap_scale
 from calibration.light import measure_appearance
@@ -163,7 +163,7 @@ def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: 
     check_parameter(rule, value)
     pairs = None
     if rule in LABELLED_RULES:
-        with open_engine(bundle, precision=EXACT, max_batch=8, measure=False) as engine:
+        with open_engine(bundle, precision=EXACT, max_batch=at_once(bundle.size), measure=False) as engine:
             evaluation = evaluate(bundle, engine, labelled)
         pairs = evaluation.scores, evaluation.defective
     known = bundle.manifest.statistics

@@ -239,4 +239,5 @@ def _work_ms(backbone: Backbone, size: tuple[int, int]) -> float:
         began = time.perf_counter()
         backbone(frame)
         times.append(time.perf_counter() - began)
-    return 1000 * statistics.median(times)
+    # Whatever else ran on the machine only made it slower.
+    return 1000 * min(times)

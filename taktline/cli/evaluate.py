@@ -91,6 +91,7 @@ def _evaluate_one(
     from calibration.dataset import open_test_split
     from calibration.evaluate import evaluate as run_evaluation
     from calibration.evaluate import keep_evaluation
+    from calibration.features import at_once
     from calibration.report import write_report
     from calibration.threshold import check_parameter
     from engines.bundle import open_bundle
@@ -101,7 +102,8 @@ def _evaluate_one(
         check_parameter("cost", miss_costs)
     opened = open_bundle(bundle)
     samples = open_test_split(data, split, seed)
-    with progress_bars() as progress, open_engine(opened, engine, precision, 8, measure=False) as running:
+    batch = at_once(opened.size)
+    with progress_bars() as progress, open_engine(opened, engine, precision, batch, measure=False) as running:
         evaluation = run_evaluation(opened, running, samples, progress, seed, miss_costs)
     if report is not None:
         write_report(report, opened, evaluation)
