@@ -10,6 +10,7 @@ from typing import Any
 from calibration.calibrate import CalibrationSettings, calibrate
 from calibration.dataset import find_dataset
 from calibration.evaluate import Evaluation, evaluate
+from calibration.features import at_once
 from calibration.progress import Reporter
 from engines.bundle import Bundle
 from engines.errors import DataError
@@ -58,7 +59,7 @@ def run_suite(
 
         bundle = calibrate(folder, out / folder.name, settings, named)
         dataset = find_dataset(folder, settings.split, settings.training.seed)
-        with open_engine(bundle, engine, max_batch=8, measure=False) as opened:
+        with open_engine(bundle, engine, max_batch=at_once(bundle.size), measure=False) as opened:
             yield CategoryResult(folder.name, bundle, evaluate(bundle, opened, dataset.test, named))
 
 

@@ -20,15 +20,18 @@ from taktline.cli.options import (
     JsonFile,
     PrecisionOption,
     SeedOption,
-    SizeOption,
     SplitOption,
+    flatten,
 )
+from taktline.cli.size import SizeOptions
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationSettings
 
 
+@flatten
 def evaluate(
+    sizes: SizeOptions,
     bundle: Annotated[Path | None, typer.Argument(help="Model bundle.")] = None,
     data: Annotated[Path | None, typer.Argument(help="Data set with labelled test pictures.")] = None,
     all_under: Annotated[
@@ -51,7 +54,6 @@ def evaluate(
     backbone: BackboneOption = "imagenet",
     backbone_arch: BackboneArchOption = "resnet50",
     split: SplitOption = DEFAULT_SPLIT,
-    size: SizeOption = "224",
     steps: Annotated[int, typer.Option(min=1, help="With --all: maximum optimiser steps.")] = 2000,
     seed: SeedOption = 0,
 ) -> None:
@@ -71,7 +73,7 @@ def evaluate(
                 "--all takes no bundle, data set, --report or --keep; it writes a report for each category"
             )
         settings = calibration_settings(
-            backbone, "sigma", None, split, size, 100, steps, 1024, 1e-3, seed, backbone_arch
+            backbone, "sigma", None, split, sizes, 100, steps, 1024, 1e-3, seed, backbone_arch
         )
         if miss_costs is not None:
             raise ConfigError("--all takes no --miss-costs: one defect costs more than another; evaluate one by one")
@@ -89,6 +91,7 @@ def _evaluate_one(
     from calibration.dataset import open_test_split
     from calibration.evaluate import evaluate as run_evaluation
     from calibration.evaluate import keep_evaluation
+    from calibration.features import at_once
     from calibration.report import write_report
     from calibration.threshold import check_parameter
     from engines.bundle import open_bundle
@@ -99,7 +102,8 @@ def _evaluate_one(
         check_parameter("cost", miss_costs)
     opened = open_bundle(bundle)
     samples = open_test_split(data, split, seed)
-    with progress_bars() as progress, open_engine(opened, engine, precision, 8, measure=False) as running:
+    batch = at_once(opened.size)
+    with progress_bars() as progress, open_engine(opened, engine, precision, batch, measure=False) as running:
         evaluation = run_evaluation(opened, running, samples, progress, seed, miss_costs)
     if report is not None:
         write_report(report, opened, evaluation)
@@ -120,6 +124,9 @@ def _evaluate_all(root: Path, out: Path, settings: CalibrationSettings, engine: 
         for result in run_suite(root, out, settings, engine, progress):
             write_report(out / f"{result.category}.html", result.bundle, result.evaluation)
             results.append(result)
+            reason = result.bundle.manifest.training.size_reason
+            if reason is not None:
+                stderr().print(f"{escape(result.category)}: {reason}.", highlight=False)
     rows = suite_table(results)
     _write_json(out / "table.json", {"rows": rows})
     _write_json(json_file, {"rows": rows})
