@@ -71,7 +71,8 @@ def test_a_stored_position_is_gone_on_from(publish: dict[str, Any], tmp_path: Pa
 
 def test_the_last_before_a_pause_is_not_missed(publish: dict[str, Any], tmp_path: Path) -> None:
     """The subscriber's own connection loses it, and nothing follows that would show the gap."""
-    with Running(publish, {"path": tmp_path / "line.journal"}) as running, open_subscriber(publish) as subscriber:
+    journal = {"path": tmp_path / "line.journal"}
+    with Running(publish, journal) as running, open_subscriber(publish, since={}) as subscriber:
         running.socket.await_subscribers(1, 30, threading.Event())
         running.publish(3)
         assert [subscriber.receive(30)[0].sequence for _ in range(3)] == [0, 1, 2]
