@@ -19,7 +19,7 @@ from bench.report.compare import compare_results
 from bench.report.results import Run
 from calibration.dataset import Sample, find_dataset
 from calibration.evaluate import Evaluation, image_metrics
-from calibration.suite import FIGURES
+from calibration.suite_figures import FIGURES
 from calibration.survey import survey_dataset
 from pipeline.journal.check import Verification
 from pipeline.protocol.verdict import Verdict
