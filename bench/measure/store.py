@@ -13,18 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.load.messages import plant_message
 from bench.measure.scratch import scratch_folder
 from engines.errors import ConfigError
 from engines.extras import require
-from pipeline.protocol.verdict import Latency, Region, Verdict, pack, unpack
+from pipeline.protocol.verdict import Verdict, unpack
 from pipeline.store.postgres import PostgresStore
 from pipeline.store.rows import Batch
 from pipeline.store.sqlite import SqliteStore
 from pipeline.store.store import Store, first_line
 
-_BATCH, _LINES, _NG_EVERY = 5_000, 100, 20
+_BATCH, _LINES = 5_000, 100
 _MOST_VERDICTS = 10_000_000
-_EVERY_NS = 500_000
 _Figures = tuple[float, float, float]
 
 
@@ -88,7 +88,7 @@ def _fill(
     spent = here = 0.0
     before_there = used_there()
     for first in range(0, count, _BATCH):
-        messages = [_message(number) for number in range(first, min(first + _BATCH, count))]
+        messages = [plant_message(number, _LINES) for number in range(first, min(first + _BATCH, count))]
         clock, used = time.perf_counter(), time.process_time()
         batches: dict[str, list[Verdict]] = {}
         for parts in messages:
@@ -130,15 +130,3 @@ def _database(url: str) -> Iterator[tuple[str, Callable[[], float]]]:
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     except psycopg.Error as error:
         raise ConfigError(f"no database can be made there ({first_line(error)}); give another --url") from error
-
-
-def _message(number: int) -> list[bytes]:
-    bad = number % _NG_EVERY == 0
-    verdict = Verdict(
-        line=f"press{number % _LINES}", camera="top", sequence=number // _LINES, verdict="ng" if bad else "ok",
-        reason=None, score=3.5 if bad else 0.25, threshold=2.0, regions=(Region(120, 80, 60, 40, 9.5),) if bad else (),
-        part=f"lot-17/{number:09d}", captured_at=time.time_ns() // _EVERY_NS * _EVERY_NS,
-        latency=Latency(9_000_000, 21_000_000, 300_000, 90_000), engine="openvino", precision="bf16", exact=True,
-        bundle="0123456789ab", epoch="5f0c", journaled=True,
-    )  # fmt: skip
-    return pack(verdict, None)
