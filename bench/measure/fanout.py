@@ -19,7 +19,7 @@ from pipeline.protocol.verdict import unpack
 from pipeline.publish.publisher import PublisherSocket
 
 _ADDRESS, _TIMEOUT_S, _QUIET_MS = "tcp://127.0.0.1:0", 60.0, 1_000
-# So many times what the two queues may hold is sent to a subscriber that hangs.
+# A subscriber that hangs is sent what two queues hold and so many more; the network holds some as well.
 _BEYOND = 2
 
 
@@ -46,11 +46,11 @@ class Fanned:
 class Listeners(Closing):
     """Subscribers in a process of their own, on one ZeroMQ thread."""
 
-    def __init__(self, address: str, count: int) -> None:
+    def __init__(self, address: str, count: int, queue: int = HIGH_WATER_MARK) -> None:
         self._context, self._poller = zmq.Context(), zmq.Poller()
         self._sockets = [self._context.socket(zmq.SUB) for _ in range(count)]
         for socket in self._sockets:
-            socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
+            socket.setsockopt(zmq.RCVHWM, queue)
             socket.setsockopt(zmq.LINGER, 0)
             socket.connect(address)
             socket.subscribe(b"")
@@ -127,14 +127,21 @@ def measure_fanout(
     return [Fanned(number, float(medians[number][0]), float(medians[number][1]), each, length) for number in numbers]
 
 
-def measure_first_loss(report: Callable[[str, int, int], None]) -> int:
+def measure_first_loss(report: Callable[[str, int, int], None], queue: int = HIGH_WATER_MARK) -> int:
     """Returns how many messages a subscriber that hangs has after all before the first that is lost.
+
+    Args:
+        report: told how many are published.
+        queue: the most that wait at the publisher for this subscriber, and in its own process.
 
     Raises:
         TaktlineError: none was lost.
     """
-    count = (_BEYOND + 2) * HIGH_WATER_MARK
-    with PublisherSocket(_ADDRESS) as socket, Remote("the subscriber", Listeners, socket.address, 1) as listeners:
+    count = (_BEYOND + 2) * queue
+    with (
+        PublisherSocket(_ADDRESS, queue) as socket,
+        Remote("the subscriber", Listeners, socket.address, 1, queue) as listeners,
+    ):
         socket.await_subscribers(1, _TIMEOUT_S, threading.Event())
         for number in range(count):
             socket.send(plant_message(number, 1))
