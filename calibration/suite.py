@@ -155,17 +155,23 @@ def run_suite(
     Raises:
         TaktlineError: what would end every other job as well, or a result cannot be written. Those before are kept.
     """
-    left: list[Job] = []
+    # What a result depends on is looked at before: pictures may change meanwhile.
+    records: dict[Job, Record] = {}
     for job in jobs:
-        result = None if again else _known(job, plan)
-        if result is None:
-            left.append(job)
-            continue
-        outcome = Outcome(job, result, earlier=True)
+        try:
+            records[job] = job.record(plan)
+        except DataError as error:
+            outcome = Outcome(job, None, str(error))
+        else:
+            known = None if again else _known(job, records[job], plan)
+            if known is None:
+                continue
+            outcome = Outcome(job, known, earlier=True)
+            del records[job]
         watch.ended(outcome)
         yield outcome
-    for job, made in run(left, plan, watch):
-        outcome = Outcome(job, None, made) if isinstance(made, str) else Outcome(job, _keep(job, plan, made))
+    for job, made in run(list(records), plan, watch):
+        outcome = Outcome(job, None, made) if isinstance(made, str) else Outcome(job, _keep(job, records[job], made))
         watch.ended(outcome)
         yield outcome
 
@@ -209,21 +215,16 @@ def concerns_all(error: TaktlineError) -> bool:
     return isinstance(error, _CONCERN_ALL)
 
 
-def _known(job: Job, plan: SuitePlan) -> Result | None:
-    try:
-        known = job.record(plan).read()
-        return known if plan.engine is None or _report(job).is_file() else None
-    except DataError:
-        # The job itself will say what is wrong with its pictures.
-        return None
+def _known(job: Job, record: Record, plan: SuitePlan) -> Result | None:
+    return record.read() if plan.engine is None or _report(job).is_file() else None
 
 
-def _keep(job: Job, plan: SuitePlan, made: Made) -> Result:
+def _keep(job: Job, record: Record, made: Made) -> Result:
     metrics: dict[str, Any] | None = None
     if made.evaluation is not None:
         write_report(_report(job), made.bundle, made.evaluation)
         metrics = {"engine": made.evaluation.engine} | made.evaluation.metrics
-    return job.record(plan).write(made.bundle, metrics)
+    return record.write(made.bundle, metrics)
 
 
 def _report(job: Job) -> Path:

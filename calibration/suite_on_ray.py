@@ -154,12 +154,21 @@ class SuiteOnRay(Closing):
 
         Raises:
             DataError: they cannot be read, or are too few.
+            TaktlineError: the object store has no room for them.
         """
         if self._sent is None or self._sent[0] != job.folder:
             # What is sent before is freed as soon as its last task is done.
             self._sent = None
             dataset = open_dataset(job.folder, plan.settings.split, job.seed)
-            self._sent = job.folder, self._ray.put(pack(dataset, plan.settings))
+            packed = pack(dataset, plan.settings)
+            try:
+                self._sent = job.folder, self._ray.put(packed)
+            except self._ray.exceptions.RayError as error:
+                self._cluster.check_head()
+                raise TaktlineError(
+                    f"Ray's object store has no room for the pictures of {job.category}; start Ray here with "
+                    "more --object-store-memory, or make room on its disk"
+                ) from error
         return self._sent[1]
 
     def _receive(self, task: Any, job: Job, plan: SuitePlan) -> Made | str:

@@ -13,7 +13,7 @@ from typing import Any
 from calibration.calibrate import CalibrationSettings
 from calibration.dataset import Dataset
 from calibration.packed import dataset_files
-from engines.bundle import Bundle, file_sha256, open_bundle
+from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleError, DataError
 from engines.files import save
 
@@ -77,13 +77,16 @@ def _key(dataset: Dataset, settings: CalibrationSettings, wishes: Sequence[str |
     values = asdict(settings)
     for name, path in (("backbone", Path(settings.backbone)), ("ignore", settings.ignore)):
         if path is not None and path.is_file():
-            values[name] = file_sha256(path)
-    listing = []
-    for path in dataset_files(dataset):
-        try:
-            state = path.stat()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-        listing.append((str(path.relative_to(dataset.root.parent)), state.st_size, state.st_mtime_ns))
+            values[name] = _state(path, path.name)
+    base = dataset.root.parent
+    listing = [_state(path, str(path.relative_to(base))) for path in dataset_files(dataset)]
     parts = [version("taktline"), list(wishes), values, listing]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _state(path: Path, name: str) -> tuple[str, int, int]:
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    return name, state.st_size, state.st_mtime_ns

@@ -64,7 +64,7 @@ class SuiteOptions:
         make_folder(out, "give another --out")
         outcomes: list[Outcome] = []
         try:
-            with SuiteTable(jobs, quiet) as table, self._runner() as runner:
+            with SuiteTable(jobs, quiet).shown() as table, self._runner() as runner:
                 outcomes.extend(run_suite(jobs, plan, table, runner, self.again))
         except TaktlineError as error:
             raise type(error)(f"{error}; {_kept(outcomes)}") from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import RenderableType
@@ -22,7 +22,7 @@ _WAITS = Text("...", "dim")
 
 
 class SuiteTable:
-    """A row for each category and a column for each seed, which tell what each run is at. A context manager.
+    """A row for each category and a column for each seed, which tell what each run is at.
 
     If stderr is no terminal, each run that ends is a line there instead.
 
@@ -39,15 +39,12 @@ class SuiteTable:
         self._count, self._ended, self._quiet = len(jobs), 0, quiet
         self._drawing = Drawing(quiet)
 
-    def __enter__(self) -> Self:
-        self._drawing.start()
-        self._drawing.draw(self.table())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._drawing.stop()
+    @contextmanager
+    def shown(self) -> Iterator[Self]:
+        """Shows it within the block."""
+        with self._drawing.shown():
+            self._drawing.draw(self.table())
+            yield self
 
     def doing(self, job: Job, words: str) -> None:
         """See `calibration.suite.Watch`."""
