@@ -17,6 +17,7 @@ from engines.network import Autoencoder
 
 CELLS_PER_STEP = 1024
 VALIDATION_CELLS = 8192
+_READ = 32
 
 
 class TrainingDiverged(TaktlineError):
@@ -94,8 +95,9 @@ def standardise(cache: FeatureCache, images: npt.NDArray[np.int64]) -> Standard:
     own = layer2_channels(cell)
     split = 4 * own
     sums = torch.zeros(2, cell, dtype=torch.float64)
-    for start in range(0, len(images), 32):
-        cells = torch.from_numpy(cache.cells_of(images[start : start + 32])).reshape(-1, cell).double()
+    batch = cache.at_once(_READ)
+    for start in range(0, len(images), batch):
+        cells = torch.from_numpy(cache.cells_of(images[start : start + batch])).reshape(-1, cell).double()
         sums[0] += cells.sum(0)
         sums[1] += (cells * cells).sum(0)
     cache.release()

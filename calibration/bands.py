@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from scipy.stats import t as student
 
+from calibration.features import at_once
 from calibration.progress import Reporter
 from engines.bundle import Bundle
 from engines.engine import EXACT, Frames
@@ -25,7 +26,6 @@ from engines.resnet import Block
 COVERED = 0.997
 EMULATED = "torch (emulated)"
 _LEAST_WIDTH = 0.05
-_BATCH = 8
 _EMULATED = {"bf16": torch.bfloat16, "f16": torch.float16}
 
 ScoreArray = npt.NDArray[np.float64]
@@ -109,8 +109,9 @@ def _lower(bundle: Bundle, name: str) -> list[str]:
 
 
 def _run(bundle: Bundle, name: str, precision: str, frames: Frames) -> ScoreArray:
-    with open_engine(bundle, name, precision, _BATCH) as engine:
-        parts = [engine.infer(frames[start : start + _BATCH]).score for start in range(0, len(frames), _BATCH)]
+    batch = at_once(bundle.size)
+    with open_engine(bundle, name, precision, batch) as engine:
+        parts = [engine.infer(frames[start : start + batch]).score for start in range(0, len(frames), batch)]
     return np.concatenate(parts).astype(np.float64)
 
 
@@ -124,7 +125,8 @@ def _emulate(network: InspectionNetwork, kind: torch.dtype, frames: Frames) -> S
         for module in part.modules():
             if isinstance(module, Block) or not list(module.children()):
                 module.register_forward_hook(lambda _module, _inputs, output: output.to(kind).float())
+    batch = at_once((frames.shape[1], frames.shape[2]))
     parts = [
-        rounded(torch.from_numpy(frames[start : start + _BATCH]))[0].numpy() for start in range(0, len(frames), _BATCH)
+        rounded(torch.from_numpy(frames[start : start + batch]))[0].numpy() for start in range(0, len(frames), batch)
     ]
     return np.concatenate(parts).astype(np.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +20,7 @@ from calibration.dataset import FEW_NORMALS, Dataset, Sample, open_dataset, read
 from calibration.defaults import DEFAULT_SPLIT
 from calibration.evaluate import evaluate
 from calibration.export import write_network
-from calibration.features import cache_capacity
+from calibration.features import at_once, cache_capacity
 from calibration.fit import Fitted, fit_network, sample_of
 from calibration.heat_scale import heatmap_scale
 from calibration.light import measure_appearance
@@ -29,13 +29,12 @@ from calibration.progress import Reporter, silent
 from calibration.quantise import Labelled, import_nncf, quantise
 from calibration.region import InspectedRegion, Roi, read_region, visible_cells, write_region
 from calibration.regions import choose_regions, measure_regions
-from calibration.size import choose_size, explain_size, offer_sizes
+from calibration.size import MeasuredSize, measure_size
 from calibration.survey import shared_pictures
 from calibration.threshold import check_parameter, choose_threshold
 from engines.bundle import Bundle, new_bundle, open_bundle, update_manifest, write_manifest
 from engines.engine import EXACT
 from engines.errors import DataError
-from engines.image import Image
 from engines.manifest import Int8
 from engines.network import NetworkConfig
 from engines.registry import open_engine
@@ -59,7 +58,8 @@ class CalibrationSettings:
         value: what the rule is given; None for its default.
         split: share of good parts to learn from, where the data set has no split of its own.
         network: the network's shape.
-        auto_size: whether the size of its input is measured on the good parts instead.
+        tile: largest height and width of a tile, if size and tiles are measured on the good parts instead; else None.
+        takt_ms: no size is then chosen that takes the backbone longer, in milliseconds; None for no limit.
         training: the autoencoder's training.
         int8: whether to make an 8-bit model for OpenVINO as well.
         ignore: a picture, white where frames are ignored; see `calibration.region.read_region`.
@@ -71,7 +71,8 @@ class CalibrationSettings:
     value: float | None = None
     split: float = DEFAULT_SPLIT
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    auto_size: bool = False
+    tile: tuple[int, int] | None = None
+    takt_ms: float | None = None
     training: TrainingSettings = field(default_factory=TrainingSettings)
     int8: bool = False
     ignore: Path | None = None
@@ -110,11 +111,10 @@ def calibrate(
             root,
             len(dataset.train),
         )
-    size_reason = None
-    if settings.auto_size:
-        offers = offer_sizes(dataset.train, report, settings.network.arch)
-        size_reason = explain_size(offers)
-        settings = replace(settings, network=replace(settings.network, size=choose_size(offers).size))
+    measured = None
+    if settings.tile is not None:
+        measured = measure_size(dataset.train, settings.network, settings.tile, settings.takt_ms, report)
+        settings = replace(settings, network=measured.network)
     size = settings.network.size
     region = read_region(settings.ignore, settings.roi, dataset.train[0].path, size, settings.network.ring)
     with new_bundle(out) as folder:
@@ -122,7 +122,7 @@ def calibrate(
         train = _within_cache(dataset.train, settings)
         if not backbone.pretrained:
             log.warning("the backbone is UNTRAINED: good for trying things out, not for inspecting real parts")
-        frames: Iterator[Image] = read_frames(train, size)
+        frames = read_frames(train, size)
         fitted = fit_network(backbone, frames, len(train), settings.network, settings.training, report)
         report("export", 0, 1)
         write_network(fitted.network, folder)
@@ -132,12 +132,12 @@ def calibrate(
         looks = write_looks(folder, good, None if region is None else region.visible)
         int8 = _quantise(folder, train, dataset.test, fitted, settings, report) if settings.int8 else None
         backbone_info = {"source": backbone.source, "sha256": backbone.sha256, "pretrained": backbone.pretrained}
-        values = _manifest(dataset, fitted, settings, backbone_info, region, int8, size_reason)
+        values = _manifest(dataset, fitted, settings, backbone_info, region, int8, measured)
         write_manifest(folder, values | {"looks": looks.model_dump()})
         held_out = list(read_frames([train[index] for index in fitted.held_out], size))
         bands = measure_bands(open_bundle(folder), fitted.network, held_out, report)
-        measured = {"bands": {name: band.model_dump() for name, band in bands.items()}}
-        update_manifest(open_bundle(folder), measured | {"appearance": measure_appearance(held_out).model_dump()})
+        own = {"bands": {name: band.model_dump() for name, band in bands.items()}}
+        update_manifest(open_bundle(folder), own | {"appearance": measure_appearance(held_out).model_dump()})
         report("export", 1, 1)
     bundle = open_bundle(out)
     if settings.rule in LABELLED_RULES:
@@ -163,7 +163,7 @@ def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: 
     check_parameter(rule, value)
     pairs = None
     if rule in LABELLED_RULES:
-        with open_engine(bundle, precision=EXACT, max_batch=8, measure=False) as engine:
+        with open_engine(bundle, precision=EXACT, max_batch=at_once(bundle.size), measure=False) as engine:
             evaluation = evaluate(bundle, engine, labelled)
         pairs = evaluation.scores, evaluation.defective
     known = bundle.manifest.statistics
@@ -248,7 +248,7 @@ def _manifest(
     backbone: dict[str, object],
     region: InspectedRegion | None,
     int8: Int8 | None,
-    size_reason: str | None,
+    measured: MeasuredSize | None,
 ) -> dict[str, object]:
     order = np.argsort(fitted.scores)
     scores = tuple(float(score) for score in fitted.scores[order])
@@ -280,7 +280,7 @@ def _manifest(
             "train_loss": fitted.losses.train,
             "validation_loss": fitted.losses.validation,
             "seconds": round(fitted.seconds, 1),
-            "size_reason": size_reason,
+            **({} if measured is None else measured.to_json()),
         },
         "int8": None if int8 is None else int8.model_dump(),
         "bands": {},

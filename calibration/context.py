@@ -20,6 +20,8 @@ CELLS_PER_STEP = 2048
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-3
 DROPOUT = 0.2
+# More cells than these tell a context nothing new, and take memory.
+MOST_CELLS = 200_000
 LEAST_FLOOR = 0.05
 MOST_FLOOR = 4.0
 _TOLD_EVERY = 10
@@ -34,7 +36,7 @@ class ContextCells:
     Attributes:
         hidden: the last hidden layer, float16 `[n, hidden]`.
         errors: logarithms of the errors of the four layer2 cells under it and of the layer3 cell, float32 `[n, 5]`.
-        places: which cell of its image each of the first image's is, `[k]`; the same for every image.
+        places: which cell of its image each is, `[n]`.
     """
 
     hidden: Tensor
@@ -75,15 +77,27 @@ def one_hot(grid: tuple[int, int]) -> Tensor:
 
 
 def collect_cells(network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64]) -> ContextCells:
-    """Computes what the context sees of some images."""
-    hidden, errors = [], []
-    places = torch.from_numpy(cache.kept)
+    """Computes what the context sees of some images; where they have more cells than it needs, of some drawn at random
+    in each."""
+    hidden, errors, places = [], [], []
+    kept = torch.from_numpy(cache.kept)
+    most = max(1, MOST_CELLS // len(images))
+    generator = torch.Generator().manual_seed(0)
     for layer2, layer3 in cache.maps(images):
         last, guess2, guess3 = network.autoencoder(layer2, layer3)
         both = torch.cat([gather(network.error2(guess2 - layer2)), network.error3(guess3 - layer3)[:, None]], 1)
-        hidden.append(last.flatten(2)[:, :, places].transpose(1, 2).flatten(0, 1).half())
-        errors.append(torch.log(both + LOG_FLOOR).flatten(2)[:, :, places].transpose(1, 2).flatten(0, 1))
-    return ContextCells(torch.cat(hidden), torch.cat(errors), places)
+        drawn = kept.expand(len(layer3), -1)
+        if len(kept) > most:
+            drawn = kept[torch.rand(drawn.shape, generator=generator).argsort(1)[:, :most]]
+        hidden.append(_cells_at(last, drawn).half())
+        errors.append(torch.log(_cells_at(both, drawn) + LOG_FLOOR))
+        places.append(drawn.flatten())
+    return ContextCells(torch.cat(hidden), torch.cat(errors), torch.cat(places))
+
+
+def _cells_at(maps: Tensor, places: Tensor) -> Tensor:
+    """Returns the cells `[n * k, C]` of maps `[n, C, h, w]` that lie at the places `[n, k]`."""
+    return maps.flatten(2).transpose(1, 2).gather(1, places[:, :, None].expand(-1, -1, maps.shape[1])).flatten(0, 1)
 
 
 def overall_errors(cells: ContextCells) -> Tensor:
@@ -125,9 +139,7 @@ def train_context(
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
         for step in range(1, STEPS + 1):
             picks = torch.randint(len(cells.errors), (CELLS_PER_STEP,), generator=generator)
-            mean, log_variance = model(
-                (cells.hidden[picks].float() - centre) / scale, cells.places[picks % len(cells.places)]
-            )
+            mean, log_variance = model((cells.hidden[picks].float() - centre) / scale, cells.places[picks])
             away = (cells.errors[picks] - overall[0]) / overall[1] - mean
             loss = (away.square() * torch.exp(-log_variance) + log_variance).mean()
             optimiser.zero_grad(set_to_none=True)
@@ -139,7 +151,7 @@ def train_context(
     _fold(context, model, centre, scale, overall)
     with torch.no_grad():
         inputs = (held_out.hidden.float() - centre) / scale
-        mean, log_variance = model.eval()(inputs, held_out.places.repeat(len(inputs) // len(held_out.places)))
+        mean, log_variance = model.eval()(inputs, held_out.places)
         away = (held_out.errors - overall[0]) / overall[1] - mean
     context.floor.fill_(_likeliest_floor(away.square().numpy(), torch.exp(log_variance).numpy()))
 

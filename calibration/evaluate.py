@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from engines.errors import DataError
 
 _BOOTSTRAPS = 1000
 _BATCH = 8
+_MOST_PIXELS = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,9 @@ def _pixel_metrics(
     marked = [index for index, sample in enumerate(samples) if not sample.defective or sample.mask is not None]
     if not any(samples[index].mask for index in marked):
         return {"pixel_auroc": None, "aupro": None}
-    masks = np.stack([read_mask(samples[index], size) for index in marked])
-    fine = np.stack([to_pixels(heatmaps[index], size) for index in marked])
+    # Large frames would fill the memory; their pixels are judged on a coarser grid.
+    shrink = max(1.0, math.sqrt(len(marked) * size[0] * size[1] / _MOST_PIXELS))
+    grid = round(size[0] / shrink), round(size[1] / shrink)
+    masks = np.stack([read_mask(samples[index], grid) for index in marked])
+    fine = np.stack([to_pixels(heatmaps[index], grid) for index in marked])
     return {"pixel_auroc": pixel_auroc(fine, masks), "aupro": aupro(fine, masks)}

@@ -21,10 +21,11 @@ from engines.extras import require
 from engines.image import Image
 from engines.resnet import Backbone
 
-_BATCH = 8
+_BATCH, _READ = 8, 16
+_USUAL_PIXELS = 224 * 224
 MAX_CACHE_BYTES = 6 << 30
 # Of so few, OpenVINO does not win back the seconds that its model takes to write and to compile.
-FEW_PIXELS = 200 * 224 * 224
+FEW_PIXELS = 200 * _USUAL_PIXELS
 
 Runner = Callable[[npt.NDArray[np.uint8]], tuple[Tensor, Tensor]]
 
@@ -65,8 +66,13 @@ class FeatureCache:
     def __len__(self) -> int:
         return len(self.cells)
 
-    def maps(self, indices: npt.NDArray[np.int64], batch: int = 16) -> Iterator[tuple[Tensor, Tensor]]:
+    def at_once(self, most: int) -> int:
+        """Returns how many images are read at once, so that their size makes no difference to memory."""
+        return at_once((16 * self.grid[0], 16 * self.grid[1]), most)
+
+    def maps(self, indices: npt.NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields layer2 `[n, c, 2h, 2w]` and layer3 `[n, 2c, h, w]`, float32, of some images in batches."""
+        batch = self.at_once(_READ)
         for start in range(0, len(indices), batch):
             rows = torch.from_numpy(self.cells[np.sort(indices[start : start + batch])]).float()
             yield from_cells(rows, self.grid)
@@ -118,7 +124,7 @@ def extract_features(
         few = count * size[0] * size[1] <= FEW_PIXELS
         run = _runner(backbone, size, Path(folder), few) if isinstance(backbone, Backbone) else backbone
         done = 0
-        for chunk in _chunks(frames):
+        for chunk in _chunks(frames, at_once(size)):
             layer2, layer3 = run(np.stack(chunk))
             file.write(to_cells(layer2, layer3).half().numpy().data)
             done += len(chunk)
@@ -148,11 +154,16 @@ def from_cells(cells: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return layer2.contiguous(), layer3.contiguous()
 
 
-def _chunks(frames: Iterable[Image]) -> Iterator[list[Image]]:
+def at_once(size: tuple[int, int], most: int = _BATCH) -> int:
+    """Returns how many frames of a size are computed at once: of larger ones fewer, so that memory stays the same."""
+    return max(1, min(most, most * _USUAL_PIXELS // (size[0] * size[1])))
+
+
+def _chunks(frames: Iterable[Image], batch: int) -> Iterator[list[Image]]:
     chunk: list[Image] = []
     for frame in frames:
         chunk.append(frame)
-        if len(chunk) == _BATCH:
+        if len(chunk) == batch:
             yield chunk
             chunk = []
     if chunk:

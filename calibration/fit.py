@@ -16,7 +16,7 @@ from calibration.backbone import LoadedBackbone
 from calibration.context import collect_cells, overall_errors, train_context
 from calibration.features import FeatureCache, extract_features
 from calibration.progress import Reporter
-from calibration.region import coarse_places, count_cells, kept_places, visible_cells
+from calibration.region import coarse_places, count_by_tile, kept_places, visible_cells
 from engines.image import Image
 from engines.network import InspectionNetwork, NetworkConfig
 
@@ -25,6 +25,8 @@ MIN_HELD_OUT = 5
 SAMPLE_IMAGES = 400
 ENOUGH_FOR_CONTEXT = 100
 WEIGHT_FLOOR = 0.02
+# What the spread of all tiles counts beside a tile's own, in parts.
+TILE_PRIOR = 20
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def fit_network(
     keep = None
     if backbone.network.visible is not None:
         keep = visible_cells(backbone.network.visible[0, 0].numpy() > 0)
-        config = replace(config, inspected=count_cells(keep, config.ring))
+        config = replace(config, inspected=count_by_tile(keep, config))
     network = InspectionNetwork(config).eval()
     network.backbone.load_state_dict(backbone.network.state_dict())
     if network.keep is not None and keep is not None:
@@ -182,13 +184,24 @@ def _fit_norms(network: InspectionNetwork, cache: FeatureCache, images: npt.NDAr
         stats = _mean_std(torch.cat(parts))
         target = network.heat_norms if kind == "heat" else network.score_norms[("context", "relative").index(kind)]
         target[layer] = stats
-    raw_scores, raw_heat = [], []
+    score_maps, raw_heat = [], []
     for layer2, layer3 in cache.maps(images):
         score_map, heat = network.raw_maps(layer2, layer3)
-        raw_scores.append(network.raw_score(score_map))
+        score_maps.append(score_map)
         raw_heat.append(heat.flatten(1)[:, places[0]])
-    network.score_stats.copy_(_mean_std(torch.cat(raw_scores)))
+    if network.tile_stats is not None:
+        network.tile_stats.copy_(_tile_stats(torch.cat([network.tile_scores(part) for part in score_maps])))
+    network.score_stats.copy_(_mean_std(torch.cat([network.raw_score(part) for part in score_maps])))
     network.heat_stats.copy_(_mean_std(torch.cat(raw_heat)))
+
+
+def _tile_stats(scores: Tensor) -> Tensor:
+    """Returns mean and standard deviation of each tile's score `[n, tiles]`; of few parts, the deviation leans on that
+    of all tiles."""
+    scores = scores.double()
+    variance, degrees = scores.var(0), len(scores) - 1
+    usual = (degrees * variance + TILE_PRIOR * variance.mean()) / (degrees + TILE_PRIOR)
+    return torch.stack([scores.mean(0), usual.sqrt().clamp_min(1e-6)]).float()
 
 
 def _mean_std(values: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from engines.errors import ConfigError, DataError
 from engines.files import save
 from engines.image import Image, read_image
 from engines.manifest import IgnoredArea
-from engines.network import InspectionNetwork
+from engines.network import InspectionNetwork, NetworkConfig
 from engines.resnet import PIXEL_MEAN_BGR
+from engines.tiles import cut_tiles
 
 LEAST_CELLS = 16
 _CELL = 8
@@ -107,6 +108,13 @@ def visible_cells(visible: Pixels) -> Pixels:
 def count_cells(keep: Pixels, ring: int) -> int:
     """Counts the cells within the ring that are inspected."""
     return int(keep[ring : keep.shape[0] - ring, ring : keep.shape[1] - ring].sum())
+
+
+def count_by_tile(keep: Pixels, config: NetworkConfig) -> int | tuple[int, ...]:
+    """Counts the inspected cells that the score is made of; those of each tile where there are several."""
+    cut = cut_tiles(config.grid, config.tiles, config.overlap, config.ring)
+    counts = tuple(int(keep[tile.top : tile.bottom, tile.left : tile.right].sum()) for tile in cut)
+    return counts if len(counts) > 1 else counts[0]
 
 
 def kept_places(network: InspectionNetwork) -> tuple[Places, Places]:

@@ -11,6 +11,7 @@ from calibration.backbone import ImagenetWeightsMissing
 from calibration.calibrate import CalibrationSettings, calibrate
 from calibration.dataset import find_dataset
 from calibration.evaluate import Evaluation, evaluate
+from calibration.features import at_once
 from calibration.progress import Reporter, silent
 from calibration.report import write_report
 from calibration.suite_record import Record, Result
@@ -206,7 +207,7 @@ def make(
     if plan.engine is None:
         return Made(bundle, None)
     dataset = find_dataset(folder, settings.split, settings.training.seed)
-    with open_engine(bundle, plan.engine, plan.precision, max_batch=8, measure=False) as opened:
+    with open_engine(bundle, plan.engine, plan.precision, at_once(bundle.size), measure=False) as opened:
         return Made(bundle, evaluate(bundle, opened, dataset.test, report))
 
 

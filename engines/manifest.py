@@ -127,9 +127,27 @@ class Statistics(Part):
     regions: tuple[RegionLevels, ...] = ()
 
 
+class OfferedSize(Part):
+    """A size of the frames that calibration measured.
+
+    Attributes:
+        size: height and width.
+        kept: share of the good parts' fine detail that it keeps.
+        hairline: whether it shows a line of three of the camera's pixels.
+        work_ms: milliseconds that the backbone took for a frame, with PyTorch in float32.
+        chosen: whether it was chosen.
+    """
+
+    size: tuple[int, int]
+    kept: float
+    hairline: bool
+    work_ms: float
+    chosen: bool
+
+
 class Training(Part):
-    """How the autoencoder was trained, with its losses per epoch; why it has its size, if that was measured; and what
-    was added to the data set from a line's journal, if anything was.
+    """How the autoencoder was trained, with its losses per epoch; why its frames have their size and what others would
+    keep and cost, if that was measured; and what was added to the data set from a line's journal, if anything was.
     """
 
     normals: int
@@ -139,6 +157,7 @@ class Training(Part):
     validation_loss: tuple[float, ...]
     seconds: float
     size_reason: str | None = None
+    sizes: tuple[OfferedSize, ...] = ()
     added: Added | None = None
 
 

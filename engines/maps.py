@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -48,3 +50,20 @@ def double(values: Tensor, dim: int) -> Tensor:
     after = torch.cat([values.narrow(dim, 1, size - 1), values.narrow(dim, size - 1, 1)], dim)
     pairs = torch.stack([0.25 * before + 0.75 * values, 0.75 * values + 0.25 * after], dim + 1)
     return pairs.flatten(dim, dim + 1)
+
+
+def blur(values: Tensor, sigma: float) -> Tensor:
+    """Smooths maps `[N, h, w]` with a Gaussian of five cells; what lies outside is as at the border."""
+    taps = [math.exp(-((offset / sigma) ** 2) / 2) for offset in (0, 1, 2)]
+    total = taps[0] + 2 * taps[1] + 2 * taps[2]
+    for dim in (1, 2):
+        size = values.shape[dim]
+        first, last = values.narrow(dim, 0, 1), values.narrow(dim, size - 1, 1)
+        wide = torch.cat([first, first, values, last, last], dim)
+        values = sum(taps[abs(k - 2)] / total * wide.narrow(dim, k, size) for k in range(5))  # type: ignore[assignment]
+    return values
+
+
+def hide(values: Tensor, keep: Tensor | None) -> Tensor:
+    """Sets a map `[N, h, w]` to the mean of good parts where the frame is ignored."""
+    return values if keep is None else values * keep

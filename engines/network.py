@@ -9,7 +9,6 @@ every engine computes the same thing. Training happens elsewhere (`calibration.f
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from engines.architecture import ARCHITECTURES, Arch
-from engines.maps import combine, gather, spread
+from engines.maps import blur, combine, gather, hide, spread
 from engines.resnet import Backbone
+from engines.tiles import OVERLAP_PX, Tile, cut_tiles
 
 LOG_FLOOR = 1e-6
 # Of a layer3 cell: one for each of the four layer2 cells under it, and its own.
@@ -44,7 +44,10 @@ class NetworkConfig:
         blur: standard deviation of the Gaussian that smooths the maps, in layer2 cells.
         ring: cells at the border that do not count in the score.
         top_share: the score is the mean over this share of the highest cells.
-        inspected: cells within the ring that count in the score, if parts of the frame are ignored; else None.
+        inspected: cells within the ring that count in the score, of several tiles those of each, if parts of the frame
+            are ignored; else None.
+        tiles: how many tiles lie below and beside each other; the score is that of the highest tile.
+        overlap: pixels that neighbouring tiles share at the least.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -59,7 +62,9 @@ class NetworkConfig:
     blur: float = 0.7
     ring: int = 1
     top_share: float = 0.08
-    inspected: int | None = None
+    inspected: int | tuple[int, ...] | None = None
+    tiles: tuple[int, int] = (1, 1)
+    overlap: int = OVERLAP_PX
 
     @classmethod
     def of(cls, arch: Arch, size: tuple[int, int] = (224, 224)) -> NetworkConfig:
@@ -76,6 +81,10 @@ class NetworkConfig:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the heatmap: layer2's cells."""
         return self.size[0] // 8, self.size[1] // 8
+
+    def cut(self) -> list[Tile]:
+        """Returns the tiles that the score is made of."""
+        return cut_tiles(self.grid, self.tiles, self.overlap, self.ring, self.inspected)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the settings as plain values for the manifest."""
@@ -192,6 +201,8 @@ class InspectionNetwork(nn.Module):
         score_norms: mean and standard deviation on normals of the score maps: `[kind, layer, 2]`, where kind is
             context or relative.
         heat_norms: the same of the heatmap's layers, `[layer, 2]`.
+        tile_stats: mean and standard deviation of each tile's own score on held-out normals, `[2, tiles]`; None where
+            there is only one tile.
         score_stats: mean and standard deviation of the raw score of held-out normals.
         heat_stats: mean and standard deviation of the raw heatmap's cells of held-out normals.
         keep: 1 where a cell counts and 0 where the frame is ignored, `[h, w]`; None where all count.
@@ -199,6 +210,7 @@ class InspectionNetwork(nn.Module):
 
     score_norms: Tensor
     heat_norms: Tensor
+    tile_stats: Tensor | None
     score_stats: Tensor
     heat_stats: Tensor
     keep: Tensor | None
@@ -214,6 +226,8 @@ class InspectionNetwork(nn.Module):
         self.context = Context(config.hidden, config.context_width, (rows // 2, columns // 2))
         self.register_buffer("score_norms", torch.tensor([0.0, 1.0]).repeat(2, 2, 1))
         self.register_buffer("heat_norms", torch.tensor([0.0, 1.0]).repeat(2, 1))
+        several = len(config.cut())
+        self.register_buffer("tile_stats", torch.tensor([[0.0], [1.0]]).repeat(1, several) if several > 1 else None)
         self.register_buffer("score_stats", torch.tensor([0.0, 1.0]))
         self.register_buffer("heat_stats", torch.tensor([0.0, 1.0]))
         self.register_buffer("keep", torch.ones(rows, columns) if masked else None)
@@ -227,7 +241,7 @@ class InspectionNetwork(nn.Module):
         """Does everything after the backbone; see `forward`."""
         score_map, heat = self.raw_maps(layer2, layer3)
         score = (self.raw_score(score_map) - self.score_stats[0]) / self.score_stats[1]
-        return score, self._kept((heat - self.heat_stats[0]) / self.heat_stats[1])
+        return score, hide((heat - self.heat_stats[0]) / self.heat_stats[1], self.keep)
 
     def raw_maps(self, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the smoothed score map and heatmap, float32 `[N, h, w]`, before they are in sigma units."""
@@ -238,7 +252,7 @@ class InspectionNetwork(nn.Module):
         score_map = sum(part * combine(maps, norms, weights) for maps, part, norms in kinds if maps is not None)
         assert isinstance(score_map, Tensor)
         heat_map = combine(heat, self.heat_norms, self.config.heat_weights)
-        return self._blur(self._kept(score_map)), self._blur(self._kept(heat_map))
+        return blur(hide(score_map, self.keep), self.config.blur), blur(hide(heat_map, self.keep), self.config.blur)
 
     def layer_maps(
         self, layer2: Tensor, layer3: Tensor
@@ -257,29 +271,23 @@ class InspectionNetwork(nn.Module):
         return surprise, relative, heat
 
     def raw_score(self, score_map: Tensor) -> Tensor:
-        """Returns the mean of the highest cells within the ring, float32 `[N]`."""
-        ring, (rows, columns) = self.config.ring, self.config.grid
+        """Returns the mean of the highest cells, float32 `[N]`; of several tiles, the highest in units of its place."""
+        scores = self.tile_scores(score_map)
+        if self.tile_stats is None:
+            return scores[:, 0]
+        return ((scores - self.tile_stats[0]) / self.tile_stats[1]).amax(1)
+
+    def tile_scores(self, score_map: Tensor) -> Tensor:
+        """Returns the mean of each tile's highest cells, float32 `[N, tiles]`."""
         if self.keep is not None:
             # There are more cells that count than the score takes, and all of them are higher.
             score_map = score_map - (1 - self.keep) * _NEVER_HIGHEST
-        inner = score_map[:, ring : rows - ring, ring : columns - ring].flatten(1)
-        counted = self.config.inspected or (rows - 2 * ring) * (columns - 2 * ring)
-        count = max(1, int(self.config.top_share * counted))
-        return torch.topk(inner, count, dim=1).values.mean(1)
-
-    def _kept(self, values: Tensor) -> Tensor:
-        """Sets a map `[N, h, w]` to the mean of good parts where the frame is ignored."""
-        return values if self.keep is None else values * self.keep
-
-    def _blur(self, values: Tensor) -> Tensor:
-        taps = [math.exp(-((offset / self.config.blur) ** 2) / 2) for offset in (0, 1, 2)]
-        total = taps[0] + 2 * taps[1] + 2 * taps[2]
-        for dim in (1, 2):
-            size = values.shape[dim]
-            first, last = values.narrow(dim, 0, 1), values.narrow(dim, size - 1, 1)
-            wide = torch.cat([first, first, values, last, last], dim)
-            values = sum(taps[abs(k - 2)] / total * wide.narrow(dim, k, size) for k in range(5))  # type: ignore[assignment]
-        return values
+        scores = []
+        for tile in self.config.cut():
+            cells = score_map[:, tile.top : tile.bottom, tile.left : tile.right].flatten(1)
+            count = max(1, int(self.config.top_share * tile.counted))
+            scores.append(torch.topk(cells, count, dim=1).values.mean(1))
+        return torch.stack(scores, 1)
 
 
 def lower_precision(network: InspectionNetwork, kind: torch.dtype) -> InspectionNetwork:

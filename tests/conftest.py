@@ -36,7 +36,7 @@ RunTaktline = Callable[..., subprocess.CompletedProcess[str]]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long and how the fault runs go."""
-    parser.addoption("--soak-minutes", type=float, default=1.0, help="how long `-m soak` throws faults at a line")
+    parser.addoption("--soak-minutes", type=float, default=0.5, help="how long `-m soak` throws faults at a line")
     parser.addoption("--soak-seed", type=int, default=0, help="which faults, and in which order")
     parser.addoption("--kills", type=int, default=20, help="how often a line is killed, by hand")
 

@@ -93,7 +93,7 @@ def test_the_commands_run_in_their_order(drawn: Path, tmp_path: Path) -> None:
             assert process.returncode == 0, errors
     assert len(list((tmp_path / "runs" / "bottle-heatmaps").glob("*.png"))) == 18
     kinds = {"calibrate", "dataset", "evaluate", "threshold", "adapt", "compare", "engines", "replay", "run", "watch"}
-    assert called == kinds | {"camera", "journal", "bridge", "keys", "bench", "dashboard"}
+    assert called == kinds | {"camera", "journal", "bridge", "keys", "bench", "dashboard", "inspect"}
     check_table(tmp_path / "runs" / "all", printed.read_text())
 
 

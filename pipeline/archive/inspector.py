@@ -23,7 +23,7 @@ from engines.errors import DataError, TaktlineError
 from engines.image import Image, resize_frame, to_bgr
 from engines.overlay import draw_overlay, draw_tiles
 from engines.worker import Worker
-from pipeline.archive.picture import OpenStores, Picture
+from pipeline.archive.picture import OpenStores, Picture, StoreLost
 from pipeline.archive.row import OVERLAY, TILES, Row, make_row
 from pipeline.config.sections import DecisionSection
 from pipeline.flow.decided import Decided
@@ -122,9 +122,11 @@ class Inspector(Closing):
         try:
             frame.encoded = picture.read(self._stores)
             frame.decode()
-        except (DataError, cv2.error) as error:
+        except DataError as error:
             frame.fault = " ".join(str(error).split())
             return _Loaded(picture, frame, None, None)
+        except MemoryError as error:
+            raise StoreLost(f"the machine has no memory left for {picture.part}; end what else runs on it") from error
         image = frame.image
         assert image is not None
         small, shape = resize_frame(image, self._bundle.size), (image.shape[0], image.shape[1])

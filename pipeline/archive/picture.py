@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import threading
 import zipfile
 import zlib
@@ -190,8 +189,3 @@ class Picture:
             if error.errno in _OF_ONE_FILE:
                 raise DataError(f"{self.part} cannot be read: {why}") from error
             raise StoreLost(f"{self.source} cannot be read any further: {why} ({self.part})") from error
-
-
-def absolute(path: Path) -> str:
-    """Returns a path as keys have it."""
-    return os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")

@@ -10,16 +10,18 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engines.errors import DataError
 from engines.extras import require
 from engines.image import is_picture_name
-from pipeline.archive.picture import InFile, InHand, InSlice, InStore, InZip, OpenStores, Picture, StoreLost, absolute
+from pipeline.archive.picture import InFile, InHand, InSlice, InStore, InZip, OpenStores, Picture, Place, StoreLost
 from pipeline.config.camera import redact
 from pipeline.journal.selection import Selection
 from pipeline.journal.stored import StoredPictures
+from pipeline.protocol.topics import safe_text
 
 _JOURNAL, _TABLE = b"SQLite format 3\0", b"PAR1"
 _DATA_COLUMNS = ("image", "picture", "bytes", "data", "content")
@@ -82,8 +84,8 @@ def _list(source: str, wanted: Wanted, stores: OpenStores) -> Iterator[Picture |
     elif path.is_dir():
         with _told(source):
             for found in _walk(path):
-                part = os.fsencode(found.relative_to(path)).decode("utf-8", "backslashreplace")
-                yield _checked(Picture(absolute(found), source, part, InFile(str(found))), wanted)
+                part = str(found.relative_to(path))
+                yield _found(str(found.resolve()), source, part, InFile(str(found)), wanted)
     else:
         yield from _file(source, path, wanted, stores, path.name)
 
@@ -91,7 +93,7 @@ def _list(source: str, wanted: Wanted, stores: OpenStores) -> Iterator[Picture |
 def _file(source: str, path: Path, wanted: Wanted, stores: OpenStores, part: str) -> Iterator[Picture | None]:
     with _told(source):
         if is_picture_name(path.name):
-            yield _checked(Picture(absolute(path), source, part, InFile(str(path))), wanted)
+            yield _found(str(path.resolve()), source, part, InFile(str(path)), wanted)
             return
         with path.open("rb") as file:
             magic = file.read(len(_JOURNAL))
@@ -121,15 +123,15 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _zip(source: str, path: Path, wanted: Wanted, stores: OpenStores) -> Iterator[Picture | None]:
-    root = absolute(path)
+    root = str(path.resolve())
     for member in stores.zip_file(str(path)).infolist():
         if is_picture_name(PurePosixPath(member.filename).name):
             place = InZip(str(path), member.filename)
-            yield _checked(Picture(f"{root}/{member.filename}", source, member.filename, place), wanted)
+            yield _found(f"{root}/{member.filename}", source, member.filename, place, wanted)
 
 
 def _tar(source: str, path: Path, wanted: Wanted) -> Iterator[Picture | None]:
-    root = absolute(path)
+    root = str(path.resolve())
     try:
         plain = tarfile.open(path, "r:")  # noqa: SIM115 - closed below
     except tarfile.ReadError:
@@ -139,17 +141,17 @@ def _tar(source: str, path: Path, wanted: Wanted) -> Iterator[Picture | None]:
         for member in plain:
             if _is_picture(member):
                 place = InSlice(str(path), member.offset_data, member.size)
-                yield _checked(Picture(f"{root}/{member.name}", source, member.name, place), wanted)
+                yield _found(f"{root}/{member.name}", source, member.name, place, wanted)
 
 
 def _packed_tar(source: str, path: Path, wanted: Wanted) -> Iterator[Picture | None]:
-    root = absolute(path)
+    root = str(path.resolve())
     with tarfile.open(path, "r|*") as packed:
         for member in packed:
             if _is_picture(member):
-                key = f"{root}/{member.name}"
-                file = packed.extractfile(member) if wanted(key) else None
-                yield None if file is None else Picture(key, source, member.name, InHand(file.read()))
+                found = _found(f"{root}/{member.name}", source, member.name, InHand(b""), wanted)
+                file = packed.extractfile(member) if found is not None else None
+                yield None if found is None or file is None else replace(found, place=InHand(file.read()))
 
 
 def _is_picture(member: tarfile.TarInfo) -> bool:
@@ -158,7 +160,7 @@ def _is_picture(member: tarfile.TarInfo) -> bool:
 
 def _table(source: str, path: Path, wanted: Wanted) -> Iterator[Picture | None]:
     """Lists a Parquet file's rows: bytes, or a struct of bytes and path as the `datasets` library writes it."""
-    root, table = absolute(path), require("pyarrow.parquet", "parquet").ParquetFile(path)
+    root, table = str(path.resolve()), require("pyarrow.parquet", "parquet").ParquetFile(path)
     columns = table.schema_arrow.names
     pictures = next((name for name in _DATA_COLUMNS if name in columns), None)
     if pictures is None:
@@ -173,8 +175,8 @@ def _table(source: str, path: Path, wanted: Wanted) -> Iterator[Picture | None]:
                 data, name = data.get("bytes"), name or data.get("path")
             part = f"row {number}" if name is None else str(name)
             # Names may come twice in a table; rows do not.
-            picture = Picture(f"{root}#{number}", source, part, InHand(data if isinstance(data, bytes) else b""))
-            yield _checked(picture, wanted)
+            place = InHand(data if isinstance(data, bytes) else b"")
+            yield _found(f"{root}#{number}", source, part, place, wanted)
             number += 1
 
 
@@ -182,7 +184,7 @@ def _journal(source: str, path: Path, wanted: Wanted) -> Iterator[Picture | None
     with StoredPictures(path) as journal:
         found = journal.find(Selection())
     for one in found:
-        yield _checked(Picture(absolute(one.path), source, one.name, InFile(str(one.path))), wanted)
+        yield _found(str(one.path.resolve()), source, one.name, InFile(str(one.path)), wanted)
 
 
 def _store(source: str, wanted: Wanted, stores: OpenStores) -> Iterator[Picture | None]:
@@ -199,15 +201,17 @@ def _store(source: str, wanted: Wanted, stores: OpenStores) -> Iterator[Picture 
         for one in files:
             if one.type == fs.FileType.File and is_picture_name(one.base_name):
                 part = one.path[len(path) :].lstrip("/") or one.base_name
-                yield _checked(Picture(f"{scheme}://{one.path}", plain, part, InStore(source, one.path)), wanted)
+                yield _found(f"{scheme}://{one.path}", plain, part, InStore(source, one.path), wanted)
 
 
 def _path(info: Any) -> str:
     return str(info.path)
 
 
-def _checked(picture: Picture, wanted: Wanted) -> Picture | None:
-    return picture if wanted(picture.key) else None
+def _found(key: str, source: str, part: str, place: Place, wanted: Wanted) -> Picture | None:
+    # Names need not be UTF-8; what stands in a table must be.
+    plain = safe_text(key)
+    return Picture(plain, safe_text(source), safe_text(part), place) if wanted(plain) else None
 
 
 @contextmanager
@@ -216,5 +220,7 @@ def _told(source: str) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        why = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            why = error.strerror if error.filename is None else f"{error.strerror} ({error.filename})"
         raise StoreLost(f"{source} cannot be read to its end: {' '.join(why.split())}") from error

@@ -11,7 +11,6 @@ from rich.markup import escape
 
 from calibration.defaults import DEFAULT_SPLIT
 from engines.architecture import Arch
-from engines.candidates import AUTO
 from engines.errors import ConfigError
 from engines.extras import require
 from engines.threshold_rule import Rule
@@ -22,11 +21,11 @@ from taktline.cli.options import (
     JsonFlag,
     OptionalData,
     SeedOption,
-    SizeOption,
     SplitOption,
     flatten,
 )
 from taktline.cli.rule import FalseAlarmsOption, MissCostsOption, RuleOption, ValueOption, read_rule, threshold_sentence
+from taktline.cli.size import SizeOptions, size_table
 from taktline.cli.stored import AddedJournal
 from taktline.cli.suite import SuiteOptions, check_failed
 from taktline.cli.suite_tables import bundle_values, calibrated_tables
@@ -41,6 +40,7 @@ _ROI_NUMBERS = 4
 @flatten
 def calibrate(
     added: AddedJournal,
+    sizes: SizeOptions,
     suite: SuiteOptions,
     out: Annotated[Path, typer.Option(help="Folder to write the model bundle to; with --all, the bundles.")],
     data: OptionalData = None,
@@ -51,7 +51,6 @@ def calibrate(
     max_false_alarms: FalseAlarmsOption = None,
     miss_costs: MissCostsOption = None,
     split: SplitOption = DEFAULT_SPLIT,
-    size: SizeOption = "224",
     epochs: Annotated[int, typer.Option(min=1, max=100, help="Maximum passes over the good parts.")] = 100,
     steps: Annotated[int, typer.Option(min=1, help="Maximum optimiser steps.")] = 2000,
     batch_size: Annotated[int, typer.Option(min=16, help="Feature cells per optimiser step.")] = 1024,
@@ -75,7 +74,7 @@ def calibrate(
     suite.check()
     chosen, parameter = read_rule(rule, value, max_false_alarms, miss_costs)
     settings = calibration_settings(
-        backbone, chosen, parameter, split, size, epochs, steps, batch_size, lr, seed, backbone_arch
+        backbone, chosen, parameter, split, sizes, epochs, steps, batch_size, lr, seed, backbone_arch
     )
     settings = replace(settings, int8=int8, ignore=ignore, roi=None if roi is None else parse_roi(roi))
     if suite.all_under is not None:
@@ -101,7 +100,7 @@ def calibrate(
         f"{manifest.training.seconds:.0f} s."
     )
     if manifest.training.size_reason is not None:
-        stderr().print(f"{manifest.training.size_reason}.")
+        stderr().print(size_table(manifest.training.sizes), f"{manifest.training.size_reason}.")
     if manifest.ignored is not None:
         stderr().print(f"{manifest.ignored.share:.0%} of every frame is ignored; ignored.png in the bundle shows what.")
     if manifest.training.added is not None:
@@ -133,7 +132,7 @@ def added_sentences(added: Added) -> list[str]:
 
 
 def calibration_settings(
-    backbone: str, rule: Rule, value: float | None, split: float, size: str, epochs: int, steps: int,
+    backbone: str, rule: Rule, value: float | None, split: float, sizes: SizeOptions, epochs: int, steps: int,
     batch_size: int, lr: float, seed: int, arch: Arch = "resnet50",
 ) -> CalibrationSettings:  # fmt: skip
     """Checks the options of a calibration and returns them as its settings.
@@ -150,23 +149,7 @@ def calibration_settings(
     if not 0 < lr < 1:
         raise ConfigError(f"the learning rate is {lr:g}; give one above 0 and below 1, such as 0.001")
     training = TrainingSettings(epochs, steps, lr, batch_size, seed)
-    network = NetworkConfig.of(arch) if size == AUTO else NetworkConfig.of(arch, parse_size(size))
-    return CalibrationSettings(backbone, rule, value, split, network, size == AUTO, training)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Reads the network's input size, such as `224` or, width first, `224x560`, and returns height and width.
-
-    Raises:
-        ConfigError: it is no size, or one that the network cannot take.
-    """
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
-        raise ConfigError(f"the size is '{text}'; give one number or WIDTHxHEIGHT, such as 224 or 224x560, or auto")
-    width, height = int(sides[0]), int(sides[-1])
-    if not all(side % 16 == 0 and 64 <= side <= 1024 for side in (width, height)):
-        raise ConfigError(f"the size is {text}; give multiples of 16 between 64 and 1024, such as 224 or 224x560")
-    return height, width
+    return sizes.apply(CalibrationSettings(backbone, rule, value, split, NetworkConfig.of(arch), training=training))
 
 
 def parse_roi(text: str) -> tuple[int, int, int, int]:

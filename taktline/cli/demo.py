@@ -164,9 +164,10 @@ def _calibrate(root: Path, bundle: Path, backbone: str, seed: int, scale: _Scale
 
     from calibration.defaults import DEFAULT_SPLIT
     from taktline.cli.calibrate import calibration_settings
+    from taktline.cli.size import SizeOptions
 
     settings = calibration_settings(
-        backbone, "sigma", None, DEFAULT_SPLIT, str(scale.size), 100, scale.steps, 1024, 1e-3, seed
+        backbone, "sigma", None, DEFAULT_SPLIT, SizeOptions(str(scale.size)), 100, scale.steps, 1024, 1e-3, seed
     )
     from calibration.backbone import ImagenetWeightsMissing
     from calibration.calibrate import calibrate

@@ -20,10 +20,10 @@ from taktline.cli.options import (
     JsonFile,
     PrecisionOption,
     SeedOption,
-    SizeOption,
     SplitOption,
     flatten,
 )
+from taktline.cli.size import SizeOptions
 from taktline.cli.suite import SuiteOptions, check_failed
 from taktline.cli.suite_tables import evaluated_tables
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 @flatten
 def evaluate(
+    sizes: SizeOptions,
     suite: SuiteOptions,
     bundle: Annotated[Path | None, typer.Argument(help="Model bundle.")] = None,
     data: Annotated[Path | None, typer.Argument(help="Data set with labelled test pictures.")] = None,
@@ -53,7 +54,6 @@ def evaluate(
     backbone: BackboneOption = "imagenet",
     backbone_arch: BackboneArchOption = "resnet50",
     split: SplitOption = DEFAULT_SPLIT,
-    size: SizeOption = "224",
     steps: Annotated[int, typer.Option(min=1, help="With --all: maximum optimiser steps.")] = 2000,
     seed: SeedOption = 0,
 ) -> None:
@@ -78,7 +78,7 @@ def evaluate(
         from calibration.suite import SuitePlan
 
         settings = calibration_settings(
-            backbone, "sigma", None, split, size, 100, steps, 1024, 1e-3, seed, backbone_arch
+            backbone, "sigma", None, split, sizes, 100, steps, 1024, 1e-3, seed, backbone_arch
         )
         if miss_costs is not None:
             raise ConfigError("--all takes no --miss-costs: one defect costs more than another; evaluate one by one")
@@ -96,6 +96,7 @@ def _evaluate_one(
     from calibration.dataset import open_test_split
     from calibration.evaluate import evaluate as run_evaluation
     from calibration.evaluate import keep_evaluation
+    from calibration.features import at_once
     from calibration.report import write_report
     from calibration.threshold import check_parameter
     from engines.bundle import open_bundle
@@ -106,7 +107,8 @@ def _evaluate_one(
         check_parameter("cost", miss_costs)
     opened = open_bundle(bundle)
     samples = open_test_split(data, split, seed)
-    with progress_bars() as progress, open_engine(opened, engine, precision, 8, measure=False) as running:
+    batch = at_once(opened.size)
+    with progress_bars() as progress, open_engine(opened, engine, precision, batch, measure=False) as running:
         evaluation = run_evaluation(opened, running, samples, progress, seed, miss_costs)
     if report is not None:
         write_report(report, opened, evaluation)

@@ -99,6 +99,9 @@ def inspect(
     if report is not None:
         check_writable(report)
     if save_heatmaps is not None:
+        around = [source for source in sources if save_heatmaps.resolve().is_relative_to(Path(source).resolve())]
+        if around:
+            raise ConfigError(f"the folder {save_heatmaps} lies in the source {around[0]}; give another folder")
         make_folder(save_heatmaps, "give another --save-heatmaps")
     wishes = Wishes("none" if save_heatmaps is None else heatmaps, report is not None)
     plan = {

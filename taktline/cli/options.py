@@ -29,9 +29,6 @@ BackboneArchOption = Annotated[
     Arch, typer.Option(help="The backbone's architecture: resnet18 for a small PC, wide_resnet50_2 for a GPU.")
 ]
 SplitOption = Annotated[float, typer.Option(help="Share of good parts to train on if there is no train folder.")]
-SizeOption = Annotated[
-    str, typer.Option(help="The network's input: a multiple of 16 such as 224, width first such as 224x560, or auto.")
-]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed for everything random.")]
 EngineOption = Annotated[str, typer.Option(help="auto (the fastest here), tensorrt, openvino, onnxruntime or torch.")]
 PrecisionOption = Annotated[

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from engines.errors import ConfigError, TaktlineError
 from taktline.cli.console import stderr
@@ -73,6 +74,10 @@ class SuiteOptions:
         earlier = sum(outcome.earlier for outcome in outcomes)
         if earlier:
             stderr().print(f"{earlier} of {len(jobs)} runs were finished before; --again does them anew")
+        for outcome in outcomes:
+            reason = None if outcome.result is None else outcome.result.bundle.manifest.training.size_reason
+            if reason is not None:
+                stderr().print(f"{escape(outcome.job.category)}: {escape(reason)}.")
         return outcomes
 
     @contextmanager

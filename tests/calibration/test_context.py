@@ -27,7 +27,7 @@ def draw(images: int, seed: int) -> tuple[ContextCells, Tensor, Tensor]:
     mean = (2 * hidden[:, 0] - 3 + 0.5 * row)[:, None].expand(-1, ERRORS_PER_CELL)
     deviation = (0.3 + 0.9 * hidden[:, 1])[:, None].expand(-1, ERRORS_PER_CELL)
     errors = mean + deviation * torch.randn(count, ERRORS_PER_CELL, generator=generator)
-    return ContextCells(hidden.half(), errors, torch.arange(GRID[0] * GRID[1])), mean, deviation
+    return ContextCells(hidden.half(), errors, torch.arange(GRID[0] * GRID[1]).repeat(images)), mean, deviation
 
 
 def beyond(context: Context, cells: ContextCells) -> Tensor:

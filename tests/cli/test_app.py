@@ -58,7 +58,7 @@ def test_it_lists_its_commands(taktline: RunTaktline) -> None:
     ("words", "expected"),
     [
         ("taktline ", {path[0] for path in COMMANDS}),
-        ("taktline journal ", {"query", "export", "verify", "label", "index"}),
+        ("taktline journal ", {"query", "events", "export", "verify", "label", "index"}),
     ],
 )
 def test_a_shell_completes_commands(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import resource
 import shutil
 import signal
@@ -127,9 +128,10 @@ def test_every_kind_of_store_gives_the_same_rows(
 ) -> None:
     pictures = pictures_of(drawn)[:9]
     stores = [make(pictures, tmp_path / name.replace(" ", "").replace(".", "")) for name, make in STORES.items()]
+    (tmp_path / "folder" / "000.png").rename(tmp_path / "folder" / os.fsdecode(b"Stra\xdfe.png"))
     uri = as_folder(pictures, tmp_path / "object store").as_uri()
     # The first two name a folder's pictures once more, and the last one is a picture of it.
-    again = [tmp_path / "folder/*.png", tmp_path / "folder" / "**" / "*.png", tmp_path / "folder" / "000.png"]
+    again = [tmp_path / "folder/*.png", tmp_path / "folder" / "**" / "*.png", tmp_path / "folder" / "002.png"]
     out = tmp_path / "found.parquet"
     report = tmp_path / "report.html"
     done = taktline_in_process(
@@ -285,6 +287,7 @@ def test_rows_of_another_plan_are_not_mixed(
         (["{drawn}", "--out", "{tmp}/found.xlsx"], "has no known ending"),
         (["{drawn}", "--out", "{tmp}/no/found.csv"], "there is no writable folder"),
         (["{drawn}", "--region-sigma", "3"], "--region-sigma needs --rule"),
+        (["{drawn}", "--save-heatmaps", "{drawn}/heatmaps"], "lies in the source"),
     ],
 )
 def test_a_mistake_is_one_sentence(

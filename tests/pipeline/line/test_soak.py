@@ -11,8 +11,6 @@ import pytest
 
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.serial
-
 # What is thrown at every line, however short the run; a GigE camera dies too where one can be simulated.
 EVERY_FAULT = {
     "camera_dies", "camera_freezes", "pictures_corrupt", "overload", "engine_fails", "bundle_swapped",
@@ -21,6 +19,7 @@ EVERY_FAULT = {
 
 
 @pytest.mark.soak
+@pytest.mark.long(80)
 @pytest.mark.timeout(0)
 def test_a_line_outlives_every_fault(
     bundle_path: Path, drawn: Path, tmp_path: Path, request: pytest.FixtureRequest

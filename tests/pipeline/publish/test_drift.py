@@ -32,6 +32,7 @@ from pipeline.publish.camera_drift import CameraDrift
 from pipeline.publish.drift_watch import DriftWatch
 from pipeline.publish.troubles import line_troubles
 from pipeline.sources.source import Source
+from tests.conftest import RunTaktline
 from tests.pipeline.line.test_line import config
 from tests.pipeline.parts import decide, until, verify
 
@@ -93,7 +94,9 @@ def settings(bundle: Path, endpoint: str, tmp_path: Path) -> Any:
 
 
 @pytest.mark.usefixtures("no_thread_left")
-def test_it_tells_what_moved_and_when_it_is_over(bundle_path: Path, drawn: Path, endpoint: str, tmp_path: Path) -> None:
+def test_it_tells_what_moved_and_when_it_is_over(
+    bundle_path: Path, drawn: Path, endpoint: str, tmp_path: Path, taktline_in_process: RunTaktline
+) -> None:
     good = good_parts(drawn, 60)
     source = Hand("top")
     with (
@@ -139,6 +142,10 @@ def test_it_tells_what_moved_and_when_it_is_over(bundle_path: Path, drawn: Path,
         kept = [(one.kind, one.quantity) for one in reversed(reader.newest()) if one.quantity == "brightness"]
     assert kept[0] == ("moved", "brightness")
     assert kept[-1] == ("returned", "brightness")
+    listed = taktline_in_process("journal", "events", tmp_path / "line.journal")
+    assert listed.returncode == 0, listed.stderr
+    assert "camera top: brightness is as at calibration again" in listed.stdout
+    assert "darker by" in listed.stdout
 
 
 @pytest.mark.usefixtures("no_thread_left")
