@@ -89,8 +89,8 @@ def _places(dataset: Dataset) -> Iterator[tuple[str, Path]]:
     """Yields each file's place, with the category's name for the folder, which may be a link with another one."""
     for path in dataset_files(dataset):
         inside = path.is_relative_to(dataset.root)
-        within = path.relative_to(dataset.root if inside else dataset.root.parent)
-        if ".." in within.parts:
+        if ".." in path.parts[len(dataset.root.parts) - 1 :] or not path.is_relative_to(dataset.root.parent):
             raise DataError(f"{path} lies outside of {dataset.root.parent}; copy the whole data set again")
+        within = path.relative_to(dataset.root if inside else dataset.root.parent)
         parts = (_DATA, dataset.category, *within.parts) if inside else (_DATA, *within.parts)
         yield str(PurePosixPath(*parts)), path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -79,7 +80,7 @@ def _key(dataset: Dataset, settings: CalibrationSettings, wishes: Sequence[str |
         if path is not None and path.is_file():
             values[name] = _state(path, path.name)
     base = dataset.root.parent
-    listing = [_state(path, str(path.relative_to(base))) for path in dataset_files(dataset)]
+    listing = [_state(path, os.path.relpath(path, base)) for path in dataset_files(dataset)]
     parts = [version("taktline"), list(wishes), values, listing]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
