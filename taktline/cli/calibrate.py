@@ -67,9 +67,9 @@ def calibrate(
 ) -> None:
     """Make a model bundle from pictures of good parts.
 
-    Example: taktline calibrate data/bottle --out runs/bottle
+    Every category, with three seeds: taktline calibrate --all data --out runs/all --seeds 0,1,2
 
-    Example: taktline calibrate --all data --out runs/all --seeds 0,1,2
+    Example: taktline calibrate data/bottle --out runs/bottle
     """
     suite.check()
     chosen, parameter = read_rule(rule, value, max_false_alarms, miss_costs)

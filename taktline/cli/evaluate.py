@@ -59,9 +59,9 @@ def evaluate(
 ) -> None:
     """Evaluate a bundle on labelled parts, or calibrate and evaluate every category of a data set.
 
-    Example: taktline evaluate runs/bottle data/bottle --report bottle.html
+    Every category, with three seeds, on a cluster: taktline evaluate --all data --seeds 0,1,2 --ray auto
 
-    Example: taktline evaluate --all data --seeds 0,1,2 --ray auto
+    Example: taktline evaluate runs/bottle data/bottle --report bottle.html
     """
     suite.check()
     need_calibration_packages()
