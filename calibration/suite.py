@@ -99,16 +99,16 @@ class Watch(Protocol):
         """A job has ended."""
 
 
-# Runs jobs: yields each with its bundle and evaluation in place, or with the reason why it failed.
-Runner = Callable[[Sequence[Job], SuitePlan, Watch], Iterator[tuple[Job, "Made | str"]]]
-
-
 @dataclass(frozen=True)
 class Made:
     """A bundle, in its place, and its evaluation if there is one."""
 
     bundle: Bundle
     evaluation: Evaluation | None
+
+
+# Runs jobs: yields each with its bundle and evaluation in place, or with the reason why it failed.
+Runner = Callable[[Sequence[Job], SuitePlan, Watch], Iterator[tuple[Job, Made | str]]]
 
 
 def list_categories(root: Path) -> list[Path]:
