@@ -64,6 +64,17 @@ class Bundle:
             raise BundleError(f"the bundle {self.path} has no file {name}; calibrate it again to make one")
         return self.path / name
 
+    def contents(self) -> dict[str, bytes]:
+        """Reads all its files, by name, for another machine.
+
+        Raises:
+            BundleError: one cannot be read any more.
+        """
+        try:
+            return {name: (self.path / name).read_bytes() for name in (MANIFEST, *self.manifest.files)}
+        except OSError as error:
+            raise BundleError(f"the bundle {self.path} cannot be read: {error.strerror or error}") from error
+
 
 def open_bundle(path: Path) -> Bundle:
     """Opens a bundle and checks its schema and the sha256 of every file.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -173,6 +174,21 @@ def endpoint() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A Ray cluster: a head without a processor and two nodes with one each, as processes on this machine."""
+    cluster_utils = pytest.importorskip("ray.cluster_utils", reason="no Ray; pip install 'taktline[ray]'")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    made = cluster_utils.Cluster()
+    try:
+        made.add_node(num_cpus=0, include_dashboard=False)
+        for _ in range(2):
+            made.add_node(num_cpus=1)
+        yield made
+    finally:
+        made.shutdown()
 
 
 @pytest.fixture

@@ -51,8 +51,12 @@ class Waited:
     later_ms: float | None
 
 
-def measure_history(folder: Path | None, count: int, runs: int, progress: Callable[[int], None]) -> list[Waited]:
+def measure_history(
+    folder: Path | None, count: int, runs: int, progress: Callable[[int], None]
+) -> tuple[list[Waited], float]:
     """Fills a journal and asks for its history in every way, also for what is rare and long ago.
+
+    Returns what that takes, and how many bytes a verdict has on the disk.
 
     Args:
         folder: where to put the journal; None for a temporary folder.
@@ -72,7 +76,8 @@ def measure_history(folder: Path | None, count: int, runs: int, progress: Callab
             raise TaktlineError(f"{count} verdicts need {size / 1e9:.1f} GB of disk; give another --folder")
         journal = place / "bench.journal"
         _fill(journal, count, progress)
-        return [_ask(journal, name, selection, runs) for name, selection in _questions(count).items()]
+        waited = [_ask(journal, name, selection, runs) for name, selection in _questions(count).items()]
+        return waited, journal.stat().st_size / count
 
 
 def _questions(count: int) -> dict[str, Selection]:

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.load.messages import plant_message
 from bench.measure.scratch import scratch_folder
 from engines.errors import ConfigError
 from engines.extras import require
-from pipeline.protocol.verdict import Latency, Region, Verdict, pack, unpack
+from pipeline.protocol.verdict import Verdict, unpack
 from pipeline.store.postgres import PostgresStore
 from pipeline.store.rows import Batch
 from pipeline.store.sqlite import SqliteStore
 from pipeline.store.store import Store, first_line
 
-_BATCH, _LINES, _NG_EVERY = 5_000, 100, 20
+_BATCH, _LINES = 5_000, 100
 _MOST_VERDICTS = 10_000_000
-_EVERY_NS = 500_000
-_Figures = tuple[float, float, float]
+_Figures = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,14 @@ class Filled:
         per_core: in a second of one core's time, the bridge's and the server's together; nan if the server runs on
             another machine.
         server_share: the server's part of that time; nan likewise.
+        bytes_each: what a verdict takes on the disk, indexes included.
     """
 
     store: str
     verdicts_per_s: float
     per_core: float
     server_share: float
+    bytes_each: float
 
 
 def measure_store(
@@ -66,12 +68,19 @@ def measure_store(
         raise ConfigError(f"it makes at most {_MOST_VERDICTS} verdicts; give a lower number")
     found: dict[str, list[_Figures]] = {}
     for _ in range(runs):
-        with scratch_folder(folder) as place, SqliteStore(place / "bench.sqlite") as store:
-            found.setdefault("sqlite", []).append(_fill(store, count, lambda: 0.0, partial(progress, "sqlite")))
+        with scratch_folder(folder) as place:
+            path = place / "bench.sqlite"
+            with SqliteStore(path) as store:
+                speed = _fill(store, count, lambda: 0.0, partial(progress, "sqlite"))
+            # What was in its log is in the file by now.
+            found.setdefault("sqlite", []).append((*speed, path.stat().st_size / count))
         for url in urls:
-            with _database(url) as (own, used_there), PostgresStore(own) as store:
-                name = store.where.rpartition("/")[0]
-                found.setdefault(name, []).append(_fill(store, count, used_there, partial(progress, name)))
+            with _database(url) as server:
+                before = server.size()
+                with PostgresStore(server.url) as store:
+                    name = store.where.rpartition("/")[0]
+                    speed = _fill(store, count, server.used, partial(progress, name))
+                found.setdefault(name, []).append((*speed, (server.size() - before) / count))
     return [Filled(name, *(_median(column) for column in zip(*runs, strict=True))) for name, runs in found.items()]
 
 
@@ -81,14 +90,14 @@ def _median(values: Sequence[float]) -> float:
 
 def _fill(
     store: Store, count: int, used_there: Callable[[], float], progress: Callable[[int], None]
-) -> _Figures:
+) -> tuple[float, float, float]:
     """Returns verdicts a second of the clock and of processor time, and the server's share of the latter."""
     store.positions()
     store.tend()
     spent = here = 0.0
     before_there = used_there()
     for first in range(0, count, _BATCH):
-        messages = [_message(number) for number in range(first, min(first + _BATCH, count))]
+        messages = [plant_message(number, _LINES) for number in range(first, min(first + _BATCH, count))]
         clock, used = time.perf_counter(), time.process_time()
         batches: dict[str, list[Verdict]] = {}
         for parts in messages:
@@ -103,12 +112,24 @@ def _fill(
     return count / spent, count / (here + there), there / (here + there)
 
 
-@contextmanager
-def _database(url: str) -> Iterator[tuple[str, Callable[[], float]]]:
-    """Makes a database on a server and removes it; yields its address, and what tells the server's processor time.
+@dataclass(frozen=True)
+class _Database:
+    """A database on a server.
 
-    Of a server on another machine, that is not known and counts as nan.
+    Attributes:
+        url: its address.
+        used: returns the server's processor time for it; nan if the server runs on another machine.
+        size: returns its bytes on the disk.
     """
+
+    url: str
+    used: Callable[[], float]
+    size: Callable[[], float]
+
+
+@contextmanager
+def _database(url: str) -> Iterator[_Database]:
+    """Makes a database on a server and removes it."""
     psutil, psycopg = require("psutil", "bench"), require("psycopg", "sql", ConfigError)
     name = f"taktline_bench_{uuid.uuid4().hex[:8]}"
     try:
@@ -124,21 +145,12 @@ def _database(url: str) -> Iterator[tuple[str, Callable[[], float]]]:
                 except psutil.Error:
                     return math.nan
 
+            def size() -> float:
+                return float(connection.execute("SELECT pg_database_size(%s)", (name,)).fetchone()[0])
+
             try:
-                yield psycopg.conninfo.make_conninfo(url, dbname=name), used
+                yield _Database(psycopg.conninfo.make_conninfo(url, dbname=name), used, size)
             finally:
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     except psycopg.Error as error:
         raise ConfigError(f"no database can be made there ({first_line(error)}); give another --url") from error
-
-
-def _message(number: int) -> list[bytes]:
-    bad = number % _NG_EVERY == 0
-    verdict = Verdict(
-        line=f"press{number % _LINES}", camera="top", sequence=number // _LINES, verdict="ng" if bad else "ok",
-        reason=None, score=3.5 if bad else 0.25, threshold=2.0, regions=(Region(120, 80, 60, 40, 9.5),) if bad else (),
-        part=f"lot-17/{number:09d}", captured_at=time.time_ns() // _EVERY_NS * _EVERY_NS,
-        latency=Latency(9_000_000, 21_000_000, 300_000, 90_000), engine="openvino", precision="bf16", exact=True,
-        bundle="0123456789ab", epoch="5f0c", journaled=True,
-    )  # fmt: skip
-    return pack(verdict, None)

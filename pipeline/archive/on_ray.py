@@ -6,8 +6,6 @@ pandas, while a listing here may take hours and is read as fast as the engines g
 
 from __future__ import annotations
 
-import os
-import socket
 import tempfile
 import time
 from collections import deque
@@ -19,8 +17,9 @@ from typing import Any
 
 from engines.bundle import Bundle, open_bundle
 from engines.closing import Closing
-from engines.errors import ConfigError, DataError, TaktlineError
+from engines.errors import DataError, TaktlineError
 from engines.extras import require
+from engines.ray_cluster import LOOK_S, RayCluster
 from engines.registry import open_engine
 from pipeline.archive.inspector import Inspector, Wishes
 from pipeline.archive.picture import InHand, InStore, OpenStores, Picture, Unreadable
@@ -30,7 +29,7 @@ from pipeline.config.sections import DecisionSection
 # An engine has the next pictures before it is done with these.
 _IN_FLIGHT = 3
 _TRIES = 3
-_LOOK_S, _NODES_S, _ANSWER_S, _NOBODY_S = 1.0, 5.0, 5.0, 120.0
+_NODES_S = 5.0
 _BATCHES = 8
 
 
@@ -102,19 +101,9 @@ class Cluster(Closing):
     def __init__(
         self, address: str, bundle: Bundle, wish: EngineWish, decision: DecisionSection, wishes: Wishes
     ) -> None:
-        self._ray: Any = require("ray", "ray")
-        missing = f"there is no Ray cluster at {address}; start one with `ray start --head`, and give its address"
-        known = _known_head() if address == "auto" else address
-        # Ray itself would try for minutes, and then end this process.
-        if known is None or not _answers(known):
-            raise TaktlineError(missing)
-        try:
-            self._ray.init(known, log_to_driver=False, logging_level="ERROR", namespace="taktline")
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            raise TaktlineError(missing) from error
-        self._head = self._ray.get_runtime_context().gcs_address
-        names = ["manifest.json", *bundle.manifest.files]
-        self._files = self._ray.put({name: (bundle.path / name).read_bytes() for name in names})
+        self._cluster = RayCluster(address)
+        self._ray = self._cluster.ray
+        self._files = self._ray.put(bundle.contents())
         self._arguments = (wish, decision, wishes)
         self._chunk = _BATCHES * wish.max_batch
         self._nodes: dict[str, _Node] = {}
@@ -133,7 +122,6 @@ class Cluster(Closing):
         with OpenStores() as stores:
             while more or self._again or self._busy:
                 if time.monotonic() - looked > _NODES_S:
-                    self._check_head()
                     self._find_nodes()
                     looked = time.monotonic()
                 while (more or self._again) and (node := self._idlest()) is not None:
@@ -153,7 +141,7 @@ class Cluster(Closing):
 
     def close(self) -> None:
         """Frees the cluster's engines."""
-        self._ray.shutdown()
+        self._cluster.close()
 
     @property
     def _busy(self) -> list[Any]:
@@ -167,11 +155,11 @@ class Cluster(Closing):
         """Waits a moment for answers; what a lost node had waits for another one."""
         busy = self._busy
         if not busy:
-            time.sleep(_LOOK_S / 10)
+            time.sleep(LOOK_S / 10)
             return
-        done, _ = self._ray.wait(busy, timeout=_LOOK_S, fetch_local=True)
+        done, _ = self._ray.wait(busy, timeout=LOOK_S, fetch_local=True)
         if not done:
-            self._check_head()
+            self._cluster.check_head()
         for task in done:
             name, node = next((name, node) for name, node in self._nodes.items() if task in node.chunks)
             chunk = node.chunks.pop(task)
@@ -203,59 +191,20 @@ class Cluster(Closing):
 
     def _find_nodes(self) -> None:
         """Opens an engine on each node that has none."""
-        until = time.monotonic() + _NOBODY_S
-        while True:
-            alive = {one["NodeID"]: one for one in self._ray.nodes() if one["Alive"]}
-            for name in [name for name in self._nodes if name not in alive]:
-                chunks = list(self._nodes[name].chunks.values())
-                self._give_up(name, chunks, RuntimeError("the node is gone"))
-            for name, node in alive.items():
-                cores = int(node["Resources"].get("CPU", 0))
-                if name not in self._nodes and cores:
-                    self._nodes[name] = _Node(self._open(name, cores, min(1, node["Resources"].get("GPU", 0))))
-            if self._nodes:
-                return
-            if time.monotonic() > until:
-                raise TaktlineError(f"the Ray cluster has had no node with a CPU for {_NOBODY_S:g} s; add nodes")
-            time.sleep(_LOOK_S)
-            self._check_head()
+        alive = self._cluster.nodes()
+        for name in [name for name in self._nodes if name not in alive]:
+            chunks = list(self._nodes[name].chunks.values())
+            self._give_up(name, chunks, RuntimeError("the node is gone"))
+        for name, resources in alive.items():
+            if name not in self._nodes:
+                cores, gpus = int(resources["CPU"]), min(1, resources.get("GPU", 0))
+                self._nodes[name] = _Node(self._open(name, cores, gpus))
 
     def _open(self, node: str, cores: int, gpus: float) -> Any:
         here = require("ray.util.scheduling_strategies", "ray").NodeAffinitySchedulingStrategy(node, soft=False)
         # Two calls at a time, so that the engine has the pictures of one while those of the other are being read.
         options = {"num_cpus": cores, "num_gpus": gpus, "max_concurrency": 2, "scheduling_strategy": here}
         return self._ray.remote(Station).options(**options).remote(self._files, *self._arguments, cores)
-
-    def _check_head(self) -> None:
-        """Looks whether the cluster's head still answers: a minute after it is lost, Ray would end this process.
-
-        Raises:
-            TaktlineError: it does not.
-        """
-        if not _answers(self._head):
-            raise TaktlineError(f"the head of the Ray cluster at {self._head} is lost")
-
-
-def _known_head() -> str | None:
-    """Returns the address of the cluster that `auto` means, as Ray finds it; None if there is none."""
-    said = os.environ.get("RAY_ADDRESS")
-    if said:
-        return said
-    try:
-        return (Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster").read_text("utf-8").strip()
-    except OSError:
-        return None
-
-
-def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ConfigError(f"'{address}' is no address of a Ray cluster; give HOST:PORT or auto")
-    try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
-    except OSError:
-        return False
-    return True
 
 
 def _sendable(picture: Picture, stores: OpenStores) -> Picture:

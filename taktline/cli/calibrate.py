@@ -14,12 +14,12 @@ from engines.architecture import Arch
 from engines.errors import ConfigError
 from engines.extras import require
 from engines.threshold_rule import Rule
-from taktline.cli.console import progress_bars, show_json, stderr
+from taktline.cli.console import progress_bars, show, show_json, stderr
 from taktline.cli.options import (
     BackboneArchOption,
     BackboneOption,
-    DataArgument,
     JsonFlag,
+    OptionalData,
     SeedOption,
     SplitOption,
     flatten,
@@ -27,6 +27,8 @@ from taktline.cli.options import (
 from taktline.cli.rule import FalseAlarmsOption, MissCostsOption, RuleOption, ValueOption, read_rule, threshold_sentence
 from taktline.cli.size import SizeOptions, size_table
 from taktline.cli.stored import AddedJournal
+from taktline.cli.suite import SuiteOptions, check_failed
+from taktline.cli.suite_tables import bundle_values, calibrated_tables
 
 if TYPE_CHECKING:
     from calibration.calibrate import CalibrationSettings
@@ -37,10 +39,11 @@ _ROI_NUMBERS = 4
 
 @flatten
 def calibrate(
-    data: DataArgument,
     added: AddedJournal,
     sizes: SizeOptions,
-    out: Annotated[Path, typer.Option(help="Folder to write the model bundle to.")],
+    suite: SuiteOptions,
+    out: Annotated[Path, typer.Option(help="Folder to write the model bundle to; with --all, the bundles.")],
+    data: OptionalData = None,
     backbone: BackboneOption = "imagenet",
     backbone_arch: BackboneArchOption = "resnet50",
     rule: RuleOption = None,
@@ -64,18 +67,28 @@ def calibrate(
 ) -> None:
     """Make a model bundle from pictures of good parts.
 
+    Every category, with three seeds: taktline calibrate --all data --out runs/all --seeds 0,1,2
+
     Example: taktline calibrate data/bottle --out runs/bottle
     """
+    suite.check()
     chosen, parameter = read_rule(rule, value, max_false_alarms, miss_costs)
     settings = calibration_settings(
         backbone, chosen, parameter, split, sizes, epochs, steps, batch_size, lr, seed, backbone_arch
     )
-    area = None if roi is None else parse_roi(roi)
+    settings = replace(settings, int8=int8, ignore=ignore, roi=None if roi is None else parse_roi(roi))
+    if suite.all_under is not None:
+        if data is not None or added.addition() is not None:
+            raise ConfigError("--all takes no data set and nothing from a journal; give one data set for that")
+        _calibrate_all(suite, out, settings, as_json)
+        return
+    if data is None:
+        raise ConfigError("give a data set, or --all and the folder that holds the categories")
     from calibration.calibrate import calibrate as make_bundle
 
     addition = added.addition()
     with progress_bars() as report:
-        bundle = make_bundle(data, out, replace(settings, int8=int8, ignore=ignore, roi=area), report, addition)
+        bundle = make_bundle(data, out, settings, report, addition)
     manifest = bundle.manifest
     if as_json:
         show_json(manifest.model_dump(mode="json"))
@@ -93,6 +106,17 @@ def calibrate(
     if manifest.training.added is not None:
         stderr().print(*(escape(said) for said in added_sentences(manifest.training.added)), sep="\n")
     stderr().print(threshold_sentence(manifest.threshold))
+
+
+def _calibrate_all(suite: SuiteOptions, out: Path, settings: CalibrationSettings, as_json: bool) -> None:
+    from calibration.suite import SuitePlan
+
+    outcomes = suite.run(out, SuitePlan(settings), as_json)
+    if as_json:
+        show_json([bundle_values(outcome) for outcome in outcomes])
+    else:
+        show(*calibrated_tables(outcomes), f"bundles in [bold]{escape(str(out))}[/]")
+    check_failed(outcomes)
 
 
 def added_sentences(added: Added) -> list[str]:

@@ -24,19 +24,19 @@ from taktline.cli.options import (
     flatten,
 )
 from taktline.cli.size import SizeOptions
+from taktline.cli.suite import SuiteOptions, check_failed
+from taktline.cli.suite_tables import evaluated_tables
 
 if TYPE_CHECKING:
-    from calibration.calibrate import CalibrationSettings
+    from calibration.suite import SuitePlan
 
 
 @flatten
 def evaluate(
     sizes: SizeOptions,
+    suite: SuiteOptions,
     bundle: Annotated[Path | None, typer.Argument(help="Model bundle.")] = None,
     data: Annotated[Path | None, typer.Argument(help="Data set with labelled test pictures.")] = None,
-    all_under: Annotated[
-        Path | None, typer.Option("--all", help="Calibrate and evaluate every category under this folder instead.")
-    ] = None,
     out: Annotated[Path, typer.Option(help="With --all: folder for bundles, reports and the table.")] = Path(
         "runs/all"
     ),
@@ -59,25 +59,30 @@ def evaluate(
 ) -> None:
     """Evaluate a bundle on labelled parts, or calibrate and evaluate every category of a data set.
 
+    Every category, with three seeds, on a cluster: taktline evaluate --all data --seeds 0,1,2 --ray auto
+
     Example: taktline evaluate runs/bottle data/bottle --report bottle.html
     """
+    suite.check()
     need_calibration_packages()
     from engines.files import check_writable
 
     for path in (json_file, report):
         if path is not None:
             check_writable(path)
-    if all_under is not None:
+    if suite.all_under is not None:
         if bundle is not None or data is not None or report is not None or keep:
             raise ConfigError(
                 "--all takes no bundle, data set, --report or --keep; it writes a report for each category"
             )
+        from calibration.suite import SuitePlan
+
         settings = calibration_settings(
             backbone, "sigma", None, split, sizes, 100, steps, 1024, 1e-3, seed, backbone_arch
         )
         if miss_costs is not None:
             raise ConfigError("--all takes no --miss-costs: one defect costs more than another; evaluate one by one")
-        _evaluate_all(all_under, out, settings, engine, json_file)
+        _evaluate_all(suite, out, SuitePlan(settings, engine, precision), json_file)
         return
     if bundle is None or data is None:
         raise ConfigError("give a bundle and a data set, or --all and the folder that holds the categories")
@@ -114,23 +119,15 @@ def _evaluate_one(
         stderr().print(f"{escape(str(bundle))} keeps these figures; its id is now {kept.short_id}", highlight=False)
 
 
-def _evaluate_all(root: Path, out: Path, settings: CalibrationSettings, engine: str, json_file: Path | None) -> None:
-    from calibration.report import write_report
-    from calibration.suite import run_suite, suite_table
-    from taktline.cli.evaluate_tables import category_tables
+def _evaluate_all(suite: SuiteOptions, out: Path, plan: SuitePlan, json_file: Path | None) -> None:
+    from calibration.suite_figures import suite_table
 
-    results = []
-    with progress_bars() as progress:
-        for result in run_suite(root, out, settings, engine, progress):
-            write_report(out / f"{result.category}.html", result.bundle, result.evaluation)
-            results.append(result)
-            reason = result.bundle.manifest.training.size_reason
-            if reason is not None:
-                stderr().print(f"{escape(result.category)}: {reason}.", highlight=False)
-    rows = suite_table(results)
-    _write_json(out / "table.json", {"rows": rows})
-    _write_json(json_file, {"rows": rows})
-    show(*category_tables(rows), f"reports and table.json in [bold]{escape(str(out))}[/]")
+    outcomes = suite.run(out, plan)
+    table = suite_table(outcomes)
+    _write_json(out / "table.json", table)
+    _write_json(json_file, table)
+    show(*evaluated_tables(table), f"reports and table.json in [bold]{escape(str(out))}[/]")
+    check_failed(outcomes)
 
 
 def _write_json(path: Path | None, values: dict[str, Any]) -> None:

@@ -54,12 +54,24 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
     return tables
 
 
-def category_tables(rows: list[dict[str, Any]]) -> list[RenderableType]:
-    """Shows one row of figures per category, and published figures for comparison if there are any."""
+def category_tables(
+    rows: list[dict[str, Any]], spread: list[dict[str, Any]] | None = None
+) -> list[RenderableType]:
+    """Shows one row of figures per category, and published figures for comparison if there are any.
+
+    Args:
+        rows: the figures; the last row has the means.
+        spread: each category's standard deviations over several seeds, if there were several.
+    """
     names = [name for name in rows[0] if name != "category"]
-    figures = ResultTable("category", *(_SHORT.get(name, name) for name in names), title="every category")
+    caption = "" if spread is None else "mean over the seeds ± their standard deviation"
+    figures = ResultTable(
+        "category", *(_SHORT.get(name, name) for name in names), title="every category", caption=caption
+    )
+    apart = {row["category"]: row for row in spread or ()}
     for row in rows:
-        figures.add_row(row["category"], *(figure(row[name]) for name in names))
+        own = apart.get(row["category"], {})
+        figures.add_row(row["category"], *(figure(row[name], own.get(name)) for name in names))
     known = [row for row in rows if any(row["category"] in method for method in PUBLISHED.values())]
     # The published means cover all categories of MVTec AD: beside the mean of a few, they would mislead.
     known = [row for row in known if row["category"] != "mean" or len(rows) > _ALL_CATEGORIES]
@@ -75,6 +87,6 @@ def category_tables(rows: list[dict[str, Any]]) -> list[RenderableType]:
     return [figures, published]
 
 
-def figure(value: float | None) -> str:
+def figure(value: float | None, spread: float | None = None) -> str:
     """Returns a figure with three decimals, or a dash for None."""
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.3f}" if spread is None else f"{value:.3f} ± {spread:.3f}"

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.live import Live
 from rich.text import Text
 
-from taktline.cli.console import stderr
+from taktline.cli.drawing import Drawing
 from taktline.cli.table import Cell, Column, ResultTable
 
 if TYPE_CHECKING:
     from pipeline.fleet.fleet import Reply
     from pipeline.fleet.rolling import LineState
 
-_REDRAW_S = 0.1
 _STYLES = {
     "new": "green", "watched": "cyan", "switching": "cyan", "brought back": "yellow", "left alone": "yellow",
     "unknown": "bold red",
@@ -38,7 +35,7 @@ class FillingTable:
 
     def __init__(self, title: str, names: Iterable[str], quiet: bool) -> None:
         self._title, self._replies = title, dict[str, "Reply | None"].fromkeys(names)
-        self._drawing = _Drawing(quiet)
+        self._drawing = Drawing(quiet)
 
     def __enter__(self) -> Self:
         self._drawing.start()
@@ -80,18 +77,15 @@ class RollTable:
 
     def __init__(self, title: str, parts: int, quiet: bool) -> None:
         self._title, self._parts = title, parts
-        self._drawing = _Drawing(quiet)
+        self._drawing = Drawing(quiet)
         self._states: Mapping[str, LineState] = {}
 
     @contextmanager
     def over(self, states: Mapping[str, LineState]) -> Iterator[None]:
         """Draws these states whenever `draw` is called within the block."""
         self._states = states
-        self._drawing.start()
-        try:
+        with self._drawing.shown():
             yield
-        finally:
-            self._drawing.stop()
 
     def draw(self) -> None:
         """Draws the table, unless it was drawn just before."""
@@ -111,32 +105,6 @@ class RollTable:
             parts = f"{min(found.passed, self._parts)} of {self._parts}" if seen else ""
             table.add_row(name, Text(found.state, _STYLES.get(found.state, "")), found.bundle, parts, found.why)
         return table
-
-
-class _Drawing:
-    def __init__(self, quiet: bool) -> None:
-        console = stderr()
-        self._live = None if quiet or not console.is_terminal else Live(
-            console=console, auto_refresh=False, transient=True
-        )  # fmt: skip
-        self._drawn = 0.0
-
-    @property
-    def due(self) -> bool:
-        return self._live is not None and time.monotonic() - self._drawn >= _REDRAW_S
-
-    def start(self) -> None:
-        if self._live is not None:
-            self._live.start()
-
-    def stop(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def draw(self, table: ResultTable) -> None:
-        if self._live is not None:
-            self._drawn = time.monotonic()
-            self._live.update(table, refresh=True)
 
 
 def reply_values(reply: Reply) -> dict[str, Any]:

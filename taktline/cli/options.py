@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 # What to run.
 BundleArgument = Annotated[Path, typer.Argument(help="Model bundle, as `taktline calibrate` writes it.")]
-DataArgument = Annotated[
-    Path, typer.Argument(help="Data set in the layout of MVTec AD, BTAD or VisA, or good/ beside folders of defects.")
-]
+_DATA = typer.Argument(help="Data set in the layout of MVTec AD, BTAD or VisA, or good/ beside folders of defects.")
+DataArgument = Annotated[Path, _DATA]
+OptionalData = Annotated[Path | None, _DATA]
 BackboneOption = Annotated[
     str, typer.Option(envvar="TAKTLINE_BACKBONE", help="imagenet, untrained, or a .pth or .safetensors file.")
 ]

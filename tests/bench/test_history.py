@@ -14,6 +14,7 @@ def test_it_asks_every_question(taktline_in_process: RunTaktline) -> None:
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["verdicts"] == 3000
+    assert 200 < result["bytes_each"] < 1200
     found = {question["question"]: question["found"] for question in result["questions"]}
     assert len(found) == 15
     assert found["all"] == found["one camera"] == found["ng"] == found["labelled"] == 50

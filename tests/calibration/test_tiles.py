@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from calibration import suite
 from calibration.autoencoder import TrainingSettings
 from calibration.calibrate import CalibrationSettings, calibrate
 from calibration.dataset import open_dataset, read_frames
-from calibration.suite import CategoryResult
+from calibration.suite import Job, Outcome, SuitePlan
 from engines.bundle import NETWORK, Bundle, open_bundle
 from engines.engine import Frames
 from engines.errors import DataError
@@ -150,17 +150,18 @@ def test_tiles_that_make_no_sense_are_refused_before_any_work(
 
 
 def test_evaluating_every_category_takes_the_same_options(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taktline_in_process: RunTaktline
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taktline_in_process: RunTaktline
 ) -> None:
     taken = []
 
-    def run_suite(root: Path, out: Path, settings: CalibrationSettings, *_: object) -> Iterator[CategoryResult]:
-        taken.append(settings)
+    def run_suite(jobs: Sequence[Job], plan: SuitePlan, *_: object) -> Iterator[Outcome]:
+        taken.append(plan.settings)
         raise DataError("this is enough")
 
     monkeypatch.setattr(suite, "run_suite", run_suite)
     for options in (("--size", "auto", "--takt-ms", 50), ("--tiles", "2x1"), ("--tiles", "auto", "--size", 128)):
-        assert "this is enough" in taktline_in_process("evaluate", "--all", tmp_path, *options).stderr
+        words = ("evaluate", "--all", drawn.parent, "--out", tmp_path, *options)
+        assert "this is enough" in taktline_in_process(*words).stderr
     assert [settings.tile for settings in taken] == [(224, 224), None, (128, 128)]
     assert [settings.takt_ms for settings in taken] == [50.0, None, None]
     assert (taken[1].network.size, taken[1].network.tiles) == ((416, 224), (2, 1))

@@ -14,19 +14,23 @@ from rich.console import Console
 from bench.measure.agreement import Agreement, list_engines
 from bench.measure.capture import Captured
 from bench.measure.delivery import Delivered
+from bench.measure.fanout import Fanned
 from bench.measure.history import Waited
+from bench.measure.inspect import Rate
 from bench.report.compare import compare_results
 from bench.report.results import Run
 from calibration.dataset import Sample, find_dataset
 from calibration.evaluate import Evaluation, image_metrics
-from calibration.suite import FIGURES
+from calibration.suite_figures import FIGURES
 from calibration.survey import survey_dataset
 from pipeline.journal.check import Verification
 from pipeline.protocol.verdict import Verdict
 from pipeline.publish.metrics import LineMetrics
 from taktline.cli.bench.capture import capture_table
 from taktline.cli.bench.delivery import delivery_table
+from taktline.cli.bench.fanout import fanout_table
 from taktline.cli.bench.history import history_table
+from taktline.cli.bench.inspect import rate_table
 from taktline.cli.bench.tables import changes_table, results_tables
 from taktline.cli.dataset import survey_table
 from taktline.cli.engines import agreement_table, engines_table
@@ -36,6 +40,7 @@ from taktline.cli.keys import key_table
 from taktline.cli.live import live_table
 from taktline.cli.run_tables import summary_tables
 from taktline.cli.status import status_tables
+from taktline.cli.suite_tables import evaluated_tables
 from taktline.cli.summary import RunSummary
 from taktline.cli.table import Column, ResultTable
 from tests.bench.test_compare import results
@@ -76,7 +81,12 @@ def part_tables() -> list[object]:
     captured = [Captured("processes", 64, 12345.6, 192.9, 12.34)]
     delivered = [Delivered("none", 41234.0, 0.41, 1.23), Delivered("power", 27123.0, 0.82, 2.34)]
     waited = [Waited("a score in the middle", 10000, 1234.5, 1234.5, 12.3), Waited("corrupt (none)", 0, 0.1, 0.1, None)]
-    return [capture_table(captured), delivery_table(delivered, 200), history_table(waited, 20_000_000)]
+    fanned = [Fanned(1, 237448.1, 5.5, 0.12, 291), Fanned(1000, 1234.5, 105.5, 0.12, 291)]
+    rates = [Rate("bare engine", 1234.5, 1.0), Rate("decoded, on Ray", 1230.1, 0.96)]
+    return [
+        capture_table(captured), delivery_table(delivered, 200), history_table(waited, 20_000_000),
+        fanout_table(fanned), rate_table(rates, 400, 5),
+    ]  # fmt: skip
 
 
 def run_tables() -> list[object]:
@@ -111,7 +121,11 @@ def evaluation() -> list[object]:
     metrics = image_metrics(scores, samples, 2.0, miss_costs=50) | {"pixel_auroc": 0.973, "aupro": 0.893}
     found = Evaluation(samples, scores, np.zeros((4, 8, 8), np.float32), 2.0, "openvino bf16+f32", metrics)
     rows = [{"category": name} | dict.fromkeys(FIGURES, 0.987) for name in ("bottle", "cable", "metal_nut", "screw")]
-    return [*evaluation_tables(found), *category_tables([*rows, {"category": "mean"} | dict.fromkeys(FIGURES, 0.9)])]
+    rows.append({"category": "mean"} | dict.fromkeys(FIGURES, 0.9))
+    spread = [{"category": "cable"} | dict.fromkeys(FIGURES, 0.0123)]
+    failed = [{"category": "metal_nut", "seed": 12345, "why": "metal_nut/train/good/003.png is cut short"}]
+    several = evaluated_tables({"rows": rows, "spread": spread, "failed": failed})
+    return [*evaluation_tables(found), *category_tables(rows), *several]
 
 
 def file_tables() -> list[object]:

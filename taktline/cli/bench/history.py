@@ -29,11 +29,11 @@ def history(
     from bench.measure.history import measure_history
 
     with progress_bars() as report:
-        results = measure_history(folder, verdicts, runs, lambda done: report("verdicts", done, verdicts, ""))
+        results, size = measure_history(folder, verdicts, runs, lambda done: report("verdicts", done, verdicts, ""))
     if as_json:
-        show_json({"verdicts": verdicts, "questions": [asdict(result) for result in results]})
+        show_json({"verdicts": verdicts, "bytes_each": size, "questions": [asdict(result) for result in results]})
     else:
-        show(history_table(results, verdicts))
+        show(history_table(results, verdicts), f"a verdict takes {size:,.0f} bytes of the disk, without pictures")
 
 
 def history_table(results: list[Waited], verdicts: int) -> ResultTable:

@@ -116,12 +116,17 @@ def read_numbers(text: str, option: str) -> list[float]:
 
 
 def read_batch_sizes(text: str, option: str) -> list[int]:
-    """Reads a comma-separated list of batch sizes.
+    """Reads a comma-separated list of batch sizes; see `read_counts`."""
+    return read_counts(text, option, _MOST_BATCH)
+
+
+def read_counts(text: str, option: str, most: int = 1000) -> list[int]:
+    """Reads a comma-separated list of whole numbers.
 
     Raises:
         ConfigError: it is empty or holds something else.
     """
     numbers = read_numbers(text, option)
-    if not all(number.is_integer() and number <= _MOST_BATCH for number in numbers):
-        raise ConfigError(f"{option} is '{text}'; give whole numbers from 1 to {_MOST_BATCH}")
+    if not all(number.is_integer() and number <= most for number in numbers):
+        raise ConfigError(f"{option} is '{text}'; give whole numbers from 1 to {most}")
     return [int(number) for number in numbers]

@@ -45,12 +45,12 @@ def store_table(results: list[Filled], verdicts: int) -> ResultTable:
     """Shows what each store takes."""
     table = ResultTable(
         "store",
-        *("verdicts/s", "verdicts/s of one core", "of it the server's"),
+        *("verdicts/s", "verdicts/s of one core", "of it the server's", "bytes/verdict"),
         title=f"storing {verdicts:,} verdicts of 100 lines",
         caption="from received messages to committed rows; one core: processor time of bridge and server together",
     )
     for one in results:
         known = not math.isnan(one.per_core)
         cells = (f"{one.per_core:,.0f}", f"{100 * one.server_share:.0f} %") if known else ("", "")
-        table.add_row(one.store, f"{one.verdicts_per_s:,.0f}", *cells)
+        table.add_row(one.store, f"{one.verdicts_per_s:,.0f}", *cells, f"{one.bytes_each:,.0f}")
     return table

@@ -6,29 +6,15 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import ROOT, RunTaktline
 from tests.pipeline.archive.test_inspect import PLAIN, many, parts_of, rows_of
 
-cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed; pip install 'taktline[ray]'")
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    """A head without a processor and two nodes with one each, as processes on this machine."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    made = cluster_utils.Cluster()
-    try:
-        made.add_node(num_cpus=0, include_dashboard=False)
-        for _ in range(2):
-            made.add_node(num_cpus=1)
-        yield made
-    finally:
-        made.shutdown()
+pytest.importorskip("ray", reason="Ray is not installed; pip install 'taktline[ray]'")
 
 
 def begin(*words: object) -> subprocess.Popen[str]:
@@ -37,17 +23,17 @@ def begin(*words: object) -> subprocess.Popen[str]:
 
 
 def test_a_node_and_then_the_head_are_lost(
-    cluster: object, small_bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
+    ray_cluster: Any, small_bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
 ) -> None:
     """The rows are those of a run without Ray, none missing and none twice."""
     archive, out, alone = many(tmp_path / "many.zip", 2500), tmp_path / "found.parquet", tmp_path / "alone.parquet"
-    command = (archive, "--bundle", small_bundle_path, "--out", out, *PLAIN, "--ray", cluster.address, "--json")  # type: ignore[attr-defined]
+    command = (archive, "--bundle", small_bundle_path, "--out", out, *PLAIN, "--ray", ray_cluster.address, "--json")
     process = begin(*command)
     until = time.monotonic() + 120
     while not parts_of(out) and time.monotonic() < until and process.poll() is None:
         time.sleep(0.02)
     assert parts_of(out), process.communicate()
-    cluster.remove_node(cluster.list_all_nodes()[1], allow_graceful=False)  # type: ignore[attr-defined]
+    ray_cluster.remove_node(ray_cluster.list_all_nodes()[1], allow_graceful=False)
     said, complaint = process.communicate(timeout=200)
     assert process.returncode == 0, complaint
     assert json.loads(said.splitlines()[-1])["pictures"] == 2500, said
@@ -60,13 +46,13 @@ def test_a_node_and_then_the_head_are_lost(
         assert found[part] | {"score": 0} == row | {"score": 0}
 
 
-def test_a_lost_head(cluster: object, small_bundle_path: Path, tmp_path: Path) -> None:
+def test_a_lost_head(ray_cluster: Any, small_bundle_path: Path, tmp_path: Path) -> None:
     archive, out = many(tmp_path / "many.zip", 20_000), tmp_path / "found.parquet"
-    process = begin(archive, "--bundle", small_bundle_path, "--out", out, *PLAIN, "--ray", cluster.address)  # type: ignore[attr-defined]
+    process = begin(archive, "--bundle", small_bundle_path, "--out", out, *PLAIN, "--ray", ray_cluster.address)
     until = time.monotonic() + 120
     while not parts_of(out) and time.monotonic() < until and process.poll() is None:
         time.sleep(0.02)
-    cluster.head_node.kill_gcs_server()  # type: ignore[attr-defined]
+    ray_cluster.head_node.kill_gcs_server()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "is lost" in said
