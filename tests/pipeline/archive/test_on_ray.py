@@ -22,7 +22,8 @@ def begin(*words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_node_and_then_the_head_are_lost(
+@pytest.mark.long(40)
+def test_a_node_is_lost(
     ray_cluster: Any, small_bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
 ) -> None:
     """The rows are those of a run without Ray, none missing and none twice."""
