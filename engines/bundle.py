@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,12 +125,14 @@ def new_bundle(path: Path) -> Iterator[Path]:
     """
     if path.exists() and not (path / MANIFEST).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise BundleError(f"{path} exists and is not a model bundle; give another --out, or remove it yourself")
+    # Named before it is there, so that whoever interrupts this at any moment leaves nothing behind.
+    work = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise BundleError(f"{path} cannot be written: {error.strerror or error}; give another --out") from error
-    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            work.mkdir(mode=0o700)
+        except OSError as error:
+            raise BundleError(f"{path} cannot be written: {error.strerror or error}; give another --out") from error
         yield work
         work.chmod(0o755)
         if path.exists():

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from engines.errors import ConfigError, TaktlineError
 from taktline.cli.console import stderr
+from taktline.cli.signals import on_signals
 from taktline.cli.suite_tables import SuiteTable
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ class SuiteOptions:
         jobs = list_jobs(self.all_under, out, seeds)
         make_folder(out, "give another --out")
         outcomes: list[Outcome] = []
+        table = SuiteTable(jobs, quiet)
         try:
-            with SuiteTable(jobs, quiet).shown() as table, self._runner() as runner:
+            with on_signals(table.interrupt), table.shown(), self._runner() as runner:
                 outcomes.extend(run_suite(jobs, plan, table, runner, self.again))
         except TaktlineError as error:
             raise type(error)(f"{error}; {_kept(outcomes)}") from error

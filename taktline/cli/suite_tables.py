@@ -38,6 +38,16 @@ class SuiteTable:
         self._seeds = list(dict.fromkeys(job.seed for job in jobs))
         self._count, self._ended, self._quiet = len(jobs), 0, quiet
         self._drawing = Drawing(quiet)
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """Ends the runs, now or with the next that is told of them.
+
+        Raises:
+            KeyboardInterrupt: in any case. Where a signal arrives in the middle of some libraries' work, that is lost.
+        """
+        self._interrupted = True
+        raise KeyboardInterrupt
 
     @contextmanager
     def shown(self) -> Iterator[Self]:
@@ -48,6 +58,8 @@ class SuiteTable:
 
     def doing(self, job: Job, words: str) -> None:
         """See `calibration.suite.Watch`."""
+        if self._interrupted:
+            raise KeyboardInterrupt
         self._cells[job.category][job.seed] = Text(words, "cyan")
         if self._drawing.due:
             self._drawing.draw(self.table())
