@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import resource
@@ -47,8 +46,7 @@ def test_the_verdicts_are_a_lines(
     small_bundle_path: Path, drawn: Path, tmp_path: Path, endpoint: str, taktline_in_process: RunTaktline
 ) -> None:
     """Score, verdict and regions, in the default precision with its second look, and of a part that is no picture."""
-    folder = tmp_path / "parts"
-    folder.mkdir()
+    (folder := tmp_path / "parts").mkdir()
     for number, path in enumerate(pictures_of(drawn)):
         shutil.copy(path, folder / f"{number:03d}.png")
     (folder / "099.png").write_bytes((folder / "000.png").read_bytes()[:1000])
@@ -132,8 +130,7 @@ def test_every_kind_of_store_gives_the_same_rows(
     uri = as_folder(pictures, tmp_path / "object store").as_uri()
     # The first two name a folder's pictures once more, and the last one is a picture of it.
     again = [tmp_path / "folder/*.png", tmp_path / "folder" / "**" / "*.png", tmp_path / "folder" / "002.png"]
-    out = tmp_path / "found.parquet"
-    report = tmp_path / "report.html"
+    out, report = tmp_path / "found.parquet", tmp_path / "report.html"
     done = taktline_in_process(
         "inspect", *stores, uri, *again, "--bundle", small_bundle_path, "--out", out, "--report", report, "--json",
         *PLAIN,
@@ -172,7 +169,7 @@ def test_the_pictures_of_a_journal(
     options = ("--save-heatmaps", heatmaps, "--heatmaps", "all", *PLAIN)
     done = taktline_in_process("inspect", journal, "--bundle", small_bundle_path, "--out", out, *options)
     assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    rows = list(csv.DictReader(out.read_text().splitlines()))
     assert len(rows) == count
     assert {row["part"] for row in rows} == {f"files {number}" for number in range(count)}
     for row in rows:
@@ -247,13 +244,11 @@ def test_a_store_that_ends_half_way(
 
 
 def test_a_full_disk(small_bundle_path: Path, tmp_path: Path) -> None:
-    archive, out = many(tmp_path / "many.zip", 1100), tmp_path / "found.parquet"
-
     def small_disk() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    command = in_a_process(archive, small_bundle_path, out)
+    command = in_a_process(many(tmp_path / "many.zip", 1100), small_bundle_path, tmp_path / "found.parquet")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=small_disk)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
