@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import lzma
 import threading
 import zipfile
 import zlib
@@ -93,7 +94,8 @@ class InZip:
         """See `Place`."""
         try:
             return stores.zip_file(self.path).read(self.member)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
+            # A RuntimeError: it is encrypted, or packed in a way that Python does not know.
             raise DataError(f"cannot be unpacked ({error})") from error
 
 

@@ -58,6 +58,7 @@ class Results(Closing):
         self._folder = path.with_name(f"{path.name}.parts")
         make_folder(self._folder, "give another --out", error=DataError)
         self._lock: int | None = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._locked = False
         self._known: set[bytes] = set()
         self._rows: list[Row] = []
         self._since = time.monotonic()
@@ -121,10 +122,11 @@ class Results(Closing):
         """Lets another process have the folder; an empty one is removed."""
         if self._lock is None:
             return
+        # Whoever was refused leaves the folder to the one that writes it.
+        if self._locked and not any(self._parts()):
+            shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)
         self._lock = None
-        if self._folder.is_dir() and not any(self._parts()):
-            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _begin(self, plan: Mapping[str, object]) -> None:
         assert self._lock is not None
@@ -132,6 +134,7 @@ class Results(Closing):
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigError(f"another process is writing {self.path}; wait for it, or give another --out") from error
+        self._locked = True
         place, wanted = self._folder / "plan.json", json.dumps(dict(plan), sort_keys=True)
         if not any(self._parts()):
             save(place, wanted, "give another --out")

@@ -260,11 +260,11 @@ def test_rows_of_another_plan_are_not_mixed(
 ) -> None:
     out = tmp_path / "found.parquet"
     with Results(out, {"bundle": "another"}) as results:
-        results.add({"picture": "one"})
-        results.flush()
         done = taktline_in_process("inspect", drawn, "--bundle", small_bundle_path, "--out", out, *PLAIN)
         assert done.returncode == 2
         assert "another process is writing" in done.stderr
+        results.add({"picture": "one"})
+        results.flush()
     done = taktline_in_process("inspect", drawn, "--bundle", small_bundle_path, "--out", out, *PLAIN)
     assert done.returncode == 2
     assert "results of another bundle or with other options" in done.stderr
