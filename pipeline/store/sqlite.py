@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipeline.store.store import Store
 
 log = logging.getLogger(__name__)
 
-_BUSY_S = 10.0
+_BUSY_S, _AGAIN_S = 10.0, 0.01
 _NOT_SQLITE = sqlite3.SQLITE_NOTADB
 _REMOVED_AT_ONCE = 10_000
 _QUOTED = ", ".join(f'"{name}"' for name in COLUMNS)
@@ -63,7 +64,21 @@ class SqliteStore(Store):
         return ConfigError(f"{self._path} is not an SQLite file; give another path") if code == _NOT_SQLITE else None
 
     def _connect(self) -> None:
-        self._open = connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
+        until = time.monotonic() + _BUSY_S
+        while True:
+            self._open = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
+            try:
+                self._set_up(self._open)
+                return
+            except sqlite3.OperationalError as error:
+                self._open.close()
+                # Where two turn on the log, SQLite lets one of them fail at once: waiting, both would wait for ever.
+                busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > until:
+                    raise
+                time.sleep(_AGAIN_S)
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         with _begun(connection):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sqlite3
 import sys
 import threading
 import time
@@ -204,6 +205,19 @@ def test_bridges_that_start_at_once_do_not_collide(address: str) -> None:
     with newer(address) as store:
         store.write([batch(verdicts(26))])
         assert sequences(store) == list(range(26))
+
+
+def test_a_file_that_another_bridge_is_creating_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "plant.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    # The log of a file that is locked cannot be turned on: SQLite fails at once instead of waiting.
+    done = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+    done.start()
+    with SqliteStore(path) as store:
+        assert store.write([batch(verdicts(2))]) == Written(stored=2)
+    done.join()
+    other.close()
 
 
 def test_a_server_that_is_not_there_is_waited_for_and_one_that_refuses_is_not(postgres: Postgres) -> None:
