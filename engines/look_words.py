@@ -20,7 +20,7 @@ _GRAIN = (
     "clean lens and window, and look whether the camera's gain has risen; if parts themselves show more detail, adapt "
     "the bundle to good parts of today"
 )
-SCORE_REMEDY = "look at the newest parts; if they are good, adapt the bundle to them, and recalibrate if that warns you"
+_LOOK = "look at the newest parts; if they are good, adapt the bundle to them, and recalibrate if that warns you"
 
 _REMEDIES: dict[Quantity, str] = {
     "brightness": _ADAPT, "contrast": _CLEAN, "sharpness": _FOCUS, "red": _ADAPT, "blue": _ADAPT, "x": _FIXTURE,
@@ -82,4 +82,9 @@ def describe(quantity: Quantity, difference: float, frame: tuple[int, int]) -> D
 def describe_score(level: float) -> Difference:
     """Says how much higher or lower good parts score than at calibration, in sigma."""
     words = f"good parts score {abs(level):.1f} sigma {'higher' if level > 0 else 'lower'}"
-    return Difference(level, "sigma", words, SCORE_REMEDY)
+    return Difference(level, "sigma", words, _LOOK)
+
+
+def describe_rejection(share: float) -> Difference:
+    """Says what share of the parts is rejected."""
+    return Difference(100 * share, "%", f"{share:.0%} of the parts are rejected".replace("%", " %"), _LOOK)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -47,6 +48,7 @@ class Cusum(Generic[T]):
 
     Args:
         values_per_alarm: how many values pass on average until a false alarm.
+        middle: sums up the latest values; the median if they may hold odd ones.
 
     Attributes:
         moved: 1 or -1 since it was told that the mean has moved up or down; otherwise 0.
@@ -54,7 +56,8 @@ class Cusum(Generic[T]):
         count: number of values so far.
     """
 
-    def __init__(self, values_per_alarm: float) -> None:
+    def __init__(self, values_per_alarm: float, middle: Callable[[Iterable[float]], float] = statistics.median) -> None:
+        self._middle = middle
         self._limit = limit(values_per_alarm / BLOCK)
         self._block: list[float] = []
         self._first: T | None = None
@@ -70,8 +73,8 @@ class Cusum(Generic[T]):
 
     @property
     def level(self) -> float:
-        """How far the latest values lie from the mean of good parts, in standard deviations (their median)."""
-        return statistics.median(self._latest) if self._latest else 0.0
+        """How far the latest values lie from the mean of good parts, in standard deviations."""
+        return self._middle(self._latest) if self._latest else 0.0
 
     def add(self, value: float, mark: T) -> Change[T] | None:
         """Takes a value and says what has changed.
@@ -121,7 +124,7 @@ class Cusum(Generic[T]):
 
     def _tell(self, kind: Kind, count: int) -> Change[T]:
         latest = list(self._latest)[-count:]
-        self._told = statistics.median(latest)
+        self._told = self._middle(latest)
         assert self.since is not None
         return Change(kind, self._told, self.since)
 

@@ -30,7 +30,8 @@ class Event:
         kind: `moved`: good parts look different; `further`: twice as different as was said before; `returned`: they
             look as they did at calibration again; `restarted`: the watch began anew with another bundle, so what it
             said of this quantity before no longer holds.
-        quantity: what moved: `score`, `brightness`, `contrast`, `sharpness`, `red`, `blue`, `x`, `y` or `rotation`.
+        quantity: what moved: `score`, `rejection`, `brightness`, `contrast`, `sharpness`, `red`, `blue`, `x`, `y` or
+            `rotation`.
         words: how far, such as `darker by 18 %`.
         remedy: what to do about it; empty if nothing is to be done.
         level: how far, in standard deviations of good parts.

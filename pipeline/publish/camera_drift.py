@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.bundle import Bundle
-from engines.look_words import Difference, describe, describe_score
+from engines.look_words import Difference, describe, describe_rejection, describe_score
 from engines.looks import QUANTITIES, Quantity
 from pipeline.flow.cusum import Change, Cusum
 from pipeline.protocol.event import Event
 from pipeline.protocol.verdict import Verdict
 
-SCORE = "score"
+SCORE, REJECTION = "score", "rejection"
+_OF_VERDICTS = frozenset((SCORE, REJECTION))
 _LEAST_SCORES, _LEAST_STD = 5, 0.2
 
 
@@ -42,8 +43,15 @@ class Units:
     std: float
 
 
+# Of the share of rejected parts. No bundle knows how many parts of a line are defective, so the bounds are wide: up to a
+# third is never told for sure.
+_USUAL_REJECTION = Units(0.1, 0.3)
+
+
 class CameraDrift:
-    """One test for each quantity of one camera's frames, and one for the scores of its ok parts.
+    """One test for each quantity of a camera's frames, one for scores of its ok parts, and one for what is rejected.
+
+    Where most good parts suddenly look defective, hardly any ok part is left to tell it.
 
     Args:
         line: name of the line.
@@ -63,8 +71,10 @@ class CameraDrift:
             name: Units(trait.mean, wider * trait.spread) for name, trait in looks.traits.items()
         }
         self._threshold = math.nan
-        self._values_per_alarm = parts_per_alarm * (len(self._units) + 1)
+        self._values_per_alarm = parts_per_alarm * (len(self._units) + 2)
         self._tests: dict[str, Cusum[Mark]] = {name: Cusum(self._values_per_alarm) for name in self._units}
+        self._units[REJECTION] = _USUAL_REJECTION
+        self._tests[REJECTION] = Cusum(self._values_per_alarm, statistics.fmean)
 
     def look(self, values: npt.NDArray[np.float64], frame: tuple[int, int], mark: Mark) -> list[Event]:
         """Takes a frame's quantities, and returns what is to be told.
@@ -79,12 +89,14 @@ class CameraDrift:
         return [event for name, value in measured if name in self._units for event in self._add(name, value, mark)]
 
     def judge(self, verdict: Verdict) -> list[Event]:
-        """Takes the verdict of an ok part, and returns what is to be told."""
+        """Takes the verdict of an inspected part, and returns what is to be told."""
+        mark = Mark(verdict.sequence, verdict.captured_at)
+        events = self._add(REJECTION, float(verdict.verdict == "ng"), mark)
         if verdict.threshold != self._threshold:
             self._begin_scores(verdict.threshold)
-        if verdict.score is None or SCORE not in self._units:
-            return []
-        return self._add(SCORE, verdict.score, Mark(verdict.sequence, verdict.captured_at))
+        if verdict.verdict == "ok" and verdict.score is not None and SCORE in self._units:
+            events += self._add(SCORE, verdict.score, mark)
+        return events
 
     def restarted(self, mark: Mark) -> list[Event]:
         """Returns an event for each quantity of which was told that it moved: this test has come to its end."""
@@ -102,7 +114,7 @@ class CameraDrift:
                 "since_at": since.at,
             })  # fmt: skip
         return {
-            "looked_at": max((test.count for name, test in self._tests.items() if name != SCORE), default=0),
+            "looked_at": max((test.count for name, test in self._tests.items() if name not in _OF_VERDICTS), default=0),
             "levels": {name: round(test.level, 2) for name, test in self._tests.items()},
             "moved": moved,
         }
@@ -131,6 +143,8 @@ class CameraDrift:
         difference = level * self._units[name].std
         if name == SCORE:
             return describe_score(difference)
+        if name == REJECTION:
+            return describe_rejection(self._units[name].mean + difference)
         quantity: Quantity = name  # type: ignore[assignment]
         return describe(quantity, difference, self._frame)
 

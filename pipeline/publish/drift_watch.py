@@ -56,7 +56,7 @@ class _Seen:
 
 
 class DriftWatch(Stage):
-    """Compares frames, and scores of ok parts, with what the bundle knows of good parts, by one test for each quantity.
+    """Compares frames and verdicts with what the bundle knows of good parts, by one test for each quantity.
 
     The batcher offers frames at the network's size, and the publisher verdicts that are out. Where this thread is busy,
     frames are dropped. Events go to the log, into the journal, and to the publisher, which sends them.
@@ -128,7 +128,7 @@ class DriftWatch(Stage):
     def judged(self, verdict: Verdict) -> None:
         """Takes a verdict that is out; never waits."""
         self._epochs[verdict.camera] = verdict.epoch
-        if verdict.verdict == "ok" and self._why_not is None:
+        if verdict.verdict != "uninspected" and self._why_not is None:
             self._scores.append(verdict)
 
     def take(self) -> list[bytes] | None:
