@@ -82,6 +82,18 @@ def open_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: something is missing or was altered.
     """
+    bundle = read_bundle(path)
+    for name, digest in bundle.manifest.files.items():
+        _check_file(path / name, digest)
+    return bundle
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Reads a bundle's manifest only, for those who leave it to another process to check the files.
+
+    Raises:
+        BundleError: the manifest is missing or was altered.
+    """
     try:
         text = (path / MANIFEST).read_bytes()
     except OSError as error:
@@ -106,10 +118,9 @@ def open_bundle(path: Path) -> Bundle:
         raise BundleError(
             f"{path / MANIFEST} was altered or damaged ({explain(error)}); calibrate the bundle again"
         ) from error
-    for name, digest in manifest.files.items():
+    for name in manifest.files:
         if Path(name).name != name:
             raise BundleError(f"{path / MANIFEST} names a file outside the bundle ({name}); do not use this bundle")
-        _check_file(path / name, digest)
     return Bundle(path, manifest, hashlib.sha256(text).hexdigest())
 
 

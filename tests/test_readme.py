@@ -28,8 +28,8 @@ README = (ROOT / "README.md").read_text()
 # What is appended so that a command takes seconds (a small network for the bundle, a brief training), and so that the
 # subscriber beside it misses nothing.
 APPENDED = {
-    "calibrate": ("--size", "64", "--steps", "40"),
-    "evaluate --all": ("--size", "64", "--steps", "20"),
+    "calibrate": ("--size", "64", "--steps", "40", "--backbone-arch", "resnet18"),
+    "evaluate --all": ("--size", "64", "--steps", "20", "--backbone-arch", "resnet18"),
     "replay": ("--await-subscribers", "1"),
     "dashboard": ("--bind", "127.0.0.1:0"),
 }

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engines.bundle import Bundle, open_bundle
+from engines.bundle import Bundle, open_bundle, read_bundle
 from engines.closing import closed_on_error
 from engines.errors import ConfigError
 from pipeline.line.model import Model, ModelSlot
@@ -102,13 +102,14 @@ class Orders:
             self._switch(bundle)
 
     def shadow(self, path: Path, parts: int) -> None:
-        """Lets a bundle judge parts beside the running one; see `ShadowRun`. Returns before it is open.
+        """Lets a bundle judge parts beside the running one; see `ShadowRun`. Returns before its files are checked.
 
         Raises:
             TaktlineError: it cannot take the running one's place, or another shadow run is under way.
         """
         with self._deploying:
-            bundle = open_bundle(path)
+            # To check its files would hold up the frames of the moment; the candidate's own process does.
+            bundle = read_bundle(path)
             running = self._slot.current.bundle
             if bundle.manifest.category != running.manifest.category:
                 raise ConfigError(

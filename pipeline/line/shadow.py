@@ -30,7 +30,10 @@ from pipeline.line.shadow_record import ShadowPart, ShadowRecord
 log = logging.getLogger(__name__)
 
 # For each part to judge, so many may pass for which there was no time.
-_MOST_SKIPPED = 20
+_MOST_SKIPPED = 80
+# The next frame finds the processor's caches full of the candidate, and is slower for it. So it rests so many times as
+# long as it worked, and most frames find them as they left them.
+_RESTS = 3
 _MOST_S = 24 * 3600.0
 _REMEMBERED, _FEW = 500, 5
 _SURE = 0.95
@@ -187,12 +190,15 @@ class ShadowRun:
                 if time.monotonic() > until:
                     self.end(f"{self._count} parts did not come within {_MOST_S / 3600:g} hours")
                 continue
+            began = time.monotonic()
             self._judge(engine, judge, decided)
             if len(self.record) >= self._count:
                 with self._ending:
                     if self.state == "running":
                         self.state = "done"
                 return
+            if self._yields:
+                self._stop.wait(_RESTS * (time.monotonic() - began))
 
     def _judge(self, engine: EngineApart, judge: Judge, decided: Decided) -> None:
         frame, verdict = decided.frame, decided.verdict

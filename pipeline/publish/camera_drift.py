@@ -43,8 +43,8 @@ class Units:
     std: float
 
 
-# Of the share of rejected parts. No bundle knows how many parts of a line are defective, so the bounds are wide: up to a
-# third is never told for sure.
+# Of the share of rejected parts. No bundle knows how many parts of a line are defective, so the bounds are wide: up to
+# a third is never told for sure.
 _USUAL_REJECTION = Units(0.1, 0.3)
 
 

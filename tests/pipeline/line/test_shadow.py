@@ -200,12 +200,13 @@ def test_it_ends_where_the_line_goes_on_with_something_else(lenient: Path, stric
 def test_what_cannot_be_opened_ends_it_with_the_reason(
     lenient: Path, small_bundle_path: Path, drawn: Path, tmp_path: Path
 ) -> None:
-    """Files that are those that the manifest names, and no model."""
+    """A file that is not the one that the manifest names, then one that is, and no model."""
     broken = changed(small_bundle_path, tmp_path / "broken", 1)
     (broken.path / "model.onnx").write_bytes(b"nonsense")
     with line_of(lenient, drawn) as running:
-        with pytest.raises(TaktlineError, match="was altered"):
-            shadow(running, broken, 5)
+        shadow(running, broken, 5)
+        found = wait(running, is_over)
+        assert found["state"] == "ended" and "was altered" in found["reason"], found
         write_manifest(broken.path, broken.manifest.model_dump())
         shadow(running, broken, 5)
         found = wait(running, is_over)
@@ -219,12 +220,12 @@ def test_an_engine_that_is_never_idle_is_never_used(lenient: Path, strict: Bundl
     """Frames come faster than the engine takes them; the run gives up and says so."""
     camera = Faucet(fps=5)
     with line_of(lenient, drawn, camera=camera) as running:
-        shadow(running, strict, 20)
+        shadow(running, strict, 5)
         wait(running, begun)
         camera.fps = 2000
         found = wait(running, is_over)
     assert found["state"] == "ended" and "there was time for only" in found["reason"]
-    assert found["skipped"] == 400 and found["judged"] < 20
+    assert found["skipped"] == 400 and found["judged"] < 5
 
 
 def test_the_next_frame_is_expected_after_a_cameras_shortest_pause() -> None:
