@@ -51,7 +51,7 @@ class Filled:
 def measure_store(
     urls: Sequence[str], folder: Path | None, count: int, runs: int, progress: Callable[[str, int], None]
 ) -> list[Filled]:
-    """Reads messages of a hundred lines and stores them, first in an SQLite file, then in PostgreSQL.
+    """Reads messages of a hundred lines and stores them, first in PostgreSQL, where an address may be wrong, then in an SQLite file.
 
     Args:
         urls: of PostgreSQL servers, on which a database is made and removed again.
@@ -68,12 +68,6 @@ def measure_store(
         raise ConfigError(f"it makes at most {_MOST_VERDICTS} verdicts; give a lower number")
     found: dict[str, list[_Figures]] = {}
     for _ in range(runs):
-        with scratch_folder(folder) as place:
-            path = place / "bench.sqlite"
-            with SqliteStore(path) as store:
-                speed = _fill(store, count, lambda: 0.0, partial(progress, "sqlite"))
-            # What was in its log is in the file by now.
-            found.setdefault("sqlite", []).append((*speed, path.stat().st_size / count))
         for url in urls:
             with _database(url) as server:
                 before = server.size()
@@ -81,6 +75,12 @@ def measure_store(
                     name = store.where.rpartition("/")[0]
                     speed = _fill(store, count, server.used, partial(progress, name))
                 found.setdefault(name, []).append((*speed, (server.size() - before) / count))
+        with scratch_folder(folder) as place:
+            path = place / "bench.sqlite"
+            with SqliteStore(path) as store:
+                speed = _fill(store, count, lambda: 0.0, partial(progress, "sqlite"))
+            # What was in its log is in the file by now.
+            found.setdefault("sqlite", []).append((*speed, path.stat().st_size / count))
     return [Filled(name, *(_median(column) for column in zip(*runs, strict=True))) for name, runs in found.items()]
 
 

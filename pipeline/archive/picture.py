@@ -97,6 +97,11 @@ class InZip:
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
             # A RuntimeError: it is encrypted, or packed in a way that Python does not know.
             raise DataError(f"cannot be unpacked ({error})") from error
+        except OSError as error:
+            # bzip2 calls damage so, and the system gives its own errors a number.
+            if error.errno is None:
+                raise DataError(f"cannot be unpacked ({error})") from error
+            raise
 
 
 @dataclass(frozen=True, slots=True)
