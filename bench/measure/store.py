@@ -51,7 +51,9 @@ class Filled:
 def measure_store(
     urls: Sequence[str], folder: Path | None, count: int, runs: int, progress: Callable[[str, int], None]
 ) -> list[Filled]:
-    """Reads messages of a hundred lines and stores them, first in PostgreSQL, where an address may be wrong, then in an SQLite file.
+    """Reads messages of a hundred lines and stores them in PostgreSQL and in an SQLite file.
+
+    The servers come first, because their addresses may be wrong.
 
     Args:
         urls: of PostgreSQL servers, on which a database is made and removed again.
