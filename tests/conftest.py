@@ -112,7 +112,7 @@ def bundle_path(drawn: Path, kept: Kept) -> Path:
 @pytest.fixture(scope="session")
 def small_bundle_path(drawn: Path, kept: Kept) -> Path:
     """A bundle for 64 x 64 pixels, for tests that ask what happens to frames and not how well they are judged."""
-    network = NetworkConfig(size=(64, 64), arch="resnet18", hidden=64, code=64)
+    network = NetworkConfig(size=(64, 64), hidden=64, code=64)
     settings = CalibrationSettings("untrained", network=network, training=TrainingSettings(steps=40))
     return kept("small_bundle", lambda path: calibrate(drawn, path, settings))
 
