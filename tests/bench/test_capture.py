@@ -15,8 +15,6 @@ from engines.errors import TaktlineError
 from pipeline.config.camera import CameraConfig
 from tests.conftest import RunTaktline
 
-pytestmark = pytest.mark.serial
-
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:

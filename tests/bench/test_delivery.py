@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tests.conftest import RunTaktline
-
-pytestmark = pytest.mark.serial
 
 
 def test_it_measures_with_and_without_a_journal(taktline: RunTaktline) -> None:

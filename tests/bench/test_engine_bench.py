@@ -20,8 +20,6 @@ from engines.image import decode_image
 from tests.bench.test_line_bench import check_page, check_whole
 from tests.conftest import RunTaktline
 
-pytestmark = pytest.mark.serial
-
 
 def test_bench_engine(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: RunTaktline) -> None:
     file, page = tmp_path / "engine.json", tmp_path / "engine.html"
