@@ -183,6 +183,7 @@ def test_bytes_at_a_door_with_keys(tmp_path: Path) -> None:
             assert office.receive(60)[0] == DECIDED.verdict
 
 
+@pytest.mark.serial
 def test_nothing_grows(server: Server) -> None:
     """Much of what is too large, too deep or too often: memory, files and threads are afterwards what they were."""
     process = psutil.Process(os.getpid())
