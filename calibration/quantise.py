@@ -33,7 +33,7 @@ MAX_SHIFT_SIGMA = 0.5
 MAX_FLIP_SHARE = 0.05
 MAX_AUROC_DROP = 0.01
 _RANGE_FRAMES = 100
-_PEAK_FRAMES = 32
+_PEAK_FRAMES = 256
 _TIMED = 7
 # What is not in 8 bits computes in float32, which every processor does, and none slowly.
 _CONFIG = {"INFERENCE_PRECISION_HINT": EXACT, "PERFORMANCE_HINT": "LATENCY"}
