@@ -18,15 +18,16 @@ from calibration.backbone import LoadedBackbone, load_backbone
 from calibration.bands import measure_bands
 from calibration.dataset import FEW_NORMALS, Dataset, Sample, open_dataset, read_frames
 from calibration.defaults import DEFAULT_SPLIT
+from calibration.eight_bits import add_8_bits, read_labelled, worth_8_bits
 from calibration.evaluate import evaluate
 from calibration.export import write_network
 from calibration.features import at_once, cache_capacity
-from calibration.fit import Fitted, fit_network, sample_of
+from calibration.fit import Fitted, fit_network
 from calibration.heat_scale import heatmap_scale
 from calibration.light import measure_appearance
 from calibration.looks import some_of, write_looks
 from calibration.progress import Reporter, silent
-from calibration.quantise import Labelled, import_nncf, quantise
+from calibration.quantise import import_nncf
 from calibration.region import InspectedRegion, Roi, read_region, visible_cells, write_region
 from calibration.regions import choose_regions, measure_regions
 from calibration.size import MeasuredSize, measure_size
@@ -44,8 +45,6 @@ log = logging.getLogger(__name__)
 
 _VERSIONS_OF = ("taktline", "torch", "torchvision", "onnx", "openvino", "numpy", "opencv-python-headless")
 _ADAPT_FRAMES = 64
-_MOST_LABELLED = 500
-_LEAST_LABELLED = 30
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,8 @@ class CalibrationSettings:
         tile: largest height and width of a tile, if size and tiles are measured on the good parts instead; else None.
         takt_ms: no size is then chosen that takes the backbone longer, in milliseconds; None for no limit.
         training: the autoencoder's training.
-        int8: whether to make an 8-bit model for OpenVINO as well.
+        int8: whether to make an 8-bit model for OpenVINO as well; None to make one where the extra `int8` is installed,
+            the backbone is pretrained, and there are so many good parts that they show how far 8 bits move a score.
         ignore: a picture, white where frames are ignored; see `calibration.region.read_region`.
         roi: x, y, width and height in pixels of the pictures; all outside is ignored.
     """
@@ -74,7 +74,7 @@ class CalibrationSettings:
     tile: tuple[int, int] | None = None
     takt_ms: float | None = None
     training: TrainingSettings = field(default_factory=TrainingSettings)
-    int8: bool = False
+    int8: bool | None = False
     ignore: Path | None = None
     roi: Roi | None = None
 
@@ -130,7 +130,9 @@ def calibrate(
             write_region(region, folder)
         good = list(read_frames([train[index] for index in some_of(len(train))], size))
         looks = write_looks(folder, good, None if region is None else region.visible)
-        int8 = _quantise(folder, train, dataset.test, fitted, settings, report) if settings.int8 else None
+        wanted = worth_8_bits(backbone, len(train)) if settings.int8 is None else settings.int8
+        labelled = read_labelled(dataset.test, size, settings.training.seed) if wanted else None
+        int8 = add_8_bits(folder, train, labelled, fitted, report) if wanted else None
         backbone_info = {"source": backbone.source, "sha256": backbone.sha256, "pretrained": backbone.pretrained}
         values = _manifest(dataset, fitted, settings, backbone_info, region, int8, measured)
         write_manifest(folder, values | {"looks": looks.model_dump()})
@@ -195,41 +197,6 @@ def _within_cache(samples: tuple[Sample, ...], settings: CalibrationSettings) ->
                 len(samples), capacity)  # fmt: skip
     picks = np.sort(np.random.default_rng(settings.training.seed).choice(len(samples), capacity, replace=False))
     return tuple(samples[index] for index in picks)
-
-
-def _quantise(
-    folder: Path,
-    train: tuple[Sample, ...],
-    test: tuple[Sample, ...],
-    fitted: Fitted,
-    settings: CalibrationSettings,
-    report: Reporter,
-) -> Int8:
-    frames = list(read_frames(train, settings.network.size))
-    verdict = quantise(
-        folder,
-        fitted.network,
-        [frames[index] for index in sample_of(np.setdiff1d(np.arange(len(frames)), fitted.held_out))],
-        [frames[index] for index in fitted.held_out],
-        fitted.scores,
-        choose_threshold("sigma", None, fitted.scores.tolist()).value,
-        _labelled(test, settings.network.size, settings.training.seed),
-        report,
-    )
-    if not verdict.accepted:
-        log.warning("the int8 model was refused: %s; the bundle goes without", verdict.reason)
-    return verdict
-
-
-def _labelled(test: tuple[Sample, ...], size: tuple[int, int], seed: int) -> Labelled | None:
-    """Reads labelled test pictures: so many at the most that they fit into memory, and none where they are so few that
-    one part more or less in its place moves AUROC by more than it may fall."""
-    picks = np.sort(np.random.default_rng(seed).permutation(len(test))[:_MOST_LABELLED])
-    samples = [test[index] for index in picks]
-    defective = np.array([sample.defective for sample in samples], np.bool_)
-    if min(defective.sum(), (~defective).sum()) < _LEAST_LABELLED:
-        return None
-    return list(read_frames(samples, size)), defective
 
 
 def _check_rule(settings: CalibrationSettings, dataset: Dataset) -> None:

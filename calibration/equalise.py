@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -17,38 +18,30 @@ _BATCH = 8
 _FLOOR = 1e-3
 
 
-class EqualisedBackbone(nn.Module):
-    """A backbone with rescaled channels inside, whose outputs layer2 and layer3 have their original scale.
+@dataclass(frozen=True)
+class Equalised:
+    """A backbone with rescaled channels.
 
     Attributes:
         backbone: the rescaled backbone.
-        unit2: the factor for each channel of its layer2, `[1, C, 1, 1]`.
-        unit3: the factor for each channel of its layer3, `[1, 2 * C, 1, 1]`.
+        unit2: what each channel of its layer2 is to be multiplied with to have its original scale, `[C]`.
+        unit3: the same for its layer3, `[2 * C]`.
     """
 
+    backbone: Backbone
     unit2: Tensor
     unit3: Tensor
 
-    def __init__(self, backbone: Backbone, unit2: Tensor, unit3: Tensor) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.register_buffer("unit2", unit2.reshape(1, -1, 1, 1))
-        self.register_buffer("unit3", unit3.reshape(1, -1, 1, 1))
-
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Computes the features of frames; see `Backbone.forward`."""
-        layer2, layer3 = self.backbone(frames)
-        return layer2 * self.unit2, layer3 * self.unit3
-
 
 @torch.no_grad()
-def equalise(backbone: Backbone, frames: Sequence[Image]) -> EqualisedBackbone:
+def equalise(backbone: Backbone, frames: Sequence[Image]) -> Equalised:
     """Rescales the channels within every block of a backbone, and those that its blocks pass on.
 
     A tensor is quantised with one step for all its channels, so small channels drown beside large ones. A channel can
     be divided before a ReLU and multiplied after it (Nagel et al. 2019). The factor is the square root of the channel's
     largest value over the largest weight that takes it (Xiao et al. 2023). All blocks of a layer share one factor for
-    what they pass on, because they add to it, and the stem shares it where the first block adds to that.
+    what they pass on, because they add to it; the stem shares it where the first block adds to that, else it has its
+    own.
 
     Args:
         backbone: the backbone, which is not changed.
@@ -58,6 +51,9 @@ def equalise(backbone: Backbone, frames: Sequence[Image]) -> EqualisedBackbone:
     peaks = _peaks(own, frames)
     layers = own.blocks()
     units = []
+    entry = layers[0][0]
+    if entry.downsample is not None:
+        _rescale([own.conv1], [entry.path()[0], entry.downsample], peaks[own.conv1])
     for index, blocks in enumerate(layers):
         takers = [block.path()[0] for block in blocks[1:]]
         if index + 1 < len(layers):
@@ -72,11 +68,11 @@ def equalise(backbone: Backbone, frames: Sequence[Image]) -> EqualisedBackbone:
         for block in blocks:
             for maker, taker in pairwise(block.path()):
                 _rescale([maker], [taker], peaks[maker])
-    return EqualisedBackbone(own, units[1], units[2]).eval()
+    return Equalised(own.eval(), units[1], units[2])
 
 
 def _peaks(backbone: Backbone, frames: Sequence[Image]) -> dict[nn.Module, Tensor]:
-    """Measures the largest value of every channel after the ReLUs within a block and at its end."""
+    """Measures the largest value of every channel after the stem's ReLU, those within a block, and at its end."""
     peaks: dict[nn.Module, Tensor] = {}
 
     def note(module: nn.Module, _inputs: object, output: Tensor) -> None:
@@ -84,7 +80,7 @@ def _peaks(backbone: Backbone, frames: Sequence[Image]) -> dict[nn.Module, Tenso
         peaks[module] = torch.maximum(peaks[module], highest) if module in peaks else highest
 
     blocks = [block for layer in backbone.blocks() for block in layer]
-    watched: list[nn.Module] = [module for block in blocks for module in (block, *block.path()[:-1])]
+    watched: list[nn.Module] = [backbone.conv1, *(module for block in blocks for module in (block, *block.path()[:-1]))]
     handles = [module.register_forward_hook(note) for module in watched]
     for start in range(0, len(frames), _BATCH):
         backbone(torch.from_numpy(np.stack(frames[start : start + _BATCH])))

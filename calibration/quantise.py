@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import timeit
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +15,28 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from calibration.equalise import equalise
-from calibration.export import OPSET, export_onnx, quiet_export
+from calibration.export import OPSET, quiet_export
 from calibration.features import extract_features
 from calibration.fit import refit_statistics
 from calibration.progress import Reporter
 from calibration.region import coarse_places
+from calibration.rounded_backbone import quantise_backbone
+from calibration.rounded_head import head_in_units, mark_8_bits, measure_peaks, round_weights, rounding
 from engines.bundle import MODEL_F32, MODEL_INT8, MODEL_INT8_WEIGHTS
 from engines.engine import EXACT
 from engines.extras import require
 from engines.image import Image
 from engines.manifest import Int8
 from engines.network import InspectionNetwork
-from engines.registry import engine_class
 
 MAX_SHIFT_SIGMA = 0.5
 MAX_FLIP_SHARE = 0.05
 MAX_AUROC_DROP = 0.01
 _RANGE_FRAMES = 100
-_PEAK_FRAMES = 32
+_PEAK_FRAMES = 256
+_TIMED = 7
+# What is not in 8 bits computes in float32, which every processor does, and none slowly.
+_CONFIG = {"INFERENCE_PRECISION_HINT": EXACT, "PERFORMANCE_HINT": "LATENCY"}
 
 Labelled = tuple[Sequence[Image], npt.NDArray[np.bool_]]
 
@@ -60,10 +62,10 @@ def quantise(
     labelled: Labelled | None,
     report: Reporter,
 ) -> Int8:
-    """Writes a model with an 8-bit backbone into a bundle's folder, or leaves it out where it drifts too far.
+    """Writes a model with 8-bit convolutions into a bundle's folder, or leaves it out where it drifts too far.
 
-    Only the backbone is quantised: the head tells small differences of large numbers, which 8 bits cannot hold. What
-    error is usual, and with it sigma units, are measured anew on the features that the quantised backbone gives.
+    The errors, the context and the score stay in float32: they tell small differences of large numbers, which 8 bits
+    cannot hold. What error is usual, and with it sigma units, are measured anew with the convolutions as they are now.
 
     Args:
         folder: the bundle's folder.
@@ -81,14 +83,13 @@ def quantise(
     nncf, openvino = import_nncf()
     core = openvino.Core()
     size = network.config.size
-    rest = engine_class("openvino").precisions("cpu")[0]
-    config = {"INFERENCE_PRECISION_HINT": rest, "PERFORMANCE_HINT": "LATENCY"}
     with tempfile.TemporaryDirectory(prefix="taktline-int8-") as work:
-        backbone = _quantise_backbone(nncf, core, network, size, train[:_RANGE_FRAMES], Path(work))
-        own = copy.deepcopy(network)
+        equal = equalise(network.backbone, train[:_PEAK_FRAMES])
+        backbone = quantise_backbone(nncf, core, equal.backbone, size, train[:_RANGE_FRAMES], Path(work))
+        own = head_in_units(network, equal)
         head = core.read_model(str(_export_head(own, size, Path(work))))
         # Features are taken from the whole model as it will run: OpenVINO rounds elsewhere where there is no head.
-        compiled = core.compile_model(_join(openvino, backbone, head, True), "CPU", config)
+        compiled = core.compile_model(_join(openvino, backbone, head, True), "CPU", _CONFIG)
 
         def features(frames: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
             found = compiled(frames)
@@ -100,15 +101,21 @@ def quantise(
             report(f"int8 {task}", done, total, note)
 
         with extract_features(features, frames, len(frames), size, named, coarse_places(network)) as cache:
-            refit_statistics(own, cache, np.arange(len(train)), np.arange(len(train), len(frames)))
-        joined = _join(openvino, backbone, core.read_model(str(_export_head(own, size, Path(work)))), False)
-        compiled = core.compile_model(joined, "CPU", config)
+            seen, kept = np.arange(len(train)), np.arange(len(train), len(frames))
+            round_weights(own)
+            peaks = measure_peaks(own, cache, seen)
+            with rounding(own, peaks):
+                refit_statistics(own, cache, seen, kept)
+        head = core.read_model(str(_export_head(own, size, Path(work))))
+        mark_8_bits(openvino, head, peaks)
+        joined = _join(openvino, backbone, head, False)
+        compiled = core.compile_model(joined, "CPU", _CONFIG)
         found = _scores(compiled, held_out)
-        areas = None
-        if labelled is not None:
-            reference = core.compile_model(str(folder / MODEL_F32), "CPU", {"INFERENCE_PRECISION_HINT": EXACT})
-            areas = _area(reference, labelled), _area(compiled, labelled)
-        verdict = judge_drift(exact, found, threshold, rest, areas)
+        reference = core.compile_model(str(folder / MODEL_F32), "CPU", _CONFIG)
+        areas = None if labelled is None else (_area(reference, labelled), _area(compiled, labelled))
+        verdict = judge_drift(exact, found, threshold, EXACT, areas)
+        faster = _time(reference, held_out[0]) / _time(compiled, held_out[0])
+        named("model", 1, 1, f"{faster:.1f} times float32's speed, {verdict.shift:.2f} sigma from its scores")
         if verdict.accepted:
             openvino.save_model(joined, str(folder / MODEL_INT8), compress_to_fp16=False)
             assert (folder / MODEL_INT8_WEIGHTS).is_file()
@@ -165,52 +172,6 @@ def import_nncf() -> tuple[Any, Any]:
     return require("nncf", "int8"), require("openvino", "")
 
 
-def _quantise_backbone(
-    nncf: Any, core: Any, network: InspectionNetwork, size: tuple[int, int], frames: Sequence[Image], work: Path
-) -> Any:
-    path = work / "backbone.onnx"
-    export_onnx(equalise(network.backbone, frames[:_PEAK_FRAMES]), size, path, ("layer2", "layer3"))
-    model = core.read_model(str(path))
-    # Measured: the first convolution and the first block are cheap, and half of the loss lies in them.
-    convolutions = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
-    kept = 1 + sum(isinstance(module, nn.Conv2d) for module in network.backbone.layer1[0].modules())
-    first = [op.get_friendly_name() for op in convolutions[:kept]]
-    if network.backbone.visible is not None:
-        # Pixels times the mask, before the first convolution.
-        first.append(next(op for op in model.get_ordered_ops() if op.get_type_name() == "Multiply").get_friendly_name())
-    ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
-    with _quiet("nncf"):
-        quantised = nncf.quantize(
-            model,
-            nncf.Dataset([frame[None] for frame in frames]),
-            subset_size=len(frames),
-            preset=nncf.QuantizationPreset.MIXED,
-            fast_bias_correction=True,
-            # The head takes the features as the last blocks compute them; only the next layer takes them in 8 bits.
-            ignored_scope=nncf.IgnoredScope(names=first, types=["AvgPool"]),
-            # What is rare on good parts is what defects look like: nothing is clipped.
-            advanced_parameters=nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges),
-        )
-    _add_unrounded(quantised)
-    return quantised
-
-
-def _add_unrounded(model: Any) -> None:
-    """Takes away the rounding of what a block's last convolutions give before it is added up.
-
-    NNCF rounds both sides of an addition. OpenVINO adds within the convolution, before it rounds the sum, so that it is
-    no slower without; measured on held-out parts, a third of the variance of int8's scores came from there.
-    """
-    for rounding in model.get_ordered_ops():
-        if rounding.get_type_name() == "FakeQuantize":
-            takers = list(rounding.output(0).get_target_inputs())
-            source = rounding.input_value(0)
-            between = source.get_node().get_type_name() == "Add"
-            if between and [taker.get_node().get_type_name() for taker in takers] == ["Add"]:
-                takers[0].replace_source_output(source)
-    model.validate_nodes_and_infer_types()
-
-
 def _export_head(network: InspectionNetwork, size: tuple[int, int], work: Path) -> Path:
     path = work / "head.onnx"
     rows, columns = size[0] // 16, size[1] // 16
@@ -238,6 +199,11 @@ def _scores(compiled: Any, frames: Sequence[Image]) -> npt.NDArray[np.float64]:
     return np.concatenate(parts).astype(np.float64)
 
 
+def _time(compiled: Any, frame: Image) -> float:
+    """Returns the seconds that a frame takes, of the quickest of a few."""
+    return min(timeit.repeat(lambda: compiled(frame[None]), number=1, repeat=_TIMED))
+
+
 def _area(compiled: Any, labelled: Labelled) -> float:
     frames, defective = labelled
     return float(roc_auc_score(defective, _scores(compiled, frames)))
@@ -259,14 +225,3 @@ def _join(openvino: Any, backbone: Any, head: Any, with_features: bool) -> Any:
         if with_features:
             outputs.append(source)
     return openvino.Model(outputs, own.get_parameters(), "taktline")
-
-
-@contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -62,7 +62,10 @@ def calibrate(
     roi: Annotated[
         str | None, typer.Option(help="x,y,width,height in pixels of the pictures; all outside is ignored.")
     ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Also make an 8-bit model for OpenVINO.")] = False,
+    int8: Annotated[
+        bool | None,
+        typer.Option("--int8/--no-int8", help="Also make an 8-bit model for OpenVINO; by default with 100 good parts."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a model bundle from pictures of good parts.

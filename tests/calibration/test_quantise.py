@@ -15,6 +15,7 @@ from calibration.metrics import auroc
 from calibration.quantise import judge_drift
 from engines.bundle import MODEL_INT8, Bundle, open_bundle
 from engines.errors import ConfigError
+from engines.openvino import open_core
 from engines.registry import open_engine
 from engines.resnet import Backbone
 
@@ -43,8 +44,9 @@ def test_an_equalised_backbone_is_the_same_function(drawn: Path) -> None:
     own = equalise(backbone, frames)
     batch = torch.from_numpy(np.stack(frames))
     with torch.inference_mode():
-        for found, expected in zip(own(batch), backbone(batch), strict=True):
-            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        units = own.unit2[:, None, None], own.unit3[:, None, None]
+        for found, unit, expected in zip(own.backbone(batch), units, backbone(batch), strict=True):
+            torch.testing.assert_close(found * unit, expected, rtol=1e-3, atol=1e-3)
 
     @torch.no_grad()
     def uneven(part: Backbone, name: str) -> float:
@@ -56,6 +58,15 @@ def test_an_equalised_backbone_is_the_same_function(drawn: Path) -> None:
         assert uneven(own.backbone, name) < 0.8 * uneven(backbone, name), name
 
 
+def test_the_head_computes_in_8_bits(bundle: Bundle) -> None:
+    compiled = open_core().compile_model(str(bundle.file(MODEL_INT8)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    layers = [op.get_rt_info() for op in compiled.get_runtime_model().get_ops()]
+    kinds = [str(layer["primitiveType"].value) for layer in layers if layer["layerType"].value == "Convolution"]
+    # The stem and the first block are in float32, and the context where there is one.
+    assert len(kinds) == 43 + 5
+    assert sum(not kind.endswith("I8") for kind in kinds) == 5, kinds
+
+
 def test_the_engine_runs_the_8_bit_model(drawn: Path, bundle: Bundle, small_bundle_path: Path) -> None:
     verdict = bundle.manifest.int8
     assert verdict is not None
@@ -63,6 +74,7 @@ def test_the_engine_runs_the_8_bit_model(drawn: Path, bundle: Bundle, small_bund
     assert verdict.auroc is None, "eight good and ten defective parts are too few to hold AUROC to a hundredth"
     assert verdict.accepted == (MODEL_INT8 in bundle.manifest.files)
     assert verdict.accepted, verdict.reason
+    assert verdict.rest == "f32", "no other precision is fast on every processor"
     samples = open_test_split(drawn)
     frames = np.stack(list(read_frames(samples, bundle.size)))
     scores = {}
