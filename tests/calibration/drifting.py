@@ -27,7 +27,7 @@ from engines.look_meter import LookMeter, measure_looks, visible_of
 from engines.registry import open_engine
 from pipeline.config.sections import DriftSection
 from pipeline.protocol.event import Event
-from pipeline.protocol.verdict import Verdict
+from pipeline.protocol.verdict import Outcome, Verdict
 from pipeline.publish.camera_drift import CameraDrift, Mark
 from tests.calibration.changes import CHANGES, Change
 from tests.pipeline.parts import decide
@@ -85,10 +85,9 @@ class Watched:
 
     def add(self, sequence: int, values: Values, frame: tuple[int, int], score: float) -> None:
         self.events += self.watch.look(values, frame, Mark(sequence, sequence))
-        if score <= self.threshold:
-            plain: Verdict = decide("top", sequence, captured_at=sequence + 1).verdict
-            verdict = dataclasses.replace(plain, score=score, threshold=self.threshold)
-            self.events += self.watch.judge(verdict)
+        outcome: Outcome = "ok" if score <= self.threshold else "ng"
+        plain: Verdict = decide("top", sequence, outcome, captured_at=sequence + 1).verdict
+        self.events += self.watch.judge(dataclasses.replace(plain, score=score, threshold=self.threshold))
 
     @property
     def told(self) -> list[Event]:
