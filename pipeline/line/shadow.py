@@ -66,8 +66,9 @@ class ShadowRun:
 
     The line's publisher offers every frame once its verdict is out. A frame is taken if nothing else waits or is in the
     engine, and the candidate has answered for the one before and has rested; on a device other than a CPU, which gives
-    way to nobody, instead of the rest only if it will be done before the next frame is expected. All others are skipped and counted. The candidate computes in a process of its
-    own: see `EngineApart`. Whatever goes wrong with it ends the run with the reason, and nothing else.
+    way to nobody, instead of the rest only if it will be done before the next frame is expected. All others are skipped
+    and counted. The candidate computes in a process of its own: see `EngineApart`. Whatever goes wrong with it ends the
+    run with the reason, and nothing else.
 
     Args:
         bundle: the candidate.
