@@ -21,6 +21,7 @@ from tests.bench.test_line_bench import check_page, check_whole
 from tests.conftest import RunTaktline
 
 
+@pytest.mark.serial
 def test_bench_engine(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: RunTaktline) -> None:
     file, page = tmp_path / "engine.json", tmp_path / "engine.html"
     done = taktline(
