@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.fleet.evidence import Tally, chance_of
+from pipeline.protocol.event import REJECTION
 
 # How often a roll-out of a bundle that is as good as the one before is stopped by chance, however many lines it has.
 STOPPED_BY_CHANCE = 0.01
@@ -101,4 +102,6 @@ def _moved(status: dict[str, Any]) -> dict[tuple[str, str], str]:
         (name, moved["quantity"]): f"{moved['words']} at camera {name}"
         for name, camera in cameras.items()
         for moved in camera["moved"]
+        # A share of ng is held against the line's own before.
+        if moved["quantity"] != REJECTION
     }

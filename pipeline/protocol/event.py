@@ -16,6 +16,9 @@ from pipeline.protocol.verdict import Count, Sigma, Text, WireError
 EVENT_TOPIC = "event."
 EVENT_VERSION = 1
 
+# The quantity that is about verdicts, and not about what good parts look like.
+REJECTION = "rejection"
+
 EventKind = Literal["moved", "further", "returned", "restarted"]
 _Sentence = Annotated[str, Field(strict=True, max_length=MOST_TEXT_BYTES)]
 

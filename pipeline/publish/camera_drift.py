@@ -14,10 +14,10 @@ from engines.bundle import Bundle
 from engines.look_words import Difference, describe, describe_rejection, describe_score
 from engines.looks import QUANTITIES, Quantity
 from pipeline.flow.cusum import Change, Cusum
-from pipeline.protocol.event import Event
+from pipeline.protocol.event import REJECTION, Event
 from pipeline.protocol.verdict import Verdict
 
-SCORE, REJECTION = "score", "rejection"
+SCORE = "score"
 _OF_VERDICTS = frozenset((SCORE, REJECTION))
 _LEAST_SCORES, _LEAST_STD = 5, 0.2
 

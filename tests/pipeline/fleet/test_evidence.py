@@ -70,3 +70,15 @@ def test_a_bundle_that_is_as_good_is_stopped_by_chance_as_rarely_as_is_said() ->
 def test_a_line_that_starts_anew_counts_from_nothing() -> None:
     assert Tally(5, 1, 0).since(Tally(100, 2, 0)) == Tally(5, 1, 0)
     assert Tally(105, 3, 1).since(Tally(100, 2, 0)) == Tally(5, 1, 1)
+
+
+def test_drift_stops_it_but_a_share_of_rejected_parts_is_held_against_that_before() -> None:
+    def drifting(*quantities: str) -> dict[str, object]:
+        moved = [{"quantity": quantity, "words": f"{quantity} is other"} for quantity in quantities]
+        return status(Tally(10, 10)) | {"drift": {"cameras": {"top": {"moved": moved}}}}
+
+    before = status(Tally(1000, 1000), "old")
+    trial = Trial(before, status(Tally()), Bounds(), 2)
+    assert trial.look(drifting("rejection")) is None
+    found = trial.look(drifting("rejection", "sharpness"))
+    assert found is not None and "sharpness is other at camera top" in found and "rejection" not in found
