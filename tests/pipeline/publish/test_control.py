@@ -28,7 +28,7 @@ from tests.pipeline.line.test_takt import Camera
 
 def settings(bundle: Path, drawn: Path, bind: str | None = "tcp://127.0.0.1:*") -> LineConfig:
     values = {
-        "line": {"name": "press4", "takt_ms": 5000},
+        "line": {"name": "press4", "takt_ms": 60_000},
         "model": {"bundle": str(bundle), "precision": "f32", "max_batch": 2},
         "camera": [{"name": "a", "source": f"replay:{drawn}", "on_overload": "drop_oldest"}],
         "publish": {"verdicts": "tcp://127.0.0.1:*"},

@@ -98,7 +98,7 @@ def test_a_line_with_keys_and_strangers_at_both_its_doors(
 ) -> None:
     """It answers for every frame in order, whoever knocks, comes, or is revoked."""
     values = {
-        "line": {"name": "press4", "takt_ms": 5000},
+        "line": {"name": "press4", "takt_ms": 60_000},
         "model": {"bundle": str(bundle_path), "precision": "f32", "max_batch": 2},
         "camera": [{"name": "a", "source": f"replay:{drawn}", "on_overload": "drop_oldest"}],
         "publish": {

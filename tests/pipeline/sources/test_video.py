@@ -27,7 +27,7 @@ def test_a_video_file_is_inspected_to_its_end(bundle_path: Path, video: Path) ->
         line.start()
         verdicts = [decided.verdict for decided in line.decided()]
     assert [verdict.sequence for verdict in verdicts] == list(range(50))
-    assert all(verdict.reason is None for verdict in verdicts)
+    assert {verdict.reason for verdict in verdicts} == {None}
 
 
 def test_pictures_are_cut_turned_and_timed(video: Path) -> None:
