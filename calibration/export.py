@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,24 +35,39 @@ def export_onnx(module: nn.Module, size: tuple[int, int], path: Path, outputs: t
         path: the file to write.
         outputs: names of the outputs.
     """
-    frames: Tensor = torch.zeros(2, *size, 3, dtype=torch.uint8)
-    with quiet_export():
-        torch.onnx.export(
+    trace(module, {"frames": torch.zeros(2, *size, 3, dtype=torch.uint8)}, outputs).save(path, external_data=False)
+
+
+def trace(
+    module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...], optimize: bool = True
+) -> torch.onnx.ONNXProgram:
+    """Turns a module into an ONNX graph with a dynamic N.
+
+    Args:
+        module: the module.
+        inputs: what it takes, by name, N = 2 of each.
+        outputs: names of the outputs.
+        optimize: fold constants. Without, each weight stays in the graph under its own name.
+    """
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    with _quiet():
+        program = torch.onnx.export(
             module.eval(),
-            (frames,),
-            path,
-            input_names=["frames"],
+            tuple(inputs.values()),
+            input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_shapes={"frames": {0: torch.export.Dim("batch", min=1, max=4096)}},
+            dynamic_shapes={name: {0: batch} for name in inputs},
             opset_version=OPSET,
             dynamo=True,
-            external_data=False,
+            optimize=optimize,
             verbose=False,
         )
+    assert program is not None
+    return program
 
 
 @contextmanager
-def quiet_export() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Silences the exporter's messages."""
     chatty = logging.getLogger("torch.onnx")
     level = chatty.level

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from calibration.equalise import equalise
-from calibration.export import OPSET, quiet_export
+from calibration.export import trace
 from calibration.features import extract_features
 from calibration.fit import refit_statistics
 from calibration.progress import Reporter
@@ -87,9 +87,9 @@ def quantise(
         equal = equalise(network.backbone, train[:_PEAK_FRAMES])
         backbone = quantise_backbone(nncf, core, equal.backbone, size, train[:_RANGE_FRAMES], Path(work))
         own = head_in_units(network, equal)
-        head = core.read_model(str(_export_head(own, size, Path(work))))
+        graph = HeadGraph(own, Path(work))
         # Features are taken from the whole model as it will run: OpenVINO rounds elsewhere where there is no head.
-        compiled = core.compile_model(_join(openvino, backbone, head, True), "CPU", _CONFIG)
+        compiled = core.compile_model(_join(openvino, backbone, graph.read(core), True), "CPU", _CONFIG)
 
         def features(frames: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
             found = compiled(frames)
@@ -106,7 +106,7 @@ def quantise(
             peaks = measure_peaks(own, cache, seen)
             with rounding(own, peaks):
                 refit_statistics(own, cache, seen, kept)
-        head = core.read_model(str(_export_head(own, size, Path(work))))
+        head = graph.read(core)
         mark_8_bits(openvino, head, peaks)
         joined = _join(openvino, backbone, head, False)
         compiled = core.compile_model(joined, "CPU", _CONFIG)
@@ -172,26 +172,31 @@ def import_nncf() -> tuple[Any, Any]:
     return require("nncf", "int8"), require("openvino", "")
 
 
-def _export_head(network: InspectionNetwork, size: tuple[int, int], work: Path) -> Path:
-    path = work / "head.onnx"
-    rows, columns = size[0] // 16, size[1] // 16
-    layer2, layer3 = network.config.channels
-    inputs = torch.zeros(2, layer2, 2 * rows, 2 * columns), torch.zeros(2, layer3, rows, columns)
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    with quiet_export():
-        torch.onnx.export(
-            _Head(network).eval(),
-            inputs,
-            path,
-            input_names=["layer2", "layer3"],
-            output_names=["score", "heatmap"],
-            dynamic_shapes={"layer2": {0: batch}, "layer3": {0: batch}},
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    return path
+class HeadGraph:
+    """The graph of a network's head. It is traced once, which takes seconds; its weights are taken anew each time.
+
+    Args:
+        network: the network.
+        work: a temporary folder.
+    """
+
+    def __init__(self, network: InspectionNetwork, work: Path) -> None:
+        self._head = _Head(network)
+        rows, columns = (side // 16 for side in network.config.size)
+        layer2, layer3 = network.config.channels
+        inputs = {
+            "layer2": torch.zeros(2, layer2, 2 * rows, 2 * columns),
+            "layer3": torch.zeros(2, layer3, rows, columns),
+        }
+        self._program = trace(self._head, inputs, ("score", "heatmap"), optimize=False)
+        self._path = work / "head.onnx"
+
+    def read(self, core: Any) -> Any:
+        """Returns an OpenVINO model with the weights as they are now."""
+        held = self._program.model.graph.initializers
+        self._program.apply_weights({name: value for name, value in self._head.state_dict().items() if name in held})
+        self._program.save(self._path, external_data=False)
+        return core.read_model(str(self._path))
 
 
 def _scores(compiled: Any, frames: Sequence[Image]) -> npt.NDArray[np.float64]:

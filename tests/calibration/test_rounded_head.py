@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from calibration.equalise import Equalised
 from calibration.features import FeatureCache
-from calibration.quantise import _export_head, import_nncf
+from calibration.quantise import HeadGraph, import_nncf
 from calibration.rounded_head import LAYERS, head_in_units, mark_8_bits, measure_peaks, round_weights, rounding
 from engines.network import InspectionNetwork, NetworkConfig
 from engines.openvino import open_core
@@ -52,6 +52,9 @@ def test_a_head_in_an_equalised_backbones_units_gives_the_same_scores() -> None:
 @torch.no_grad()
 def test_the_head_rounds_as_openvino_does(tmp_path: Path) -> None:
     own, features = network(), Features()
+    graph = HeadGraph(own, tmp_path)
+    # What changes after the graph was traced is in it as well.
+    own.heat_norms.add_(torch.tensor([0.1, 0.2]))
     float32 = own.judge(*features.both)[1].numpy()
     round_weights(own)
     peaks = measure_peaks(own, cast(FeatureCache, features), np.arange(2))
@@ -60,7 +63,7 @@ def test_the_head_rounds_as_openvino_does(tmp_path: Path) -> None:
     assert peaks["exit2"] == peaks["exit3"]
     with rounding(own, peaks):
         expected = own.judge(*features.both)[1].numpy()
-    model: Any = open_core().read_model(str(_export_head(own, (64, 64), tmp_path)))
+    model = graph.read(open_core())
     mark_8_bits(import_nncf()[1], model, peaks)
     compiled = open_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = compiled([given.numpy() for given in features.both])["heatmap"]
