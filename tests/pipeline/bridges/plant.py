@@ -33,6 +33,8 @@ from tests.pipeline.bridges.conftest import BridgeProcess
 from tests.pipeline.parts import Running
 
 LINES_A_PROCESS = 20
+# Verdicts come as batches do: a few at once.
+BURST = 4
 PUBLISH = {"verdicts": "tcp://127.0.0.1:*", "replay": "tcp://127.0.0.1:*"}
 
 
@@ -66,10 +68,10 @@ def work(folder: Path, numbers: range, rate: float, seconds: float) -> None:
         sys.stdout.flush()
         sys.stdin.readline()
         began = time.monotonic()
-        for turn in range(round(rate * seconds)):
-            time.sleep(max(0.0, began + turn / rate - time.monotonic()))
+        for turn in range(round(rate * seconds / BURST)):
+            time.sleep(max(0.0, began + turn * BURST / rate - time.monotonic()))
             for line in lines:
-                line.publish(1)
+                line.publish(BURST)
         print(time.monotonic() - began, flush=True)
         sys.stdin.readline()
 
@@ -89,7 +91,7 @@ def workers(folder: Path, lines: int, rate: float, seconds: float) -> Iterator[l
     finally:
         for process in found:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 def named(folder: Path, running: list[subprocess.Popen[str]]) -> list[str]:
