@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -111,14 +112,26 @@ class LineReport:
 
 
 @contextmanager
-def loaded_line(settings: LineSettings) -> Iterator[tuple[LineBench, LineProcess]]:
-    """Starts a line and its loader."""
+def loaded_line(settings: LineSettings, apart: bool = False) -> Iterator[tuple[LineBench, LineProcess]]:
+    """Starts a line and its loader.
+
+    Args:
+        settings: what to measure.
+        apart: leave one core to the loader and to whatever this thread starts next, and all others to the line, where
+            there are two or more.
+    """
     cameras = settings.schedule(1.0).count if isinstance(settings.arrivals, Path) else settings.cameras
-    with (
-        LineProcess(settings.values(), cameras) as line,
-        Remote("the loader", Loader, line.feeds, settings.data, settings.bundle.size, settings.decode) as loader,
-    ):
-        yield LineBench(line, loader), line
+    cores = os.sched_getaffinity(0)
+    rest = {max(cores)} if apart and len(cores) > 1 else set()
+    try:
+        os.sched_setaffinity(0, cores - rest)
+        with LineProcess(settings.values(), cameras) as line:
+            os.sched_setaffinity(0, rest or cores)
+            given = line.feeds, settings.data, settings.bundle.size, settings.decode
+            with Remote("the loader", Loader, *given) as loader:
+                yield LineBench(line, loader), line
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def bench_rates(settings: LineSettings, rates: Sequence[float], report: Report) -> LineReport:

@@ -51,7 +51,8 @@ def soak_line(settings: LineSettings, rate: float, minutes: float, report: Repor
         rate: frames per second.
         minutes: length of the run.
         report: called with the progress.
-        browsers: number of browsers that look at a dashboard during the second half; 0 for no dashboard.
+        browsers: number of browsers that look at a dashboard during the second half; 0 for no dashboard. On a line,
+            they run on other machines; here the line has its cores to itself, where there are two or more.
 
     Raises:
         ConfigError: the run is too short, or the schedule is recorded.
@@ -68,7 +69,7 @@ def soak_line(settings: LineSettings, rate: float, minutes: float, report: Repor
     stretches = [replace(settings, warm_up=0.0, seed=settings.seed + number) for number in range(count)]
     if browsers:
         settings = replace(settings, previews=PREVIEWS_PER_S)
-    with loaded_line(settings) as (bench, line), ExitStack() as beside:
+    with loaded_line(settings, apart=browsers > 0) as (bench, line), ExitStack() as beside:
         dashboard: DashboardProcess | None = None
         process = psutil.Process(line.pid)
         began = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import urllib.request
 from pathlib import Path
@@ -9,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.measure.dashboard_process import DashboardProcess
-from bench.measure.line_process import LineProcess
-from bench.measure.line_suite import LineSettings
+from bench.measure.line_suite import LineSettings, loaded_line
 from bench.measure.soak import judge_dashboard
 from bench.report.results import Sample
 from engines.bundle import open_bundle
@@ -34,12 +34,17 @@ def test_the_line_with_a_dashboard_is_held_against_the_line_without() -> None:
     assert judge_dashboard(alone) == {}
 
 
-def test_a_browser_looks_at_a_measured_line(small_bundle_path: Path) -> None:
+def test_a_browser_looks_at_a_measured_line_and_leaves_it_its_cores(small_bundle_path: Path) -> None:
     if shutil.which("chromium") is None:
         pytest.skip("no Chromium; install it with: apt-get install chromium")
     settings = LineSettings(open_bundle(small_bundle_path), precision="f32", max_batch=2, previews=5)
-    with LineProcess(settings.values(), 1) as line, DashboardProcess(line, 1) as dashboard:
+    cores = os.sched_getaffinity(0)
+    with loaded_line(settings, apart=True) as (_, line), DashboardProcess(line, 1) as dashboard:
+        if len(cores) > 1:
+            assert os.sched_getaffinity(line.pid) == cores - {max(cores)}
+            assert os.sched_getaffinity(0) == {max(cores)}
         memory, cpu = dashboard.look()
         assert memory > 50
         assert cpu >= 0
         assert urllib.request.urlopen(dashboard.address, timeout=10).status == 200
+    assert os.sched_getaffinity(0) == cores
