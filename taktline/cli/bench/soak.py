@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,6 +30,10 @@ def soak(
     sample: Annotated[
         float, typer.Option(min=0.5, max=DAY_S, help="Seconds between two samples of the line's process.")
     ] = 10.0,
+    arrivals: Annotated[
+        Literal["constant", "poisson"],
+        typer.Option(help="How frames arrive: one in each period, as cameras send them, or at random."),
+    ] = "poisson",
     takt: TaktOption = None,
     cameras: CameraCountOption = 1,
     decode: DecodeOption = "jpeg",
@@ -52,7 +56,7 @@ def soak(
 
     opened, machine = prepare(bundle, json_file, report)
     settings = LineSettings(
-        opened, data, engine, precision, None, max_batch, decode, "poisson", cameras, takt_ms=takt, seconds=sample
+        opened, data, engine, precision, None, max_batch, decode, arrivals, cameras, takt_ms=takt, seconds=sample
     )
     with bench_progress() as show:
         found = soak_line(settings, rate, minutes, show, browsers)
