@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import io
 import os
 import tempfile
@@ -111,6 +112,29 @@ def make_folder(folder: Path, fix: str, *, what: str = "the folder", error: type
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as cause:
         raise error(f"{what} {folder} cannot be created: {cause.strerror or cause}; {fix}") from cause
+
+
+@contextmanager
+def alone_in(folder: Path, fix: str) -> Iterator[None]:
+    """Keeps a folder to this process, as long as the block lasts, from others that ask for the same.
+
+    Args:
+        folder: it exists.
+        fix: what whoever comes second can do.
+
+    Raises:
+        ConfigError: another process has it.
+        OSError: it cannot be opened.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"another run is writing into {folder}; wait for it, or {fix}") from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def exchange(first: Path, second: Path) -> None:

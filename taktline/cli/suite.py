@@ -58,7 +58,7 @@ class SuiteOptions:
             TaktlineError: there are no categories, or what would end all of them happened. What was finished is kept.
         """
         from calibration.suite import list_jobs, run_suite
-        from engines.files import make_folder
+        from engines.files import alone_in, make_folder
 
         assert self.all_under is not None
         seeds = [plan.settings.training.seed] if self.seeds is None else read_seeds(self.seeds)
@@ -66,13 +66,14 @@ class SuiteOptions:
         make_folder(out, "give another --out")
         outcomes: list[Outcome] = []
         table = SuiteTable(jobs, quiet)
-        try:
-            with on_signals(table.interrupt), table.shown(), self._runner() as runner:
-                outcomes.extend(run_suite(jobs, plan, table, runner, self.again))
-        except TaktlineError as error:
-            raise type(error)(f"{error}; {_kept(outcomes)}") from error
-        except KeyboardInterrupt as error:
-            raise TaktlineError(f"it was interrupted; {_kept(outcomes)}") from error
+        with alone_in(out, "give another --out"):
+            try:
+                with on_signals(table.interrupt), table.shown(), self._runner() as runner:
+                    outcomes.extend(run_suite(jobs, plan, table, runner, self.again))
+            except TaktlineError as error:
+                raise type(error)(f"{error}; {_kept(outcomes)}") from error
+            except KeyboardInterrupt as error:
+                raise TaktlineError(f"it was interrupted; {_kept(outcomes)}") from error
         earlier = sum(outcome.earlier for outcome in outcomes)
         if earlier:
             stderr().print(f"{earlier} of {len(jobs)} runs were finished before; --again does them anew")

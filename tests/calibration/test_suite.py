@@ -97,7 +97,9 @@ def test_a_cluster_that_loses_a_node_gives_the_table_of_one_machine(
 
 
 @pytest.mark.long(20)
-def test_a_run_that_is_broken_off_says_what_is_kept(categories: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_broken_off_says_what_is_kept_and_nobody_writes_beside_it(
+    categories: Path, tmp_path: Path, taktline_in_process: RunTaktline
+) -> None:
     process = begin("calibrate", "--all", categories, "--out", tmp_path / "out", *SMALL[:-4])
     assert process.stderr is not None
     said = ""
@@ -105,6 +107,9 @@ def test_a_run_that_is_broken_off_says_what_is_kept(categories: Path, tmp_path: 
         line = process.stderr.readline()
         assert line, said
         said += line
+    refused = taktline_in_process("calibrate", "--all", categories, "--out", tmp_path / "out", *SMALL[:-4])
+    assert refused.returncode == 2
+    assert "another run is writing into" in " ".join(refused.stderr.split())
     process.send_signal(signal.SIGINT)
     said += process.communicate(timeout=60)[1]
     assert process.returncode == 2
