@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from calibration.equalise import equalise
 from calibration.export import OPSET, quiet_export
 from calibration.features import extract_features
-from calibration.fit import refit_statistics
+from calibration.head import refit_statistics
 from calibration.progress import Reporter
 from calibration.region import coarse_places
 from calibration.rounded_backbone import quantise_backbone
@@ -105,7 +105,7 @@ def quantise(
             round_weights(own)
             peaks = measure_peaks(own, cache, seen)
             with rounding(own, peaks):
-                refit_statistics(own, cache, seen, kept)
+                refit_statistics(own, cache, seen, kept, exact)
         head = core.read_model(str(_export_head(own, size, Path(work))))
         mark_8_bits(openvino, head, peaks)
         joined = _join(openvino, backbone, head, False)

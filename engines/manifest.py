@@ -98,7 +98,7 @@ class RegionThreshold(Part):
 
 
 class RegionLevels(Part):
-    """How high regions of a size reach on held-out good parts.
+    """How high regions of a size reach on the good parts that `Statistics` scores.
 
     Attributes:
         cells: size of the regions, in cells of the heatmap.
@@ -110,7 +110,7 @@ class RegionLevels(Part):
 
 
 class Statistics(Part):
-    """Scores of held-out good parts, before and after conversion to sigma units.
+    """Scores of good parts by networks that did not learn from them, before and after conversion to sigma units.
 
     Attributes:
         samples: number of parts.
