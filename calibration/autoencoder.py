@@ -26,11 +26,12 @@ class TrainingDiverged(TaktlineError):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How the autoencoder is trained.
+    """How autoencoder and context are trained.
 
     Attributes:
         epochs: the most passes over the training cells.
         steps: the most optimiser steps; whichever comes first ends the training.
+        context_steps: optimiser steps of the context.
         learning_rate: Adam's peak learning rate.
         batch_size: cells in one step.
         seed: of the weights and of the order of cells.
@@ -39,6 +40,7 @@ class TrainingSettings:
 
     epochs: int = 100
     steps: int = 2000
+    context_steps: int = 600
     learning_rate: float = 1e-3
     batch_size: int = CELLS_PER_STEP
     seed: int = 0

@@ -16,7 +16,7 @@ from calibration.addition import Addition
 from calibration.autoencoder import TrainingSettings
 from calibration.backbone import LoadedBackbone, load_backbone
 from calibration.bands import measure_bands
-from calibration.dataset import FEW_NORMALS, Dataset, Sample, open_dataset, read_frames
+from calibration.dataset import Dataset, Sample, open_dataset, read_frames
 from calibration.defaults import DEFAULT_SPLIT
 from calibration.eight_bits import add_8_bits, read_labelled, worth_8_bits
 from calibration.evaluate import evaluate
@@ -26,6 +26,7 @@ from calibration.fit import Fitted, fit_network
 from calibration.heat_scale import heatmap_scale
 from calibration.light import measure_appearance
 from calibration.looks import some_of, write_looks
+from calibration.more_parts import more_parts
 from calibration.progress import Reporter, silent
 from calibration.quantise import import_nncf
 from calibration.region import InspectedRegion, Roi, read_region, visible_cells, write_region
@@ -105,12 +106,9 @@ def calibrate(
     _check_rule(settings, dataset)
     for first, second in shared_pictures(dataset):
         log.warning("the same picture is in train and test: %s and %s; its test says nothing", first, second)
-    if len(dataset.train) < FEW_NORMALS:
-        log.warning(
-            "%s has only %d pictures of good parts; the threshold will be rough, give 100 or more",
-            root,
-            len(dataset.train),
-        )
+    more = more_parts(len(dataset.train))
+    if more is not None:
+        log.warning("%s: %s", root, more)
     measured = None
     if settings.tile is not None:
         measured = measure_size(dataset.train, settings.network, settings.tile, settings.takt_ms, report)
@@ -247,6 +245,7 @@ def _manifest(
             "train_loss": fitted.losses.train,
             "validation_loss": fitted.losses.validation,
             "seconds": round(fitted.seconds, 1),
+            "more_parts": more_parts(len(fitted.held_out) + fitted.trained_on),
             **({} if measured is None else measured.to_json()),
         },
         "int8": None if int8 is None else int8.model_dump(),

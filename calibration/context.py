@@ -15,7 +15,6 @@ from calibration.progress import Reporter
 from engines.maps import gather
 from engines.network import ERRORS_PER_CELL, LOG_FLOOR, SPREAD_LIMIT, Context, InspectionNetwork
 
-STEPS = 600
 CELLS_PER_STEP = 2048
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-3
@@ -112,6 +111,7 @@ def train_context(
     held_out: ContextCells,
     grid: tuple[int, int],
     seed: int,
+    steps: int,
     report: Reporter,
 ) -> None:
     """Trains a context on cells of normal parts and writes it into a network.
@@ -126,6 +126,7 @@ def train_context(
         held_out: of held-out images.
         grid: rows and columns of layer3's map.
         seed: of the weights and of the order of cells.
+        steps: optimiser steps.
         report: told how far it is.
     """
     width, hidden = context.enter.weight.shape[:2]
@@ -136,8 +137,8 @@ def train_context(
         torch.manual_seed(seed)
         model = TrainedContext(hidden, width, grid)
         optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
-        for step in range(1, STEPS + 1):
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
+        for step in range(1, steps + 1):
             picks = torch.randint(len(cells.errors), (CELLS_PER_STEP,), generator=generator)
             mean, log_variance = model((cells.hidden[picks].float() - centre) / scale, cells.places[picks])
             away = (cells.errors[picks] - overall[0]) / overall[1] - mean
@@ -147,7 +148,7 @@ def train_context(
             optimiser.step()
             schedule.step()
             if step % _TOLD_EVERY == 0:
-                report("context", step, STEPS, f"loss {float(loss.detach()) / 2:.3f}")
+                report("context", step, steps, f"loss {float(loss.detach()) / 2:.3f}")
     _fold(context, model, centre, scale, overall)
     with torch.no_grad():
         inputs = (held_out.hidden.float() - centre) / scale

@@ -26,7 +26,6 @@ from engines.image import IMAGE_SUFFIXES, Image, read_image, resize_frame
 
 GOOD = "good"
 MIN_NORMALS = 10
-FEW_NORMALS = 50
 _GOOD_NAMES = (GOOD, "ok")
 _NOT_DEFECTS = frozenset({"train", "test", "ground_truth", "masks", "split_csv"})
 

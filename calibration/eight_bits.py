@@ -9,7 +9,8 @@ import numpy as np
 
 from calibration.backbone import LoadedBackbone
 from calibration.dataset import Sample, read_frames
-from calibration.fit import Fitted, sample_of
+from calibration.fit import Fitted
+from calibration.head import sample_of
 from calibration.progress import Reporter
 from calibration.quantise import Labelled, import_nncf, quantise
 from calibration.threshold import choose_threshold
@@ -58,7 +59,7 @@ def add_8_bits(
         fitted.network,
         [frames[index] for index in sample_of(np.setdiff1d(np.arange(len(frames)), fitted.held_out))],
         [frames[index] for index in fitted.held_out],
-        fitted.scores,
+        fitted.own,
         choose_threshold("sigma", None, fitted.scores.tolist()).value,
         labelled,
         report,

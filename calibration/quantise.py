@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from calibration.equalise import equalise
 from calibration.export import trace
 from calibration.features import extract_features
-from calibration.fit import refit_statistics
+from calibration.head import refit_statistics
 from calibration.progress import Reporter
 from calibration.region import coarse_places
 from calibration.rounded_backbone import quantise_backbone
@@ -105,7 +105,7 @@ def quantise(
             round_weights(own)
             peaks = measure_peaks(own, cache, seen)
             with rounding(own, peaks):
-                refit_statistics(own, cache, seen, kept)
+                refit_statistics(own, cache, seen, kept, exact)
         head = graph.read(core)
         mark_8_bits(openvino, head, peaks)
         joined = _join(openvino, backbone, head, False)

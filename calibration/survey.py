@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from calibration.dataset import FEW_NORMALS, MIN_NORMALS, Dataset, Sample
+from calibration.dataset import MIN_NORMALS, Dataset, Sample
+from calibration.more_parts import SOME, more_parts
 from calibration.progress import Reporter, silent
 from engines.errors import DataError
 from engines.image import IMAGE_SUFFIXES, decode_image, read_image
@@ -113,8 +114,8 @@ def _count_problems(dataset: Dataset) -> list[str]:
     count = len(dataset.train)
     if count < MIN_NORMALS:
         problems.append(f"{count} good parts to train on are too few; calibration needs at least {MIN_NORMALS}")
-    elif count < FEW_NORMALS:
-        problems.append(f"{count} good parts to train on give only a rough threshold; 100 or more are better")
+    elif count < SOME:
+        problems.append(str(more_parts(count)))
     kinds = Counter(sample.kind for sample in dataset.test)
     problems += [f"the kind '{kind}' has only one test picture" for kind, number in kinds.items() if number == 1]
     if dataset.test and "good" not in kinds:

@@ -98,7 +98,7 @@ class RegionThreshold(Part):
 
 
 class RegionLevels(Part):
-    """How high regions of a size reach on held-out good parts.
+    """How high regions of a size reach on the good parts that `Statistics` scores.
 
     Attributes:
         cells: size of the regions, in cells of the heatmap.
@@ -110,7 +110,7 @@ class RegionLevels(Part):
 
 
 class Statistics(Part):
-    """Scores of held-out good parts, before and after conversion to sigma units.
+    """Scores of good parts by networks that did not learn from them, before and after conversion to sigma units.
 
     Attributes:
         samples: number of parts.
@@ -147,7 +147,8 @@ class OfferedSize(Part):
 
 class Training(Part):
     """How the autoencoder was trained, with its losses per epoch; why its frames have their size and what others would
-    keep and cost, if that was measured; and what was added to the data set from a line's journal, if anything was.
+    keep and cost, if that was measured; what more pictures of good parts would bring, if they would; and what was added
+    to the data set from a line's journal, if anything was.
     """
 
     normals: int
@@ -158,6 +159,7 @@ class Training(Part):
     seconds: float
     size_reason: str | None = None
     sizes: tuple[OfferedSize, ...] = ()
+    more_parts: str | None = None
     added: Added | None = None
 
 

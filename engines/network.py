@@ -25,6 +25,8 @@ LOG_FLOOR = 1e-6
 ERRORS_PER_CELL = 5
 SPREAD_LIMIT = 4.0
 _NEVER_HIGHEST = 1e6
+# Of layer2 and of layer3.
+Maps = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ class InspectionNetwork(nn.Module):
         heat_norms: the same of the heatmap's layers, `[layer, 2]`.
         tile_stats: mean and standard deviation of each tile's own score on held-out normals, `[2, tiles]`; None where
             there is only one tile.
-        score_stats: mean and standard deviation of the raw score of held-out normals.
+        score_stats: mean and standard deviation of the raw score of normals that were not learned from.
         heat_stats: mean and standard deviation of the raw heatmap's cells of held-out normals.
         keep: 1 where a cell counts and 0 where the frame is ignored, `[h, w]`; None where all count.
     """
@@ -239,13 +241,15 @@ class InspectionNetwork(nn.Module):
 
     def judge(self, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor]:
         """Does everything after the backbone; see `forward`."""
-        score_map, heat = self.raw_maps(layer2, layer3)
+        return self.in_units(*self.merge(*self.layer_maps(layer2, layer3)))
+
+    def in_units(self, score_map: Tensor, heat: Tensor) -> tuple[Tensor, Tensor]:
+        """Makes score and heatmap in sigma units of what `merge` returns."""
         score = (self.raw_score(score_map) - self.score_stats[0]) / self.score_stats[1]
         return score, hide((heat - self.heat_stats[0]) / self.heat_stats[1], self.keep)
 
-    def raw_maps(self, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the smoothed score map and heatmap, float32 `[N, h, w]`, before they are in sigma units."""
-        surprise, relative, heat = self.layer_maps(layer2, layer3)
+    def merge(self, surprise: Maps | None, relative: Maps | None, heat: Maps) -> tuple[Tensor, Tensor]:
+        """Makes score map and heatmap of what `layer_maps` returns: smoothed, not yet in sigma units, `[N, h, w]`."""
         share = self.config.context
         kinds = [(surprise, share, self.score_norms[0]), (relative, 1 - share, self.score_norms[1])]
         weights = self.config.layer_weights
@@ -254,9 +258,7 @@ class InspectionNetwork(nn.Module):
         heat_map = combine(heat, self.heat_norms, self.config.heat_weights)
         return blur(hide(score_map, self.keep), self.config.blur), blur(hide(heat_map, self.keep), self.config.blur)
 
-    def layer_maps(
-        self, layer2: Tensor, layer3: Tensor
-    ) -> tuple[tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor]]:
+    def layer_maps(self, layer2: Tensor, layer3: Tensor) -> tuple[Maps | None, Maps | None, Maps]:
         """Returns, each for layer2 and layer3: surprise, relative error (None where unused) and error."""
         hidden, guess2, guess3 = self.autoencoder(layer2, layer3)
         # Errors are small differences of large numbers: from here on all is float32.

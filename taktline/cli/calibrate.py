@@ -151,7 +151,7 @@ def calibration_settings(
 
     if not 0 < lr < 1:
         raise ConfigError(f"the learning rate is {lr:g}; give one above 0 and below 1, such as 0.001")
-    training = TrainingSettings(epochs, steps, lr, batch_size, seed)
+    training = TrainingSettings(epochs, steps, learning_rate=lr, batch_size=batch_size, seed=seed)
     return sizes.apply(CalibrationSettings(backbone, rule, value, split, NetworkConfig.of(arch), training=training))
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from calibration.autoencoder import TrainingSettings
 from calibration.context import LEAST_FLOOR, ContextCells, overall_errors, train_context
 from calibration.progress import silent
 from engines.maps import spread
@@ -16,6 +17,7 @@ from engines.network import ERRORS_PER_CELL, LOG_FLOOR, Context
 
 GRID = (4, 6)
 HIDDEN = 16
+STEPS = TrainingSettings().context_steps
 
 
 def draw(images: int, seed: int) -> tuple[ContextCells, Tensor, Tensor]:
@@ -47,7 +49,7 @@ def correlation(first: Tensor, second: Tensor) -> float:
 
 def test_new_errors_are_brought_to_their_true_mean_and_deviation() -> None:
     context = Context(HIDDEN, 32, GRID)
-    train_context(context, draw(400, 0)[0], draw(50, 1)[0], GRID, 0, silent)
+    train_context(context, draw(400, 0)[0], draw(50, 1)[0], GRID, 0, STEPS, silent)
     cells, mean, deviation = draw(50, 2)
     truth = (cells.errors - mean) / deviation
     found = beyond(context, cells)
@@ -63,7 +65,7 @@ def test_few_parts_get_a_higher_floor_than_many() -> None:
     floors = []
     for images in (3, 400):
         context = Context(HIDDEN, 128, GRID)
-        train_context(context, draw(images, 0)[0], draw(50, 1)[0], GRID, 0, silent)
+        train_context(context, draw(images, 0)[0], draw(50, 1)[0], GRID, 0, STEPS, silent)
         floors.append(float(context.floor))
         found = beyond(context, draw(50, 2)[0])
         assert float(found.std()) < 1.5
@@ -73,7 +75,7 @@ def test_few_parts_get_a_higher_floor_than_many() -> None:
 def test_the_same_seed_gives_the_same_context() -> None:
     contexts = [Context(HIDDEN, 8, GRID) for _ in range(2)]
     for context in contexts:
-        train_context(context, draw(10, 0)[0], draw(5, 1)[0], GRID, 3, silent)
+        train_context(context, draw(10, 0)[0], draw(5, 1)[0], GRID, 3, STEPS, silent)
     for name, value in contexts[0].state_dict().items():
         torch.testing.assert_close(value, contexts[1].state_dict()[name], rtol=0, atol=0)
 
