@@ -103,7 +103,7 @@ def test_a_run_that_is_broken_off_says_what_is_kept_and_nobody_writes_beside_it(
     process = begin("calibrate", "--all", categories, "--out", tmp_path / "out", *SMALL[:-4])
     assert process.stderr is not None
     said = ""
-    while "has only 12 pictures" not in " ".join(said.split()):
+    while "12 good parts are few" not in " ".join(said.split()):
         line = process.stderr.readline()
         assert line, said
         said += line
