@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# From docs/recipe.md, "Few parts": up to 80 every doubling finds clearly more defects, and 200 find more than 80.
+# From docs/recipe.md, "Few parts": AUROC rises with every doubling, and 80 parts are well below what all parts reach.
 SOME, MANY = 80, 200
 
 
@@ -16,7 +16,7 @@ def more_parts(count: int) -> str | None:
         return None
     if count < SOME:
         return (
-            f"{count} good parts are few: the threshold is rough, and every doubling up to {SOME} finds clearly more "
-            f"defects; give {SOME} at the least, better {MANY}"
+            f"{count} good parts are few: the threshold is rough, and every doubling tells defects better apart; "
+            f"give {SOME} at the least, better {MANY}"
         )
-    return f"{count} good parts are enough to start with; about {MANY} would find more defects"
+    return f"{count} good parts are enough to start with; about {MANY} would tell defects better apart"
