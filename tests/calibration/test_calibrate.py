@@ -36,7 +36,7 @@ def test_the_bundle_says_how_it_was_made(drawn: Path, tmp_path: Path, taktline: 
     )
     assert done.returncode == 0, done.stderr
     assert "UNTRAINED" in done.stderr
-    assert "only 30 pictures" in " ".join(done.stderr.split())
+    assert "30 good parts are few" in " ".join(done.stderr.split())
     manifest = json.loads(done.stdout)
     assert manifest["threshold"]["value"] == manifest["threshold"]["parameter"] == 2.5
     assert manifest["threshold"]["samples"] == 6
