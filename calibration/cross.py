@@ -15,6 +15,8 @@ from calibration.head import LEAST_STD, Heatmaps, Images, Scores, fit_head, shif
 from calibration.progress import Reporter
 from engines.network import InspectionNetwork
 
+# What the held-out fifth says of other networks' scores is too rough below; see docs/recipe.md.
+LEAST_PARTS = 200
 # What a fold's training takes of the network's own: it need not be as good, only tell the same parts from each other.
 STEPS_SHARE = 0.25
 CONTEXT_STEPS_SHARE = 0.5

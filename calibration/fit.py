@@ -12,7 +12,7 @@ import torch
 
 from calibration.autoencoder import Losses, TrainingSettings
 from calibration.backbone import LoadedBackbone
-from calibration.cross import cross_fit
+from calibration.cross import LEAST_PARTS, cross_fit
 from calibration.features import FeatureCache, extract_features
 from calibration.head import fit_head
 from calibration.progress import Reporter
@@ -34,8 +34,8 @@ class Fitted:
         losses: of the autoencoder.
         trained_on: how many images the autoencoder was trained on.
         held_out: which of the images it did not learn from.
-        scored: which of the images have a score by a network that did not learn from them: all, but the held-out ones
-            where the backbone is untrained.
+        scored: which of the images have a score by a network that did not learn from them: all, but only the held-out
+            ones where they are few or the backbone is untrained.
         scores: those scores, in sigma, float64 `[n]`.
         heat: their heatmaps, in sigma, float32 `[n, h, w]`.
         seconds: how long it all took.
@@ -110,8 +110,8 @@ def fit_features(
 ) -> Fitted:
     """Fits a new network to features of normal parts.
 
-    A fifth of them is held out and watches the training. Sigma units rest on all of them (`calibration.cross`); with an
-    untrained backbone, which is for trying things out, on the held-out ones.
+    A fifth of them is held out and watches the training. Sigma units rest on all of them (`calibration.cross`); where
+    they are few, or the backbone is untrained and only for trying things out, on the held-out ones.
 
     Args:
         network: see `new_network`; changed in place.
@@ -124,7 +124,7 @@ def fit_features(
     train, held_out = split_normals(len(cache), settings.seed)
     losses, scores, heat = fit_head(network, cache, train, held_out, settings, report)
     scored = held_out
-    if pretrained:
+    if pretrained and len(cache) >= LEAST_PARTS:
         scored = np.arange(len(cache))
         scores, heat = cross_fit(network, cache, held_out, (scores, heat), settings, report)
     return Fitted(network, losses, len(train), held_out, scored, scores, heat, time.monotonic() - started)
