@@ -6,6 +6,7 @@ import ctypes
 import errno
 import fcntl
 import io
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import IO
 
 from engines.errors import ConfigError, DataError, TaktlineError
+
+log = logging.getLogger(__name__)
 
 # From Linux's fcntl.h and fs.h.
 _AT_FDCWD = -100
@@ -132,6 +135,9 @@ def alone_in(folder: Path, fix: str) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigError(f"another run is writing into {folder}; wait for it, or {fix}") from error
+        except OSError:
+            # A network share may have no locks for folders. There, nobody is kept out.
+            log.debug("%s cannot be locked", folder, exc_info=True)
         yield
     finally:
         os.close(handle)
