@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from scipy.stats import t as student
 
-from calibration.features import at_once
+from calibration.batch import at_once
 from calibration.progress import Reporter
 from engines.bundle import Bundle
 from engines.engine import EXACT, Frames

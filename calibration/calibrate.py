@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,11 +16,11 @@ from calibration.autoencoder import TrainingSettings
 from calibration.backbone import LoadedBackbone, load_backbone
 from calibration.bands import measure_bands
 from calibration.dataset import Dataset, Sample, open_dataset, read_frames
+from calibration.decide import decide_threshold
 from calibration.defaults import DEFAULT_SPLIT
 from calibration.eight_bits import add_8_bits, read_labelled, worth_8_bits
-from calibration.evaluate import evaluate
 from calibration.export import write_network
-from calibration.features import at_once, cache_capacity
+from calibration.features import cache_capacity
 from calibration.fit import Fitted, fit_network
 from calibration.heat_scale import heatmap_scale
 from calibration.light import measure_appearance
@@ -35,11 +34,9 @@ from calibration.size import MeasuredSize, measure_size
 from calibration.survey import shared_pictures
 from calibration.threshold import check_parameter, choose_threshold
 from engines.bundle import Bundle, new_bundle, open_bundle, update_manifest, write_manifest
-from engines.engine import EXACT
 from engines.errors import DataError
 from engines.manifest import Int8
 from engines.network import NetworkConfig
-from engines.registry import open_engine
 from engines.threshold_rule import LABELLED_RULES, Rule
 
 log = logging.getLogger(__name__)
@@ -146,33 +143,6 @@ def calibrate(
         return bundle
     training = bundle.manifest.training.model_copy(update={"added": addition.record(bundle)})
     return update_manifest(bundle, {"training": training.model_dump()})
-
-
-def decide_threshold(bundle: Bundle, rule: Rule, value: float | None, labelled: Sequence[Sample] = ()) -> Bundle:
-    """Chooses a bundle's threshold anew, without training, and writes it into its manifest.
-
-    Args:
-        bundle: the bundle.
-        rule: see `calibration.threshold.choose_threshold`.
-        value: what the rule is given; None for its default.
-        labelled: for `f1` and `cost`: labelled parts.
-
-    Raises:
-        TaktlineError: the rule or its value cannot be used.
-    """
-    check_parameter(rule, value)
-    pairs = None
-    if rule in LABELLED_RULES:
-        with open_engine(bundle, precision=EXACT, max_batch=at_once(bundle.size), measure=False) as engine:
-            evaluation = evaluate(bundle, engine, labelled)
-        pairs = evaluation.scores, evaluation.defective
-    known = bundle.manifest.statistics
-    threshold = choose_threshold(rule, value, known.scores, pairs)
-    # A bundle that was adapted does not know how high regions reach today; they keep their distance in sigma.
-    regions = choose_regions(threshold, known.scores, known.regions) or bundle.manifest.regions
-    # What was found at another threshold no longer holds.
-    changes = {"threshold": threshold.model_dump(), "regions": [row.model_dump() for row in regions], "evaluated": None}
-    return update_manifest(bundle, changes)
 
 
 def _load_backbone(dataset: Dataset, settings: CalibrationSettings, region: InspectedRegion | None) -> LoadedBackbone:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from calibration.batch import USUAL_PIXELS, at_once
 from calibration.export import export_onnx
 from calibration.progress import Reporter
 from engines.errors import TaktlineError
@@ -21,11 +22,10 @@ from engines.extras import require
 from engines.image import Image
 from engines.resnet import Backbone
 
-_BATCH, _READ = 8, 16
-_USUAL_PIXELS = 224 * 224
+_READ = 16
 MAX_CACHE_BYTES = 6 << 30
 # Of so few, OpenVINO does not win back the seconds that its model takes to write and to compile.
-FEW_PIXELS = 200 * _USUAL_PIXELS
+FEW_PIXELS = 200 * USUAL_PIXELS
 
 Runner = Callable[[npt.NDArray[np.uint8]], tuple[Tensor, Tensor]]
 
@@ -152,11 +152,6 @@ def from_cells(cells: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     layer2 = under.permute(0, 5, 1, 3, 2, 4).reshape(-1, channels, 2 * rows, 2 * columns)
     layer3 = cells[..., 4 * channels :].transpose(1, 2).reshape(-1, 2 * channels, rows, columns)
     return layer2.contiguous(), layer3.contiguous()
-
-
-def at_once(size: tuple[int, int], most: int = _BATCH) -> int:
-    """Returns how many frames of a size are computed at once: of larger ones fewer, so that memory stays the same."""
-    return max(1, min(most, most * _USUAL_PIXELS // (size[0] * size[1])))
 
 
 def _chunks(frames: Iterable[Image], batch: int) -> Iterator[list[Image]]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from calibration.backbone import ImagenetWeightsMissing
+from calibration.batch import at_once
 from calibration.calibrate import CalibrationSettings, calibrate
 from calibration.dataset import find_dataset
 from calibration.evaluate import Evaluation, evaluate
-from calibration.features import at_once
 from calibration.progress import Reporter, silent
 from calibration.report import write_report
 from calibration.suite_record import Record, Result

@@ -30,6 +30,17 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 WEIGHTS = SHARED / "weights" / "resnet50_msra_imagenet1k_layer3.safetensors"
 
+# SciPy takes a module that is None in `sys.modules` for one that is there.
+_WITHOUT = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name in {}: raise ModuleNotFoundError("No module named " + name, name=name)
+sys.meta_path.insert(0, Missing())
+from taktline.cli.app import main
+sys.exit(main(sys.argv[1:]))
+"""
+
 Kept = Callable[[str, Callable[[Path], object]], Path]
 RunTaktline = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -211,6 +222,17 @@ def taktline() -> RunTaktline:
     def run(*arguments: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "taktline", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT)
+
+    return run
+
+
+@pytest.fixture
+def taktline_without() -> RunTaktline:
+    """Runs the command line in a process of its own in which some packages, the first argument, fail to load."""
+
+    def run(packages: tuple[str, ...], *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", _WITHOUT.format(packages), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
     return run
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from calibration.calibrate import CalibrationSettings
     from engines.added import Added
 
+_EVALUATION = ("jinja2", "matplotlib", "sklearn")
 _ROI_NUMBERS = 4
 
 
@@ -176,5 +177,15 @@ def need_calibration_packages() -> None:
     Raises:
         TaktlineError: a package is not installed.
     """
-    for module in ("jinja2", "matplotlib", "onnxscript", "safetensors", "sklearn", "torch", "torchvision"):
+    for module in (*_EVALUATION, "onnxscript", "safetensors", "torch", "torchvision"):
         require(module, "calibrate")
+
+
+def need_evaluation_packages() -> None:
+    """Imports what thresholds and evaluation need, as above: a line PC can have it without PyTorch.
+
+    Raises:
+        TaktlineError: a package is not installed.
+    """
+    for module in _EVALUATION:
+        require(module, "evaluate")

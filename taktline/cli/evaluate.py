@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from calibration.defaults import DEFAULT_SPLIT
 from engines.errors import ConfigError
-from taktline.cli.calibrate import calibration_settings, need_calibration_packages
+from taktline.cli.calibrate import calibration_settings, need_calibration_packages, need_evaluation_packages
 from taktline.cli.console import progress_bars, show, stderr
 from taktline.cli.options import (
     BackboneArchOption,
@@ -64,7 +64,7 @@ def evaluate(
     Example: taktline evaluate runs/bottle data/bottle --report bottle.html
     """
     suite.check()
-    need_calibration_packages()
+    need_evaluation_packages()
     from engines.files import check_writable
 
     for path in (json_file, report):
@@ -75,6 +75,7 @@ def evaluate(
             raise ConfigError(
                 "--all takes no bundle, data set, --report or --keep; it writes a report for each category"
             )
+        need_calibration_packages()
         from calibration.suite import SuitePlan
 
         settings = calibration_settings(
@@ -93,10 +94,10 @@ def _evaluate_one(
     bundle: Path, data: Path, split: float, seed: int, engine: str, precision: str, miss_costs: float | None,
     json_file: Path | None, report: Path | None, keep: bool,
 ) -> None:  # fmt: skip
+    from calibration.batch import at_once
     from calibration.dataset import open_test_split
     from calibration.evaluate import evaluate as run_evaluation
     from calibration.evaluate import keep_evaluation
-    from calibration.features import at_once
     from calibration.report import write_report
     from calibration.threshold import check_parameter
     from engines.bundle import open_bundle

@@ -9,7 +9,7 @@ import typer
 
 from engines.errors import ConfigError
 from engines.threshold_rule import LABELLED_RULES
-from taktline.cli.calibrate import need_calibration_packages
+from taktline.cli.calibrate import need_evaluation_packages
 from taktline.cli.console import show, show_json
 from taktline.cli.options import BundleArgument, JsonFlag
 from taktline.cli.rule import FalseAlarmsOption, MissCostsOption, RuleOption, ValueOption, read_rule, threshold_sentence
@@ -30,9 +30,9 @@ def threshold(
 
     Example: taktline threshold runs/bottle --max-false-alarms 10
     """
-    need_calibration_packages()
-    from calibration.calibrate import decide_threshold
+    need_evaluation_packages()
     from calibration.dataset import open_test_split
+    from calibration.decide import decide_threshold
     from engines.bundle import open_bundle
 
     chosen, parameter = read_rule(rule, value, max_false_alarms, miss_costs)

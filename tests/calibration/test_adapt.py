@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -20,7 +18,7 @@ from engines.engine import EXACT, Frames
 from engines.errors import DataError, TaktlineError
 from engines.image import read_image, resize_frame
 from engines.registry import open_engine
-from tests.conftest import ROOT, RunTaktline
+from tests.conftest import RunTaktline
 
 GAIN = 0.8
 
@@ -204,8 +202,9 @@ def test_good_parts_are_found_in_a_folder_and_in_a_data_set(today: Path, tmp_pat
 
 
 def test_it_works_on_the_command_line_and_needs_no_extra(
-    small_bundle_path: Path, today: Path, tmp_path: Path, taktline_in_process: RunTaktline
-) -> None:
+    small_bundle_path: Path, today: Path, tmp_path: Path, taktline_in_process: RunTaktline,
+    taktline_without: RunTaktline,
+) -> None:  # fmt: skip
     """The second time in a process in which every package of an extra fails to load."""
     done = taktline_in_process(
         "adapt", small_bundle_path, today / "train" / "good", "--out", tmp_path / "new", "--report", tmp_path / "a.html"
@@ -214,13 +213,10 @@ def test_it_works_on_the_command_line_and_needs_no_extra(
     assert "Of 30 good parts, 100% were rejected" in done.stdout
     assert (tmp_path / "a.html").is_file()
     extras = ("torch", "torchvision", "safetensors", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib", "jinja2")
-    program = (
-        f"import sys\nfor name in {extras}: sys.modules[name] = None\n"
-        "from taktline.cli.app import main\nsys.exit(main(sys.argv[1:]))"
-    )
-    command = [sys.executable, "-c", program, "adapt", small_bundle_path, today / "train" / "good",
-               "--out", tmp_path / "bare", "--report", tmp_path / "b.html", "--json"]  # fmt: skip
-    bare = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, cwd=ROOT)
+    bare = taktline_without(
+        extras, "adapt", small_bundle_path, today / "train" / "good",
+        "--out", tmp_path / "bare", "--report", tmp_path / "b.html", "--json",
+    )  # fmt: skip
     assert bare.returncode == 0, bare.stderr
     first, second = (open_bundle(tmp_path / name).manifest for name in ("new", "bare"))
     assert first.adapted is not None

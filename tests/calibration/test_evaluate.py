@@ -179,6 +179,20 @@ def test_thresholds_are_chosen_anew(
     assert {path.name for path in copy.iterdir()} == {*before.manifest.files, "manifest.json"}
 
 
+def test_evaluation_and_thresholds_need_no_pytorch(
+    drawn: Path, small_bundle_path: Path, tmp_path: Path, taktline_without: RunTaktline
+) -> None:
+    copy, report = shutil.copytree(small_bundle_path, tmp_path / "copy"), tmp_path / "report.html"
+    heavy = ("torch", "torchvision", "safetensors", "onnx", "onnxscript")
+    done = taktline_without(heavy, "evaluate", copy, drawn, "--precision", "f32", "--report", report)
+    assert (done.returncode, report.is_file()) == (0, True), done.stderr
+    done = taktline_without(heavy, "threshold", copy, "--rule", "f1", "--data", drawn)
+    assert done.returncode == 0, done.stderr
+    assert open_bundle(copy).manifest.threshold.rule == "f1"
+    refused = taktline_without((*heavy, "sklearn"), "threshold", copy)
+    assert "install it with: pip install 'taktline[evaluate]'" in " ".join(refused.stderr.split())
+
+
 def test_the_default_threshold_keeps_its_promise_on_real_parts(pill: Path, pill_bundle: Path) -> None:
     """False alarms on test/good lie within the interval that the manifest states, and accuracy is what it was."""
     bundle = open_bundle(pill_bundle)

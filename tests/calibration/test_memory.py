@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from calibration import context
+from calibration.batch import at_once
 from calibration.context import collect_cells
-from calibration.features import FeatureCache, at_once
+from calibration.features import FeatureCache
 from engines.network import InspectionNetwork, NetworkConfig
 
 
