@@ -175,7 +175,7 @@ def pill(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pill_bundle(pill: Path, weights: Path, kept: Kept) -> Path:
     """A bundle of the pill, calibrated with the product's defaults but fewer steps."""
-    settings = CalibrationSettings(str(weights), training=TrainingSettings(steps=400), int8=True)
+    settings = CalibrationSettings(str(weights), training=TrainingSettings(steps=320, context_steps=200), int8=True)
     return kept("pill_bundle", lambda path: calibrate(pill, path, settings))
 
 

@@ -32,7 +32,7 @@ ENGINES = [("torch", "f32"), ("onnxruntime", "f32"), ("openvino", "f32"), ("open
 
 
 def settings(**more: object) -> CalibrationSettings:
-    network = NetworkConfig(size=SMALL, hidden=64, code=64)
+    network = NetworkConfig(size=SMALL, arch="resnet18", hidden=64, code=64)
     return CalibrationSettings("untrained", network=network, training=TrainingSettings(steps=40), **more)  # type: ignore[arg-type]
 
 
