@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from bench.measure.engine import Candidate, Choice, EngineWorker, Report
 from bench.measure.limit import find_limit
 from bench.measure.line import LineBench
 from bench.measure.line_process import LineProcess
+from bench.measure.priority import before_others
 from bench.measure.remote import Remote
 from bench.report.results import Run, Value
 from bench.report.windows import Measured, Window
@@ -118,7 +119,8 @@ def loaded_line(settings: LineSettings, apart: bool = False) -> Iterator[tuple[L
     Args:
         settings: what to measure.
         apart: leave one core to the loader and to whatever this thread starts next, and all others to the line, where
-            there are two or more.
+            there are two or more. What else runs on that core delays neither the loader nor this thread, where the
+            system allows that.
     """
     cameras = settings.schedule(1.0).count if isinstance(settings.arrivals, Path) else settings.cameras
     cores = os.sched_getaffinity(0)
@@ -128,7 +130,10 @@ def loaded_line(settings: LineSettings, apart: bool = False) -> Iterator[tuple[L
         with LineProcess(settings.values(), cameras) as line:
             os.sched_setaffinity(0, rest or cores)
             given = line.feeds, settings.data, settings.bundle.size, settings.decode
-            with Remote("the loader", Loader, *given) as loader:
+            with (
+                Remote("the loader", Loader, *given) as loader,
+                before_others([loader.pid]) if apart else nullcontext(),
+            ):
                 yield LineBench(line, loader), line
     finally:
         os.sched_setaffinity(0, cores)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from bench.measure.dashboard_process import DashboardProcess
 from bench.measure.line_suite import LineSettings, loaded_line
+from bench.measure.priority import before_others
 from bench.measure.soak import judge_dashboard
 from bench.report.results import Sample
 from engines.bundle import open_bundle
@@ -48,3 +51,19 @@ def test_a_browser_looks_at_a_measured_line_and_leaves_it_its_cores(small_bundle
         assert cpu >= 0
         assert urllib.request.urlopen(dashboard.address, timeout=10).status == 200
     assert os.sched_getaffinity(0) == cores
+
+
+def test_what_measures_runs_before_others_and_what_it_starts_does_not() -> None:
+    before = os.sched_getscheduler(0)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        try:
+            with before_others([other.pid]):
+                # Where this user may not, nothing changes and nothing fails.
+                allowed = os.sched_getscheduler(0) != before
+                assert bool(os.sched_getscheduler(other.pid) & os.SCHED_FIFO) == allowed
+                child = subprocess.check_output([sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"])
+                assert int(child) == before
+            assert os.sched_getscheduler(other.pid) == before
+        finally:
+            other.kill()
+    assert os.sched_getscheduler(0) == before
