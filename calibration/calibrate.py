@@ -25,7 +25,7 @@ from calibration.fit import Fitted, fit_network
 from calibration.heat_scale import heatmap_scale
 from calibration.light import measure_appearance
 from calibration.looks import some_of, write_looks
-from calibration.more_parts import more_parts
+from calibration.more_parts import SOME, more_parts
 from calibration.progress import Reporter, silent
 from calibration.quantise import import_nncf
 from calibration.region import InspectedRegion, Roi, read_region, visible_cells, write_region
@@ -103,9 +103,8 @@ def calibrate(
     _check_rule(settings, dataset)
     for first, second in shared_pictures(dataset):
         log.warning("the same picture is in train and test: %s and %s; its test says nothing", first, second)
-    more = more_parts(len(dataset.train))
-    if more is not None:
-        log.warning("%s: %s", root, more)
+    if len(dataset.train) < SOME:
+        log.warning("%s: %s", root, more_parts(len(dataset.train)))
     measured = None
     if settings.tile is not None:
         measured = measure_size(dataset.train, settings.network, settings.tile, settings.takt_ms, report)

@@ -94,6 +94,8 @@ def replay(
         "camera": [{"name": "replay", "source": f"replay:{data}", "fps": fps, "seed": seed}],
         "decision": {"sigma": sigma},
         "publish": {"verdicts": bind, "await_subscribers": await_subscribers},
+        # A test split is full of defects on purpose.
+        "drift": {"enabled": False},
     }
     config = check_config(values, "the command line")
     if save_heatmaps is not None:
