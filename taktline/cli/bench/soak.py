@@ -42,7 +42,7 @@ def soak(
     max_batch: MaxBatchOption = 8,
     browsers: Annotated[
         int,
-        typer.Option(min=0, max=16, help="Browsers (Chromium) on a dashboard in the second half. Default: none."),
+        typer.Option(min=0, max=16, help="Browsers (Chromium) on a dashboard after the first quarter. Default: none."),
     ] = 0,
     json_file: JsonFile = None,
     report: ReportFile = None,
