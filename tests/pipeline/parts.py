@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from engines.closing import Closing, closed_on_error
 from pipeline.config.sections import JournalSection, PublishSection
@@ -112,6 +114,20 @@ def until(condition: Any, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def settled_handles() -> tuple[int, int]:
+    """Returns this process's numbers of open files and of threads, once they rest: ZeroMQ closes some after `close`."""
+    process = psutil.Process()
+    seen = [(process.num_fds(), threading.active_count())]
+
+    def settled() -> bool:
+        time.sleep(0.02)
+        seen.append((process.num_fds(), threading.active_count()))
+        return len(seen) > 10 and len(set(seen[-10:])) == 1
+
+    until(settled)
+    return seen[-1]
 
 
 def verify(path: Path) -> Verification:

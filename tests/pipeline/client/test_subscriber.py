@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from engines.errors import ConfigError
@@ -28,7 +27,7 @@ from pipeline.protocol.gap import Gap
 from pipeline.protocol.verdict import Verdict
 from tests.conftest import ROOT
 from tests.pipeline.conftest import SmallDisk
-from tests.pipeline.parts import Running, held, sequences, until
+from tests.pipeline.parts import Running, held, sequences, settled_handles, until
 
 
 def open_subscriber(publish: dict[str, Any], **values: Any) -> VerdictSubscriber:
@@ -131,14 +130,13 @@ def test_the_asyncio_twin(publish: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_no_handle_is_left_behind(publish: dict[str, Any], tmp_path: Path) -> None:
-    process = psutil.Process()
     counts = []
     for _ in range(3):
         running = Running(publish, {"path": tmp_path / "line.journal"})
         with running, open_subscriber(publish, since={}) as subscriber:
             running.publish(20)
             subscriber.receive(30)
-        counts.append((process.num_fds(), threading.active_count()))
+        counts.append(settled_handles())
     assert counts[1] == counts[2]
 
 

@@ -10,7 +10,6 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from engines.bundle import Bundle
@@ -23,6 +22,7 @@ from pipeline.line.build import build_line
 from pipeline.line.line import Line
 from pipeline.protocol.verdict import Heatmap, Verdict
 from pipeline.sources.source import Source
+from tests.pipeline.parts import settled_handles
 
 Received = list[tuple[Verdict, Heatmap | None]]
 
@@ -192,12 +192,11 @@ def test_stopping_answers_for_what_is_in_the_line(drawn: Path, bundle_path: Path
 
 
 def test_no_handle_is_left_behind(drawn: Path, bundle_path: Path, endpoint: str) -> None:
-    process = psutil.Process()
     counts = []
     for _ in range(3):
         with build_line(config(bundle_path, f"replay:{drawn}", endpoint)) as line:
             run_line(line, endpoint, 18)
-        counts.append((process.num_fds(), threading.active_count()))
+        counts.append(settled_handles())
     assert counts[1] == counts[2]
 
 
