@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ class OnnxRuntimeEngine(SlotEngine):
         model = bundle.file(MODEL_F16 if self.precision == "f16" else MODEL_F32)
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        # Left to itself, it takes every core of the machine, those that this process may not use included.
+        options.intra_op_num_threads = len(os.sched_getaffinity(0))
         # Its own exceptions share no base class.
         with translated(f"ONNX Runtime cannot load {model} on {self.device}"):
             self._session = ort.InferenceSession(str(model), options, providers=self._providers())

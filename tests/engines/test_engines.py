@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +17,7 @@ from engines.bundle import Bundle
 from engines.engine import Engine, Frames, Scores
 from engines.errors import ConfigError, EngineError, EngineUnavailable
 from engines.registry import ENGINES, engine_class, open_engine
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +70,27 @@ def test_wrong_input_is_refused_in_words(bundle: Bundle, frames: Frames, name: s
     engine.close()
     with pytest.raises(EngineError, match="closed"):
         engine.infer(frames[:1])
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_an_engine_stays_on_the_cores_of_its_process(small_bundle_path: Path, name: str) -> None:
+    """All its threads: whoever gives a line one core has other plans for the others."""
+    program = f"""
+import os
+from pathlib import Path
+core = min(os.sched_getaffinity(0))
+os.sched_setaffinity(0, {{core}})
+import numpy as np
+from engines.bundle import open_bundle
+from engines.registry import open_engine
+with open_engine(open_bundle(Path({str(small_bundle_path)!r})), {name!r}, "f32", measure=False) as engine:
+    engine.infer(np.zeros((1, 64, 64, 3), np.uint8))
+    assert {{*os.sched_getaffinity(0)}} == {{core}}
+    for task in Path("/proc/self/task").iterdir():
+        assert os.sched_getaffinity(int(task.name)) == {{core}}, task.name
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
 def test_unknown_names_are_refused(bundle: Bundle) -> None:
