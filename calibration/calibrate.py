@@ -25,7 +25,7 @@ from calibration.fit import Fitted, fit_network
 from calibration.heat_scale import heatmap_scale
 from calibration.light import measure_appearance
 from calibration.looks import some_of, write_looks
-from calibration.more_parts import SOME, more_parts
+from calibration.more_parts import more_parts
 from calibration.progress import Reporter, silent
 from calibration.quantise import import_nncf
 from calibration.region import InspectedRegion, Roi, read_region, visible_cells, write_region
@@ -103,8 +103,6 @@ def calibrate(
     _check_rule(settings, dataset)
     for first, second in shared_pictures(dataset):
         log.warning("the same picture is in train and test: %s and %s; its test says nothing", first, second)
-    if len(dataset.train) < SOME:
-        log.warning("%s: %s", root, more_parts(len(dataset.train)))
     measured = None
     if settings.tile is not None:
         measured = measure_size(dataset.train, settings.network, settings.tile, settings.takt_ms, report)
@@ -113,6 +111,10 @@ def calibrate(
     region = read_region(settings.ignore, settings.roi, dataset.train[0].path, size, settings.network.ring)
     with new_bundle(out) as folder:
         backbone = _load_backbone(dataset, settings, region)
+        # Said once it is certain that there are weights: without them, the demonstration begins again with others.
+        more = more_parts(len(dataset.train))
+        if more is not None:
+            log.warning("%s: %s", root, more)
         train = _within_cache(dataset.train, settings)
         if not backbone.pretrained:
             log.warning("the backbone is UNTRAINED: good for trying things out, not for inspecting real parts")

@@ -103,8 +103,6 @@ def calibrate(
         f"{manifest.training.epochs} epochs, validation loss {losses[0]:.3f} to {min(losses):.3f}, "
         f"{manifest.training.seconds:.0f} s."
     )
-    if manifest.training.more_parts is not None:
-        stderr().print(f"{manifest.training.more_parts}.")
     if manifest.training.size_reason is not None:
         stderr().print(size_table(manifest.training.sizes), f"{manifest.training.size_reason}.")
     if manifest.ignored is not None:
