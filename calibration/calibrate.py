@@ -121,14 +121,14 @@ def calibrate(
         frames = read_frames(train, size)
         fitted = fit_network(backbone, frames, len(train), settings.network, settings.training, report)
         report("export", 0, 1)
-        write_network(fitted.network, folder)
+        graph = write_network(fitted.network, folder)
         if region is not None:
             write_region(region, folder)
         good = list(read_frames([train[index] for index in some_of(len(train))], size))
         looks = write_looks(folder, good, None if region is None else region.visible)
         wanted = worth_8_bits(backbone, len(train)) if settings.int8 is None else settings.int8
         labelled = read_labelled(dataset.test, size, settings.training.seed) if wanted else None
-        int8 = add_8_bits(folder, train, labelled, fitted, report) if wanted else None
+        int8 = add_8_bits(folder, train, labelled, fitted, graph, report) if wanted else None
         backbone_info = {"source": backbone.source, "sha256": backbone.sha256, "pretrained": backbone.pretrained}
         values = _manifest(dataset, fitted, settings, backbone_info, region, int8, measured)
         write_manifest(folder, values | {"looks": looks.model_dump()})

@@ -9,6 +9,7 @@ import numpy as np
 
 from calibration.backbone import LoadedBackbone
 from calibration.dataset import Sample, read_frames
+from calibration.export import NetworkGraph
 from calibration.fit import Fitted
 from calibration.head import sample_of
 from calibration.progress import Reporter
@@ -42,7 +43,12 @@ def worth_8_bits(backbone: LoadedBackbone, parts: int) -> bool:
 
 
 def add_8_bits(
-    folder: Path, train: tuple[Sample, ...], labelled: Labelled | None, fitted: Fitted, report: Reporter
+    folder: Path,
+    train: tuple[Sample, ...],
+    labelled: Labelled | None,
+    fitted: Fitted,
+    graph: NetworkGraph,
+    report: Reporter,
 ) -> Int8:
     """Writes an 8-bit model into a bundle's folder, or says why not.
 
@@ -51,12 +57,14 @@ def add_8_bits(
         train: the good parts that the network was fitted to, held-out ones included.
         labelled: good and defective frames, or None.
         fitted: the network.
+        graph: the network's.
         report: told how far it is.
     """
     frames = list(read_frames(train, fitted.network.config.size))
     verdict = quantise(
         folder,
         fitted.network,
+        graph,
         [frames[index] for index in sample_of(np.setdiff1d(np.arange(len(frames)), fitted.held_out))],
         [frames[index] for index in fitted.held_out],
         fitted.own,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import timeit
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.metrics import roc_auc_score
-from torch import Tensor, nn
+from torch import Tensor
 
+from calibration.cut import cut, join
 from calibration.equalise import equalise
-from calibration.export import trace
+from calibration.export import NetworkGraph
 from calibration.features import extract_features
 from calibration.head import refit_statistics
 from calibration.progress import Reporter
@@ -41,20 +41,10 @@ _CONFIG = {"INFERENCE_PRECISION_HINT": EXACT, "PERFORMANCE_HINT": "LATENCY"}
 Labelled = tuple[Sequence[Image], npt.NDArray[np.bool_]]
 
 
-class _Head(nn.Module):
-    """The network after the backbone, on its own."""
-
-    def __init__(self, network: InspectionNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, layer2: Tensor, layer3: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network.judge(layer2, layer3)
-
-
 def quantise(
     folder: Path,
     network: InspectionNetwork,
+    graph: NetworkGraph,
     train: Sequence[Image],
     held_out: Sequence[Image],
     exact: npt.NDArray[np.float64],
@@ -70,6 +60,7 @@ def quantise(
     Args:
         folder: the bundle's folder.
         network: the fitted float32 network; it is not changed.
+        graph: the graph of such a network.
         train: frames of good parts that it was fitted to.
         held_out: frames of held-out good parts.
         exact: float32 scores of the held-out parts, in sigma.
@@ -83,42 +74,41 @@ def quantise(
     nncf, openvino = import_nncf()
     core = openvino.Core()
     size = network.config.size
-    with tempfile.TemporaryDirectory(prefix="taktline-int8-") as work:
-        equal = equalise(network.backbone, train[:_PEAK_FRAMES])
-        backbone = quantise_backbone(nncf, core, equal.backbone, size, train[:_RANGE_FRAMES], Path(work))
-        own = head_in_units(network, equal)
-        graph = HeadGraph(own, Path(work))
-        # Features are taken from the whole model as it will run: OpenVINO rounds elsewhere where there is no head.
-        compiled = core.compile_model(_join(openvino, backbone, graph.read(core), True), "CPU", _CONFIG)
+    equal = equalise(network.backbone, train[:_PEAK_FRAMES])
+    own = head_in_units(network, equal)
+    backbone, head = cut(openvino, core.read_model(graph.model(own)))
+    backbone = quantise_backbone(nncf, backbone, own.backbone, train[:_RANGE_FRAMES])
+    # Features are taken from the whole model as it will run: OpenVINO rounds elsewhere where there is no head.
+    compiled = core.compile_model(join(openvino, backbone, head, True), "CPU", _CONFIG)
 
-        def features(frames: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-            found = compiled(frames)
-            return torch.from_numpy(found[2].copy()), torch.from_numpy(found[3].copy())
+    def features(frames: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        found = compiled(frames)
+        return torch.from_numpy(found[2].copy()), torch.from_numpy(found[3].copy())
 
-        frames = [*train, *held_out]
+    frames = [*train, *held_out]
 
-        def named(task: str, done: int, total: int, note: str = "") -> None:
-            report(f"int8 {task}", done, total, note)
+    def named(task: str, done: int, total: int, note: str = "") -> None:
+        report(f"int8 {task}", done, total, note)
 
-        with extract_features(features, frames, len(frames), size, named, coarse_places(network)) as cache:
-            seen, kept = np.arange(len(train)), np.arange(len(train), len(frames))
-            round_weights(own)
-            peaks = measure_peaks(own, cache, seen)
-            with rounding(own, peaks):
-                refit_statistics(own, cache, seen, kept, exact)
-        head = graph.read(core)
-        mark_8_bits(openvino, head, peaks)
-        joined = _join(openvino, backbone, head, False)
-        compiled = core.compile_model(joined, "CPU", _CONFIG)
-        found = _scores(compiled, held_out)
-        reference = core.compile_model(str(folder / MODEL_F32), "CPU", _CONFIG)
-        areas = None if labelled is None else (_area(reference, labelled), _area(compiled, labelled))
-        verdict = judge_drift(exact, found, threshold, EXACT, areas)
-        faster = _time(reference, held_out[0]) / _time(compiled, held_out[0])
-        named("model", 1, 1, f"{faster:.1f} times float32's speed, {verdict.shift:.2f} sigma from its scores")
-        if verdict.accepted:
-            openvino.save_model(joined, str(folder / MODEL_INT8), compress_to_fp16=False)
-            assert (folder / MODEL_INT8_WEIGHTS).is_file()
+    with extract_features(features, frames, len(frames), size, named, coarse_places(network)) as cache:
+        seen, kept = np.arange(len(train)), np.arange(len(train), len(frames))
+        round_weights(own)
+        peaks = measure_peaks(own, cache, seen)
+        with rounding(own, peaks):
+            refit_statistics(own, cache, seen, kept, exact)
+    _, head = cut(openvino, core.read_model(graph.model(own)))
+    mark_8_bits(openvino, head, peaks)
+    joined = join(openvino, backbone, head, False)
+    compiled = core.compile_model(joined, "CPU", _CONFIG)
+    found = _scores(compiled, held_out)
+    reference = core.compile_model(str(folder / MODEL_F32), "CPU", _CONFIG)
+    areas = None if labelled is None else (_area(reference, labelled), _area(compiled, labelled))
+    verdict = judge_drift(exact, found, threshold, EXACT, areas)
+    faster = _time(reference, held_out[0]) / _time(compiled, held_out[0])
+    named("model", 1, 1, f"{faster:.1f} times float32's speed, {verdict.shift:.2f} sigma from its scores")
+    if verdict.accepted:
+        openvino.save_model(joined, str(folder / MODEL_INT8), compress_to_fp16=False)
+        assert (folder / MODEL_INT8_WEIGHTS).is_file()
     return verdict
 
 
@@ -172,33 +162,6 @@ def import_nncf() -> tuple[Any, Any]:
     return require("nncf", "int8"), require("openvino", "")
 
 
-class HeadGraph:
-    """The graph of a network's head. It is traced once, which takes seconds; its weights are taken anew each time.
-
-    Args:
-        network: the network.
-        work: a temporary folder.
-    """
-
-    def __init__(self, network: InspectionNetwork, work: Path) -> None:
-        self._head = _Head(network)
-        rows, columns = (side // 16 for side in network.config.size)
-        layer2, layer3 = network.config.channels
-        inputs = {
-            "layer2": torch.zeros(2, layer2, 2 * rows, 2 * columns),
-            "layer3": torch.zeros(2, layer3, rows, columns),
-        }
-        self._program = trace(self._head, inputs, ("score", "heatmap"), optimize=False)
-        self._path = work / "head.onnx"
-
-    def read(self, core: Any) -> Any:
-        """Returns an OpenVINO model with the weights as they are now."""
-        held = self._program.model.graph.initializers
-        self._program.apply_weights({name: value for name, value in self._head.state_dict().items() if name in held})
-        self._program.save(self._path, external_data=False)
-        return core.read_model(str(self._path))
-
-
 def _scores(compiled: Any, frames: Sequence[Image]) -> npt.NDArray[np.float64]:
     parts = [compiled(np.stack(frames[start : start + 8]))["score"].copy() for start in range(0, len(frames), 8)]
     return np.concatenate(parts).astype(np.float64)
@@ -212,21 +175,3 @@ def _time(compiled: Any, frame: Image) -> float:
 def _area(compiled: Any, labelled: Labelled) -> float:
     frames, defective = labelled
     return float(roc_auc_score(defective, _scores(compiled, frames)))
-
-
-def _join(openvino: Any, backbone: Any, head: Any, with_features: bool) -> Any:
-    """Puts the head behind a copy of the backbone in one OpenVINO model.
-
-    Returns:
-        The model, with outputs score and heatmap and, where they are wanted, layer2 and layer3.
-    """
-    own = backbone.clone()
-    outputs = [result.input_value(0) for result in head.get_results()]
-    for name in ("layer2", "layer3"):
-        source = own.output(name).get_node().input_value(0)
-        source.get_tensor().set_names(set())
-        for consumer in list(head.input(name).get_target_inputs()):
-            consumer.replace_source_output(source)
-        if with_features:
-            outputs.append(source)
-    return openvino.Model(outputs, own.get_parameters(), "taktline")

@@ -5,32 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from calibration.export import export_onnx
 from engines.image import Image
 from engines.resnet import Backbone
 
 
-def quantise_backbone(
-    nncf: Any, core: Any, backbone: Backbone, size: tuple[int, int], frames: Sequence[Image], work: Path
-) -> Any:
-    """Returns a backbone as an OpenVINO model, most of whose convolutions compute in 8 bits.
+def quantise_backbone(nncf: Any, model: Any, backbone: Backbone, frames: Sequence[Image]) -> Any:
+    """Returns a backbone's OpenVINO model with most of its convolutions in 8 bits.
 
     Args:
         nncf: the library.
-        core: OpenVINO's.
-        backbone: the backbone, with equalised channels.
-        size: height and width of the frames.
+        model: the backbone, with equalised channels.
+        backbone: the same, in PyTorch.
         frames: of good parts, uint8 `[H, W, 3]` each, which show the ranges.
-        work: a temporary folder.
     """
-    path = work / "backbone.onnx"
-    export_onnx(backbone, size, path, ("layer2", "layer3"))
-    model = core.read_model(str(path))
     # Measured: the first convolution and the first block are cheap, and half of the loss lies in them.
     convolutions = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
     kept = 1 + sum(isinstance(module, nn.Conv2d) for module in backbone.layer1[0].modules())

@@ -24,7 +24,7 @@ _LEAST = 1e-12
 
 @torch.no_grad()
 def head_in_units(network: InspectionNetwork, backbone: Equalised) -> InspectionNetwork:
-    """Returns a copy of a network whose head takes features as an equalised backbone gives them.
+    """Returns a copy of a network with an equalised backbone, whose head takes features as that gives them.
 
     So nothing is left to multiply behind the backbone.
 
@@ -33,6 +33,7 @@ def head_in_units(network: InspectionNetwork, backbone: Equalised) -> Inspection
         backbone: its backbone, equalised.
     """
     own = copy.deepcopy(network)
+    own.backbone = copy.deepcopy(backbone.backbone)
     head = own.autoencoder
     for enter, leave, error, unit in (
         (head.enter2, head.exit2, own.error2, backbone.unit2),
@@ -50,9 +51,7 @@ def head_in_units(network: InspectionNetwork, backbone: Equalised) -> Inspection
 
 
 @torch.no_grad()
-def measure_peaks(
-    network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64]
-) -> dict[str, float]:
+def measure_peaks(network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64]) -> dict[str, float]:
     """Measures the largest value that each layer takes in on good parts. None takes in anything below 0."""
     peaks = dict.fromkeys(LAYERS, _LEAST)
 
@@ -103,7 +102,7 @@ def mark_8_bits(openvino: Any, model: Any, peaks: Mapping[str, float]) -> None:
     """
     ops = openvino.opset13
     rounded: dict[tuple[str, float], Any] = {}
-    layers = {f"network.autoencoder.{name}.weight": peak for name, peak in peaks.items()}
+    layers = {f"autoencoder.{name}.weight": peak for name, peak in peaks.items()}
     for operation in model.get_ordered_ops():
         if operation.get_type_name() != "Convolution":
             continue
