@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import zmq
 
 from bench.measure.dashboard_process import DashboardProcess
 from bench.measure.line_suite import LineSettings, loaded_line
@@ -55,12 +56,13 @@ def test_a_browser_looks_at_a_measured_line_and_leaves_it_its_cores(small_bundle
 
 def test_what_measures_runs_before_others_and_what_it_starts_does_not() -> None:
     before = os.sched_getscheduler(0)
-    with subprocess.Popen(["sleep", "60"]) as other:
+    with subprocess.Popen(["sleep", "60"]) as other, zmq.Context() as context, context.socket(zmq.PULL):
         try:
             with before_others([other.pid]):
                 # Where this user may not, nothing changes and nothing fails.
                 allowed = os.sched_getscheduler(0) != before
-                assert bool(os.sched_getscheduler(other.pid) & os.SCHED_FIFO) == allowed
+                for thread in [other.pid, *(int(name) for name in os.listdir("/proc/self/task"))]:
+                    assert bool(os.sched_getscheduler(thread) & os.SCHED_FIFO) == allowed
                 child = subprocess.check_output([sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"])
                 assert int(child) == before
             assert os.sched_getscheduler(other.pid) == before
