@@ -61,7 +61,7 @@ def test_what_measures_runs_before_others_and_what_it_starts_does_not() -> None:
             with before_others([other.pid]):
                 # Where this user may not, nothing changes and nothing fails.
                 allowed = os.sched_getscheduler(0) != before
-                for thread in [other.pid, *(int(name) for name in os.listdir("/proc/self/task"))]:
+                for thread in [other.pid, *(int(task.name) for task in Path("/proc/self/task").iterdir())]:
                     assert bool(os.sched_getscheduler(thread) & os.SCHED_FIFO) == allowed
                 child = subprocess.check_output([sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"])
                 assert int(child) == before
