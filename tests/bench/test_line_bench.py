@@ -20,8 +20,6 @@ from engines.bundle import open_bundle
 from engines.errors import TaktlineError
 from tests.conftest import RunTaktline
 
-pytestmark = pytest.mark.serial
-
 
 @contextmanager
 def timed_line(
@@ -38,6 +36,7 @@ def timed_line(
         yield LineBench(line, loader)
 
 
+@pytest.mark.serial
 def test_a_known_service_time_and_a_stall_are_found_again(bundle_path: Path, drawn: Path) -> None:
     """An open loop sees a stall in every frame that came meanwhile, a closed one in a single frame."""
     with timed_line(bundle_path, drawn, 60, stalls=25, stall_ms=500) as bench:
@@ -113,6 +112,7 @@ def test_bench_line(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: Ru
     check_page(page, "line at 4/s", "Latency against the rate", "Where the time went")
 
 
+@pytest.mark.serial
 def test_bench_line_searches_the_limit_beside_the_bare_engine(
     bundle_path: Path, drawn: Path, tmp_path: Path, taktline: RunTaktline
 ) -> None:

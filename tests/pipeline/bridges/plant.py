@@ -33,8 +33,8 @@ from tests.pipeline.bridges.conftest import BridgeProcess
 from tests.pipeline.parts import Running
 
 LINES_A_PROCESS = 20
-# Verdicts come as batches do: a few at once.
-BURST = 4
+# Verdicts come as batches do: those of a full one at once.
+BURST = 8
 PUBLISH = {"verdicts": "tcp://127.0.0.1:*", "replay": "tcp://127.0.0.1:*"}
 
 
