@@ -13,7 +13,6 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from calibration.cut import cut, join
 from calibration.equalise import equalise
 from calibration.export import NetworkGraph
 from calibration.features import extract_features
@@ -22,6 +21,7 @@ from calibration.progress import Reporter
 from calibration.region import coarse_places
 from calibration.rounded_backbone import quantise_backbone
 from calibration.rounded_head import head_in_units, mark_8_bits, measure_peaks, round_weights, rounding
+from calibration.split_model import cut, join
 from engines.bundle import MODEL_F32, MODEL_INT8, MODEL_INT8_WEIGHTS
 from engines.engine import EXACT
 from engines.extras import require

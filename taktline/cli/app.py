@@ -35,7 +35,8 @@ from taktline.cli.inspect import inspect
 from taktline.cli.journal import build_journal
 from taktline.cli.keys import build_keys
 from taktline.cli.orders import rollback, tell
-from taktline.cli.run import replay, run
+from taktline.cli.replay import replay
+from taktline.cli.run import run
 from taktline.cli.status import status
 from taktline.cli.threshold import threshold
 from taktline.cli.watch import watch

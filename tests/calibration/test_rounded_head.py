@@ -10,12 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from calibration.cut import cut
 from calibration.equalise import Equalised
 from calibration.export import NetworkGraph
 from calibration.features import FeatureCache
 from calibration.quantise import import_nncf
 from calibration.rounded_head import LAYERS, head_in_units, mark_8_bits, measure_peaks, round_weights, rounding
+from calibration.split_model import cut
 from engines.network import InspectionNetwork, NetworkConfig
 from engines.openvino import open_core
 
