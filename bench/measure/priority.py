@@ -16,15 +16,20 @@ def before_others(processes: Sequence[int]) -> Iterator[None]:
 
     That is so for the threads that they have, such as those of ZeroMQ. Whatever they start has the usual priority.
     """
-    first_in_first_out = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
     threads = [
-        int(task.name) for process in [*processes, os.getpid()] for task in Path(f"/proc/{process}/task").iterdir()
+        (process, int(task.name))
+        for process in [*processes, os.getpid()]
+        for task in Path(f"/proc/{process}/task").iterdir()
     ]
-    before = [(thread, os.sched_getscheduler(thread), os.sched_getparam(thread)) for thread in threads]
+    before = []
     # Only the superuser may, or who was given the right to.
     with suppress(PermissionError):
-        for thread in threads:
-            os.sched_setscheduler(thread, first_in_first_out, os.sched_param(_PRIORITY))
+        for process, thread in threads:
+            # ZeroMQ's threads start none. One that just begins takes its policy for its own, and dies of the flag.
+            on_fork = os.SCHED_RESET_ON_FORK if thread == process else 0
+            with suppress(ProcessLookupError):
+                before.append((thread, os.sched_getscheduler(thread), os.sched_getparam(thread)))
+                os.sched_setscheduler(thread, os.SCHED_FIFO | on_fork, os.sched_param(_PRIORITY))
     try:
         yield
     finally:
