@@ -118,8 +118,8 @@ def test_bench_line_searches_the_limit_beside_the_bare_engine(
 ) -> None:
     file = tmp_path / "limit.json"
     done = taktline(
-        "bench", "line", "--bundle", bundle_path, "--data", drawn, "--find-limit", "--takt", 1500, "--seconds", 0.6,
-        "--warm-up", 0.2, "--max-batch", 2, "--precision", "f32", "--json", file,
+        "bench", "line", "--bundle", bundle_path, "--data", drawn, "--find-limit", "--takt", 1500, "--seconds", 0.4,
+        "--warm-up", 0.1, "--max-batch", 2, "--precision", "f32", "--json", file,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = read_results(file)
