@@ -17,7 +17,7 @@ watch: setup
 # tests wait for a socket or a clock.
 test: setup check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist worksteal -m 'not serial'
-	$(BIN)/python -m pytest -m serial $$(grep -rl 'mark[.]serial' tests)
+	$(BIN)/python -m pytest -m serial $$(grep -rl --include='*.py' 'mark[.]serial' tests)
 
 check: setup
 	$(BIN)/ruff check .
