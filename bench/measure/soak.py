@@ -26,7 +26,8 @@ from engines.extras import require
 # At first, caches fill and allocators settle; growth during that time is not a leak.
 _SETTLING_SHARE = 0.2
 _LEAST_SAMPLES = 10
-# Without a dashboard only latency is measured, and whether something grows takes longer.
+# Without a dashboard only latency is measured, and whether something grows takes longer. Half of it comes before the
+# dashboard and half after it, so that a machine that grows slower or faster meanwhile favours neither.
 _ALONE_SHARE = 0.25
 
 
@@ -53,8 +54,9 @@ def soak_line(settings: LineSettings, rate: float, minutes: float, report: Repor
         rate: frames per second.
         minutes: length of the run.
         report: called with the progress.
-        browsers: number of browsers that look at a dashboard after the first quarter; 0 for no dashboard. On a line,
-            they run on other machines; here the line has its cores to itself, where there are two or more.
+        browsers: number of browsers that look at a dashboard for the middle three quarters of the run; 0 for no
+            dashboard. On a line, they run on other machines; here the line has its cores to itself, where there are two
+            or more.
 
     Raises:
         ConfigError: the run is too short, or the schedule is recorded.
@@ -71,13 +73,17 @@ def soak_line(settings: LineSettings, rate: float, minutes: float, report: Repor
     stretches = [replace(settings, warm_up=0.0, seed=settings.seed + number) for number in range(count)]
     if browsers:
         settings = replace(settings, previews=PREVIEWS_PER_S)
+    looked_at = range(round(_ALONE_SHARE / 2 * count), round((1 - _ALONE_SHARE / 2) * count)) if browsers else range(0)
     with loaded_line(settings, apart=browsers > 0) as (bench, line), ExitStack() as beside:
         dashboard: DashboardProcess | None = None
         process = psutil.Process(line.pid)
         began = time.monotonic()
         for done, stretch in enumerate(stretches):
-            if browsers and done == int(_ALONE_SHARE * count):
+            if dashboard is None and done in looked_at:
                 dashboard = beside.enter_context(DashboardProcess(line, browsers))
+            elif dashboard is not None and done not in looked_at:
+                dashboard.close()
+                dashboard = None
             play = bench.play(stretch.schedule(rate))
             window = _window(play, stretch.seconds)
             windows.append(window)
@@ -129,7 +135,7 @@ def judge_dashboard(samples: Sequence[Sample]) -> dict[str, float]:
     """Returns what a dashboard cost and whether it grew; empty if there was none, or too few samples of it.
 
     Its share of a core, the slope of its memory per hour, and the line's p50 and p99 with it over those without: ratios
-    of medians. The first fifth of the samples without and with it do not count.
+    of medians. The first fifth of the samples with it, and of those without, does not count.
     """
     alone, watched = (
         [sample for sample in samples if (sample.dashboard_mb is None) is without] for without in (True, False)

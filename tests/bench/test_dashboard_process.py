@@ -28,9 +28,9 @@ def made_sample(minute: int, p99: float, dashboard_mb: float | None) -> Sample:
 
 
 def test_the_line_with_a_dashboard_is_held_against_the_line_without() -> None:
-    alone = [made_sample(minute, 20.0, None) for minute in range(30)]
-    watched = [made_sample(minute, 22.0, 100.0 + minute) for minute in range(30, 60)]
-    figures = judge_dashboard([*alone, *watched])
+    alone = [made_sample(minute, 20.0, None) for minute in (*range(15), *range(45, 60))]
+    watched = [made_sample(minute, 22.0, 100.0 + minute) for minute in range(15, 45)]
+    figures = judge_dashboard([*alone[:15], *watched, *alone[15:]])
     assert figures["dashboard_cpu"] == 0.25
     assert figures["dashboard_mb_per_h"] == pytest.approx(60)
     assert figures["p99_watched_over_alone"] == pytest.approx(1.1)

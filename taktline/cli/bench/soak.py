@@ -42,7 +42,9 @@ def soak(
     max_batch: MaxBatchOption = 8,
     browsers: Annotated[
         int,
-        typer.Option(min=0, max=16, help="Browsers (Chromium) on a dashboard after the first quarter. Default: none."),
+        typer.Option(
+            min=0, max=16, help="Browsers (Chromium) on a dashboard for the middle three quarters. Default: none."
+        ),
     ] = 0,
     json_file: JsonFile = None,
     report: ReportFile = None,
