@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests start hundreds of processes; without this, each may have to compile every module anew.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo watch test check setup clean
+.PHONY: demo watch test check collect setup clean
 
 demo: setup
 	$(BIN)/taktline demo
@@ -22,6 +24,10 @@ test: setup check
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Every test file can be read. What pytest makes of them is kept, and its workers need not make it again.
+collect: setup
+	@said=$$($(BIN)/python -m pytest --collect-only -qq) || { echo "$$said"; exit 1; }
 
 setup: $(STAMP)
 

@@ -165,7 +165,7 @@ def train_autoencoder(
             cache.release()
             train_losses.append(running / counted)
             running, counted = 0.0, 0
-            validation_losses.append(_loss(model, held))
+            validation_losses.append(_loss(model, held, half))
             _check_finite(train_losses[-1], validation_losses[-1], len(train_losses))
             if best is None or validation_losses[-1] <= best[0]:
                 best = validation_losses[-1], {key: value.clone() for key, value in model.state_dict().items()}
@@ -216,9 +216,11 @@ def _fold_norm(linear: nn.Linear, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]
 
 
 @torch.no_grad()
-def _loss(model: CellAutoencoder, cells: Tensor) -> float:
+def _loss(model: CellAutoencoder, cells: Tensor, half: bool) -> float:
     model.eval()
-    loss = float(torch.square(model(cells) - cells).mean())
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        guess = model(cells)
+    loss = float(torch.square(guess.float() - cells).mean())
     model.train()
     return loss
 

@@ -37,6 +37,7 @@ from taktline.cli.keys import build_keys
 from taktline.cli.orders import rollback, tell
 from taktline.cli.replay import replay
 from taktline.cli.run import run
+from taktline.cli.signals import ended_by_sigterm
 from taktline.cli.status import status
 from taktline.cli.threshold import threshold
 from taktline.cli.watch import watch
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after `taktline`; None for those of this process.
     """
     console = stderr()
-    with _logging_to(console):
+    with _logging_to(console), ended_by_sigterm():
         try:
             build_app()(args=None if arguments is None else list(arguments), prog_name="taktline")
         except TaktlineError as error:

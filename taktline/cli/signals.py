@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,3 +30,25 @@ def on_signals(action: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Lets SIGTERM end the block as Ctrl-C does, so that it frees what it holds: files half-written, other processes.
+
+    Raises:
+        SystemExit: at a SIGTERM, with the code that a shell gives it.
+    """
+
+    def end(number: int, frame: types.FrameType | None) -> None:
+        del frame
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench.load.loader import Loader
@@ -19,6 +22,7 @@ from bench.report.results import Results, Sample, read_results
 from engines.bundle import open_bundle
 from engines.errors import TaktlineError
 from tests.conftest import RunTaktline
+from tests.pipeline.parts import until
 
 
 @contextmanager
@@ -70,6 +74,26 @@ def test_a_line_that_cannot_start_or_dies_says_why(bundle_path: Path, drawn: Pat
         bench._loader._process.kill()
 
 
+def test_sigterm_ends_the_command_its_line_and_its_loader(bundle_path: Path, drawn: Path) -> None:
+    command = [sys.executable, "-m", "taktline", "bench", "line", "--bundle", bundle_path, "--data", drawn]
+    options = ["--rates", "4", "--seconds", "60", "--precision", "f32"]
+    with subprocess.Popen([*map(str, command), *options], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            own: list[psutil.Process] = []
+
+            def all_run() -> bool:
+                own[:] = psutil.Process(process.pid).children(recursive=True)
+                words = [" ".join(child.cmdline()) for child in own]
+                return any("taktline run" in each for each in words) and any("spawn_main" in each for each in words)
+
+            until(all_run)
+            process.terminate()
+            assert process.wait(60) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
+    until(lambda: not any(child.is_running() for child in own))
+
+
 def check_whole(found: Results, kind: str) -> None:
     assert found.kind == kind
     assert found.machine.cores >= 1
@@ -112,7 +136,6 @@ def test_bench_line(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: Ru
     check_page(page, "line at 4/s", "Latency against the rate", "Where the time went")
 
 
-@pytest.mark.serial
 def test_bench_line_searches_the_limit_beside_the_bare_engine(
     bundle_path: Path, drawn: Path, tmp_path: Path, taktline: RunTaktline
 ) -> None:

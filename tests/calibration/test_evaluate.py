@@ -47,11 +47,21 @@ def test_one_kind_of_part_leaves_figures_open() -> None:
 
 
 def test_evaluate_writes_figures_and_a_report(
-    drawn: Path, bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
+    drawn: Path, small_bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
 ) -> None:
     figures, report = tmp_path / "figures.json", tmp_path / "report.html"
     done = taktline_in_process(
-        "evaluate", bundle_path, drawn, "--precision", "f32", "--miss-costs", 50, "--json", figures, "--report", report
+        "evaluate",
+        small_bundle_path,
+        drawn,
+        "--precision",
+        "f32",
+        "--miss-costs",
+        50,
+        "--json",
+        figures,
+        "--report",
+        report,
     )
     assert done.returncode == 0, done.stderr
     metrics = json.loads(figures.read_text())
@@ -99,8 +109,8 @@ def test_a_bundle_keeps_what_an_evaluation_showed_until_its_threshold_changes(
     assert taktline_in_process("evaluate", "--all", drawn.parent, "--keep").returncode == 2
 
 
-def test_a_report_without_defects_is_written_too(bundle_path: Path, drawn: Path, tmp_path: Path) -> None:
-    bundle = open_bundle(bundle_path)
+def test_a_report_without_defects_is_written_too(small_bundle_path: Path, drawn: Path, tmp_path: Path) -> None:
+    bundle = open_bundle(small_bundle_path)
     good = [sample for sample in open_test_split(drawn) if not sample.defective]
     with open_engine(bundle, "openvino", "f32", 8) as engine:
         evaluation = evaluate(bundle, engine, good)
@@ -124,10 +134,10 @@ def test_a_report_without_defects_is_written_too(bundle_path: Path, drawn: Path,
     ],
 )
 def test_bad_input_gets_one_sentence(
-    arguments: list[str], message: str, drawn: Path, bundle_path: Path, taktline_in_process: RunTaktline
+    arguments: list[str], message: str, drawn: Path, small_bundle_path: Path, taktline_in_process: RunTaktline
 ) -> None:
     done = taktline_in_process(
-        "evaluate", *(argument.format(bundle=bundle_path, drawn=drawn) for argument in arguments)
+        "evaluate", *(argument.format(bundle=small_bundle_path, drawn=drawn) for argument in arguments)
     )
     assert done.returncode == 2, done.stderr
     assert message in done.stderr.replace("\n", " ")
@@ -135,9 +145,9 @@ def test_bad_input_gets_one_sentence(
 
 
 def test_thresholds_are_chosen_anew(
-    drawn: Path, bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
+    drawn: Path, small_bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
 ) -> None:
-    copy = Path(shutil.copytree(bundle_path, tmp_path / "copy"))
+    copy = Path(shutil.copytree(small_bundle_path, tmp_path / "copy"))
     before = open_bundle(copy)
     done = taktline_in_process("threshold", copy, "--rule", "false-alarm-rate", "--value", 0.02, "--json")
     assert done.returncode == 0, done.stderr
