@@ -16,6 +16,7 @@ from engines.errors import TaktlineError
 from engines.extras import require
 from pipeline.client.orders import tell_line
 from pipeline.client.subscriber import VerdictSubscriber
+from pipeline.config.camera import Overload
 from pipeline.config.line_file import check_config
 from pipeline.protocol.orders import Order
 
@@ -34,6 +35,7 @@ class LineProcess(Closing):
         values: the contents of its line file, except where frames come from and verdicts go.
         cameras: number of cameras; frames for each go to its address in `feeds`.
         command: starts a line; the line file's path is appended.
+        overload: what it does with frames that it has no time for; None for what is usual for cameras.
 
     Attributes:
         feeds: the cameras' addresses.
@@ -45,7 +47,9 @@ class LineProcess(Closing):
         TaktlineError: it did not start; the text repeats its last message.
     """
 
-    def __init__(self, values: dict[str, Any], cameras: int, command: Sequence[str] = RUN_LINE) -> None:
+    def __init__(
+        self, values: dict[str, Any], cameras: int, command: Sequence[str] = RUN_LINE, overload: Overload | None = None
+    ) -> None:
         toml = require("tomli_w", "bench")
         self._stack = ExitStack()
         with closed_on_error(self._stack):
@@ -56,7 +60,8 @@ class LineProcess(Closing):
                 values
                 | {
                     "camera": [
-                        {"name": f"camera-{number}", "source": f"feed:{feed}"} for number, feed in enumerate(self.feeds)
+                        {"name": f"camera-{number}", "source": f"feed:{feed}", "on_overload": overload}
+                        for number, feed in enumerate(self.feeds)
                     ],
                     "publish": values.get("publish", {})
                     | {"verdicts": endpoint, "await_subscribers": 1, "await_s": _START_S},

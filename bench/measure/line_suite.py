@@ -24,10 +24,11 @@ from bench.measure.remote import Remote
 from bench.report.results import Run, Value
 from bench.report.windows import Measured, Window
 from engines.bundle import Bundle
+from pipeline.config.camera import Overload
 
 _ROUNDS = 3
 # Load relative to the bare engine's rate that is certainly too much for the line.
-TOO_MUCH = 1.4
+_TOO_MUCH = 1.4
 _BEYOND = 1.1
 
 
@@ -51,6 +52,7 @@ class LineSettings:
         warm_up: seconds of warm-up before each run.
         seed: seed for everything random.
         previews: pictures a second of each camera for people who look at it; 0 for none.
+        overload: what the line does with frames that it has no time for; None for what is usual for cameras.
     """
 
     bundle: Bundle
@@ -68,6 +70,7 @@ class LineSettings:
     warm_up: float = 2.0
     seed: int = 0
     previews: int = 0
+    overload: Overload | None = None
 
     def schedule(self, rate: float) -> Schedule:
         """Returns the schedule at a rate, or the recorded one."""
@@ -95,7 +98,7 @@ class LineSettings:
             "data": None if self.data is None else self.data.name, "engine": self.engine, "precision": self.precision,
             "device": self.device, "max_batch": self.max_batch, "decode": self.decode,
             "arrivals": str(self.arrivals), "cameras": self.cameras, "burst": self.burst, "takt_ms": self.takt_ms,
-            "seconds": self.seconds, "warm_up": self.warm_up, "seed": self.seed,
+            "overload": self.overload, "seconds": self.seconds, "warm_up": self.warm_up, "seed": self.seed,
         }  # fmt: skip
 
 
@@ -127,7 +130,7 @@ def loaded_line(settings: LineSettings, apart: bool = False) -> Iterator[tuple[L
     rest = {max(cores)} if apart and len(cores) > 1 else set()
     try:
         os.sched_setaffinity(0, cores - rest)
-        with LineProcess(settings.values(), cameras) as line:
+        with LineProcess(settings.values(), cameras, overload=settings.overload) as line:
             os.sched_setaffinity(0, rest or cores)
             given = line.feeds, settings.data, settings.bundle.size, settings.decode
             with (
@@ -231,7 +234,7 @@ def _saturate(settings: LineSettings, full: Candidate, report: Report, steps: in
         for turn in range(_ROUNDS):
             bare.append(full.measure(settings.seconds / 2))
             report(f"the line, saturated, round {turn + 1} of {_ROUNDS}", 1, steps)
-            runs.append(_measure(bench, free, "line, saturated", TOO_MUCH * bare[-1].rate))
+            runs.append(_measure(bench, free, "line, saturated", _TOO_MUCH * bare[-1].rate))
     ratios = [run.images_per_s / window.rate for run, window in zip(runs, bare, strict=True)]
     middle = sorted(runs, key=lambda run: run.images_per_s)[_ROUNDS // 2]
     ratio = float(np.median(ratios))

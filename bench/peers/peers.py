@@ -14,7 +14,7 @@ from typing import Any
 from bench.load.pictures import encode_picture, load_pictures, stored_frames
 from bench.measure.arithmetic import operations_per_picture, operations_per_second
 from bench.measure.engine import Choice, Report, bench_engines, choose_engines
-from bench.measure.line_suite import TOO_MUCH, LineSettings, loaded_line
+from bench.measure.line_suite import LineSettings, loaded_line
 from bench.report.results import Run
 from engines.bundle import MODEL_F32
 from engines.engine import EXACT
@@ -151,12 +151,12 @@ def _against(run: Run, baseline: Run) -> Run:
 
 
 def _line(settings: LineSettings, fastest: float) -> Run:
+    """Measures the line as it takes files from a folder, and as anomalib does: each when it has time for it."""
     source = "pixels in memory" if settings.decode == "memory" else f"{settings.decode.upper()} files in memory"
-    with loaded_line(replace(settings, takt_ms=None)) as (bench, _):
-        run = bench.measure(
-            f"the line, {source}", settings.schedule(TOO_MUCH * fastest), settings.warm_up, settings.to_json()
-        )
-    return run.model_copy(update={"note": "whole line, saturated: frame in another process to verdict in a third"})
+    waiting = replace(settings, takt_ms=None, overload="block")
+    with loaded_line(waiting) as (bench, _):
+        run = bench.measure(f"the line, {source}", waiting.schedule(fastest), waiting.warm_up, waiting.to_json())
+    return run.model_copy(update={"note": "whole line, always busy: frame in another process to verdict in a third"})
 
 
 def _beside_limit(run: Run, limits: dict[str, Run]) -> Run:

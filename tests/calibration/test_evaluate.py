@@ -47,12 +47,12 @@ def test_one_kind_of_part_leaves_figures_open() -> None:
 
 
 def test_evaluate_writes_figures_and_a_report(
-    drawn: Path, small_bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
+    drawn: Path, bundle_path: Path, tmp_path: Path, taktline_in_process: RunTaktline
 ) -> None:
     figures, report = tmp_path / "figures.json", tmp_path / "report.html"
     done = taktline_in_process(
         "evaluate",
-        small_bundle_path,
+        bundle_path,
         drawn,
         "--precision",
         "f32",
