@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import version
@@ -41,6 +42,9 @@ from taktline.cli.app import main
 sys.exit(main(sys.argv[1:]))
 """
 
+# Those that this process was given; a worker keeps to some of them.
+CORES = os.sched_getaffinity(0)
+
 Kept = Callable[[str, Callable[[Path], object]], Path]
 RunTaktline = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -52,12 +56,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=20, help="how often a line is killed, by hand")
 
 
+def pytest_configure() -> None:
+    """Gives each worker its share of the cores: an engine's threads that share a core with another worker's wait for
+    each other, and some of them spin meanwhile."""
+    if (worker := os.environ.get("PYTEST_XDIST_WORKER")) is not None:
+        cores, workers = sorted(CORES), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        number = int(worker.removeprefix("gw"))
+        os.sched_setaffinity(0, cores[number::workers] or [cores[number % len(cores)]])
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deals what takes longest out to all workers, each to begin with, so that none is alone with it in the end.
 
-    Each worker takes one run of the list. The longest goes to whoever has least to do so far.
+    Each worker takes one run of the list. The longest goes to whoever has least to do so far. Files follow each other
+    as if at random, because those of one folder mostly wait, and those of another mostly compute.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        items.sort(key=lambda item: zlib.crc32(item.path.name.encode()))
     long = [(mark.args[0], item) for item in items if (mark := item.get_closest_marker("long")) is not None]
     short = [item for item in items if item.get_closest_marker("long") is None]
     hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
@@ -177,6 +193,15 @@ def pill_bundle(pill: Path, weights: Path, kept: Kept) -> Path:
     """A bundle of the pill, calibrated with the product's defaults but fewer steps."""
     settings = CalibrationSettings(str(weights), training=TrainingSettings(steps=320, context_steps=200), int8=True)
     return kept("pill_bundle", lambda path: calibrate(pill, path, settings))
+
+
+@pytest.fixture
+def all_cores() -> Iterator[None]:
+    """Gives a test all cores, for it and for what it starts."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, CORES)
+    yield
+    os.sched_setaffinity(0, own)
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ def test_the_line_with_a_dashboard_is_held_against_the_line_without() -> None:
     assert judge_dashboard(alone) == {}
 
 
+@pytest.mark.usefixtures("all_cores")
 def test_a_browser_looks_at_a_measured_line_and_leaves_it_its_cores(small_bundle_path: Path) -> None:
     if shutil.which("chromium") is None:
         pytest.skip("no Chromium; install it with: apt-get install chromium")
