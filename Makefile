@@ -15,10 +15,10 @@ demo: setup
 watch: setup
 	$(BIN)/taktline demo --watch
 
-# A thread for each worker, so that none spins while it waits for another's; two workers more than two cores, since many
+# A thread for each worker, so that none spins while it waits for another's; three workers more than two cores, since many
 # tests wait for a socket or a clock.
 test: setup check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist worksteal -m 'not serial'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 5 --dist worksteal -m 'not serial'
 	$(BIN)/python -m pytest -m serial $$(grep -rl --include='*.py' 'mark[.]serial' tests)
 
 check: setup

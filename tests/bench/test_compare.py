@@ -86,7 +86,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
 
 def test_another_machine_is_told() -> None:
     here = results(1.0, 1)
-    there = here.model_copy(update={"machine": here.machine.model_copy(update={"cpu": "Z80", "cores": 1})})
+    other = {"cpu": "Z80", "cores": here.machine.cores + 1}
+    there = here.model_copy(update={"machine": here.machine.model_copy(update=other)})
     assert [sentence.split(":")[0] for sentence in differences(here, there)] == [
         "the machines differ in cpu", "the machines differ in cores",
     ]  # fmt: skip

@@ -89,6 +89,7 @@ def test_a_missing_anomalib_is_told(tmp_path: Path) -> None:
         check_anomalib(tmp_path / "python")
 
 
+@pytest.mark.long(33)
 def test_peers_side_by_side(bundle_path: Path, drawn: Path) -> None:
     settings = LineSettings(open_bundle(bundle_path), drawn, precision="f32", max_batch=2, seconds=0.4, warm_up=0.2)
     found = bench_peers(settings, None, 2, lambda *_: None)

@@ -136,6 +136,7 @@ def test_bench_line(bundle_path: Path, drawn: Path, tmp_path: Path, taktline: Ru
     check_page(page, "line at 4/s", "Latency against the rate", "Where the time went")
 
 
+@pytest.mark.long(22)
 def test_bench_line_searches_the_limit_beside_the_bare_engine(
     bundle_path: Path, drawn: Path, tmp_path: Path, taktline: RunTaktline
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_node_is_lost(
         assert found[part] | {"score": 0} == row | {"score": 0}
 
 
+@pytest.mark.long(33)
 def test_a_lost_head(ray_cluster: Any, small_bundle_path: Path, tmp_path: Path) -> None:
     archive, out = many(tmp_path / "many.zip", 20_000), tmp_path / "found.parquet"
     process = begin(archive, "--bundle", small_bundle_path, "--out", out, *PLAIN, "--ray", ray_cluster.address)
