@@ -154,9 +154,7 @@ def train_autoencoder(
     for step in range(1, total + 1):
         cells = standard.apply(cache.draw(train, settings.batch_size, generator))
         optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            guess = model(cells)
-        loss = torch.square(guess.float() - cells).mean()
+        loss = _loss(model, cells, half)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
@@ -165,7 +163,7 @@ def train_autoencoder(
             cache.release()
             train_losses.append(running / counted)
             running, counted = 0.0, 0
-            validation_losses.append(_loss(model, held, half))
+            validation_losses.append(_validate(model, held, half))
             _check_finite(train_losses[-1], validation_losses[-1], len(train_losses))
             if best is None or validation_losses[-1] <= best[0]:
                 best = validation_losses[-1], {key: value.clone() for key, value in model.state_dict().items()}
@@ -215,12 +213,16 @@ def _fold_norm(linear: nn.Linear, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]
     return linear.weight.double() * scale[:, None], bias
 
 
-@torch.no_grad()
-def _loss(model: CellAutoencoder, cells: Tensor, half: bool) -> float:
-    model.eval()
+def _loss(model: CellAutoencoder, cells: Tensor, half: bool) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         guess = model(cells)
-    loss = float(torch.square(guess.float() - cells).mean())
+    return torch.square(guess.float() - cells).mean()
+
+
+@torch.no_grad()
+def _validate(model: CellAutoencoder, cells: Tensor, half: bool) -> float:
+    model.eval()
+    loss = float(_loss(model, cells, half))
     model.train()
     return loss
 

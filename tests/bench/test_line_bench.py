@@ -83,7 +83,10 @@ def test_sigterm_ends_the_command_its_line_and_its_loader(bundle_path: Path, dra
 
             def all_run() -> bool:
                 own[:] = psutil.Process(process.pid).children(recursive=True)
-                words = [" ".join(child.cmdline()) for child in own]
+                try:
+                    words = [" ".join(child.cmdline()) for child in own]
+                except psutil.NoSuchProcess:
+                    return False
                 return any("taktline run" in each for each in words) and any("spawn_main" in each for each in words)
 
             until(all_run)

@@ -51,17 +51,7 @@ def test_evaluate_writes_figures_and_a_report(
 ) -> None:
     figures, report = tmp_path / "figures.json", tmp_path / "report.html"
     done = taktline_in_process(
-        "evaluate",
-        bundle_path,
-        drawn,
-        "--precision",
-        "f32",
-        "--miss-costs",
-        50,
-        "--json",
-        figures,
-        "--report",
-        report,
+        "evaluate", bundle_path, drawn, "--precision", "f32", "--miss-costs", 50, "--json", figures, "--report", report
     )
     assert done.returncode == 0, done.stderr
     metrics = json.loads(figures.read_text())
