@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
+import threading
 import time
+import traceback
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -62,9 +64,14 @@ class GigeDevice(Device):
         self._last_id: int | None = None
         self._age = WallAge()
         self._newest = 0
+        # A handler that knew this object would keep the camera from being released.
+        self._lost = lost = threading.Event()
+        self._camera: Any = None
+        self._stream: Any = None
         name = config.source.removeprefix("gige:")
         try:
             self._camera = self._aravis.Camera.new(name or None)
+            self._camera.get_device().connect("control-lost", lambda _: lost.set())
             self._set_up()
             self._stream = self._camera.create_stream(None, None)
             if self._stream is None:
@@ -73,13 +80,24 @@ class GigeDevice(Device):
             for _ in range(_BUFFERS):
                 self._stream.push_buffer(self._aravis.Buffer.new_allocate(payload))
             self._camera.start_acquisition()
-        except self._glib.Error as error:
+        except (self._glib.Error, CameraError) as error:
+            # The error outlives this object; what it keeps of the camera would control it, and nobody could open it.
+            traceback.clear_frames(error.__traceback__)
+            self._camera = self._stream = None
+            if isinstance(error, CameraError):
+                raise
             raise CameraError(f"it cannot be opened ({error.message})") from error
 
     def read(self) -> Picture | None:
-        """Waits for the next picture, up to a tenth of a second."""
+        """Waits for the next picture, up to a tenth of a second.
+
+        Raises:
+            CameraError: the camera is gone; one that waits for a trigger would otherwise be missed by nobody.
+        """
         if self._ready:
             return self._ready.popleft()
+        if self._lost.is_set():
+            raise CameraError("it no longer answers, or another program controls it")
         buffer = self._stream.timeout_pop_buffer(_POLL_US)
         if buffer is None:
             return None
@@ -106,7 +124,7 @@ class GigeDevice(Device):
         except self._glib.Error as error:
             log.debug("a camera that is closed did not answer: %s", error.message)
         # Aravis gives up control of the camera when the last reference is dropped.
-        del self._stream, self._camera
+        self._camera = self._stream = None
 
     def _set_up(self) -> None:
         camera, config = self._camera, self._config

@@ -78,9 +78,9 @@ class Reader:
     def _run(self) -> None:
         try:
             with _open_device(self._config) as device:
-                self.opened = True
                 if self._triggers is not None:
                     self._triggers.arm(self, device.trigger)
+                self.opened = True
                 self._read(device)
         except (CameraError, VideoEnded) as error:
             self._hand_over(error)

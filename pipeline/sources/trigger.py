@@ -90,10 +90,19 @@ class Triggers:
         self.admit(None)
 
     def arm(self, reader: object, fire: Callable[[], None]) -> None:
-        """Sets the function that makes the camera take a picture, if the reader is admitted."""
+        """Sets the function that makes the camera take a picture, if the reader is admitted.
+
+        A trigger that came before and could not be passed on to a camera that waits for it gets no picture: taken now,
+        it would show the next part.
+        """
         with self._lock:
-            if reader is self._reader:
-                self._fire = fire
+            if reader is not self._reader:
+                return
+            self._fire = fire
+            if self._exclusive:
+                why = "the trigger came before the camera was open"
+                self._unanswered += [(trigger, why) for trigger in self._waiting]
+                self._waiting.clear()
 
     def match(self, reader: object, captured: int) -> Trigger | None:
         """Returns the oldest trigger that a picture taken at this time may belong to, for `answer` to close.

@@ -20,7 +20,8 @@ from pipeline.config.line_file import check_config
 from pipeline.flow.frame import Frame
 from pipeline.protocol.orders import Order
 from pipeline.sources import open_source
-from pipeline.sources.gige import frames_lost, import_aravis, to_picture
+from pipeline.sources.device import CameraError
+from pipeline.sources.gige import GigeDevice, frames_lost, import_aravis, to_picture
 from pipeline.sources.source import Source
 from tests.conftest import RunTaktline
 from tests.pipeline.parts import until
@@ -107,6 +108,17 @@ def test_a_wall_clock_that_is_set_moves_no_capture(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("fake_camera")
+def test_one_that_was_opened_half_can_be_opened_again() -> None:
+    """Though the error is kept, as the source does until the next attempt."""
+    for wrong in ({"trigger": "Line1"}, {"pixel_format": "BayerXX8"}):
+        with pytest.raises(CameraError) as caught:
+            GigeDevice(CameraConfig(name="top", source=f"gige:{ADDRESS}", **wrong))  # type: ignore[arg-type]
+        with GigeDevice(CameraConfig(name="top", source=f"gige:{ADDRESS}", fps=25)) as device:
+            until(lambda: device.read() is not None)
+        del caught
+
+
+@pytest.mark.usefixtures("fake_camera")
 @pytest.mark.parametrize("pixel_format", ["RGB8", "BayerRG8", "Mono16"])
 def test_it_gives_other_pixel_formats(pixel_format: str) -> None:
     frame = take(open_source(CameraConfig(name="top", source=f"gige:{ADDRESS}", pixel_format=pixel_format)), 1)[0]
@@ -159,6 +171,24 @@ def test_each_software_trigger_gives_its_part_a_verdict(
             tell_line(address, Order(do="trigger", camera="side"))
     assert [verdict.part for verdict in answers.verdicts] == [f"P{number}" for number in range(5)]
     assert [verdict.reason for verdict in answers.verdicts] == [None] * 4 + ["corrupt"]
+
+
+@pytest.mark.usefixtures("no_thread_left")
+def test_one_that_waits_for_a_trigger_is_missed_when_it_is_gone(fake_camera: FakeCamera) -> None:
+    """No picture is due, so that only the camera's own heartbeat tells."""
+    source = open_source(CameraConfig(name="top", source=f"gige:{ADDRESS}", trigger="software"))
+    over = threading.Event()
+    reading = threading.Thread(target=lambda: list(source.frames(over)))
+    reading.start()
+    try:
+        until(lambda: source.trouble is None)
+        fake_camera.kill()
+        until(lambda: source.trouble is not None)
+        assert source.trouble is not None and "it no longer answers" in source.trouble
+    finally:
+        over.set()
+        reading.join(30)
+    until(lambda: not any(thread.name == "read top" for thread in threading.enumerate()))
 
 
 def test_a_trigger_before_the_last_picture_is_answered_but_not_taken() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,21 @@ def test_a_trigger_whose_picture_is_lost_on_its_way_is_answered() -> None:
     triggers.give_up("gone")
     assert [(trigger.part, why) for trigger, why in triggers.unanswered()] == [("lost", "gone"), ("waiting", "gone")]
     assert triggers.unanswered() == []
+
+
+def test_a_trigger_before_the_camera_is_open_gets_no_later_picture() -> None:
+    """Nobody passed it on to the camera. Those that run free take their picture anyway."""
+    for exclusive, left in ((True, ["early"]), (False, [])):
+        triggers, reader = Triggers(exclusive), object()
+        fired: list[str] = []
+        triggers.admit(reader)
+        triggers.ask("early")
+        triggers.arm(reader, partial(fired.append, "fired"))
+        assert [trigger.part for trigger, _ in triggers.unanswered()] == left
+        triggers.ask("next")
+        assert fired == ["fired"]
+        found = triggers.match(reader, time.monotonic_ns())
+        assert found is not None and found.part == ("next" if exclusive else "early")
 
 
 def test_a_device_that_is_closed_meanwhile_is_a_camera_error() -> None:
