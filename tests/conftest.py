@@ -26,10 +26,7 @@ from calibration.parts import write_dataset
 from engines.bundle import Bundle, open_bundle
 from engines.network import NetworkConfig
 from taktline.cli.app import main
-
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared"
-WEIGHTS = SHARED / "weights" / "resnet50_msra_imagenet1k_layer3.safetensors"
+from tests.paths import ROOT, SHARED, WEIGHTS
 
 # SciPy takes a module that is None in `sys.modules` for one that is there.
 _WITHOUT = """
@@ -217,6 +214,8 @@ def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A Ray cluster: a head without a processor and two nodes with one each, as processes on this machine."""
     cluster_utils = pytest.importorskip("ray.cluster_utils", reason="no Ray; pip install 'taktline[ray]'")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    # Ray's workers make way for all others, and would wait until those have no more to do.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     made = cluster_utils.Cluster()
     try:
         made.add_node(num_cpus=0, include_dashboard=False)

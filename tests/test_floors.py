@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 # Highest first: a floor may import those after it.
 FLOORS = ["taktline", "bench", "pipeline", "calibration", "engines"]

@@ -14,7 +14,7 @@ import pytest
 import taktline
 from pipeline.protocol.verdict import pack
 from pipeline.publish.publisher import PublisherSocket
-from tests.conftest import ROOT
+from tests.paths import ROOT
 from tests.pipeline.parts import decide
 
 CLIENT_PACKAGES = ["pyzmq", "msgpack", "numpy", "pydantic"]

@@ -20,7 +20,7 @@ import typer.main
 import taktline
 from pipeline.config.line_file import check_config
 from taktline.cli.app import build_app
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engines.bundle import open_bundle
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 # Where `make demo` has just left one: the checks look at that instead of making another.
 LEFT = os.environ.get("TAKTLINE_DEMO")

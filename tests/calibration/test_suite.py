@@ -27,7 +27,8 @@ from calibration.suite_figures import FIGURES, suite_table
 from calibration.suite_on_ray import Need
 from calibration.suite_record import Record, Result
 from engines.bundle import open_bundle
-from tests.conftest import ROOT, RunTaktline
+from tests.conftest import RunTaktline
+from tests.paths import ROOT
 
 SMALL = (
     "--backbone", "untrained", "--backbone-arch", "resnet18", "--size", 64, "--steps", 10, "--engine", "openvino",
@@ -61,7 +62,7 @@ def begin(*words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.long(60)
+@pytest.mark.long(90)
 def test_a_cluster_that_loses_a_node_gives_the_table_of_one_machine(
     ray_cluster: Any,
     categories: Path,

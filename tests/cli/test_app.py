@@ -15,7 +15,8 @@ import pytest
 import typer.main
 
 from taktline.cli.app import build_app, main
-from tests.conftest import ROOT, RunTaktline
+from tests.conftest import RunTaktline
+from tests.paths import ROOT
 
 HEAVY = ("torch", "openvino", "cv2", "sqlite3", "sklearn", "scipy", "matplotlib", "onnxruntime")
 

@@ -19,7 +19,8 @@ import pytest
 from engines.errors import DataError
 from pipeline.journal.history import History
 from pipeline.journal.selection import Selection
-from tests.conftest import ROOT, RunTaktline
+from tests.conftest import RunTaktline
+from tests.paths import ROOT
 from tests.pipeline.parts import until
 
 

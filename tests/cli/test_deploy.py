@@ -23,7 +23,8 @@ from pipeline.journal.selection import Selection
 from pipeline.journal.stored import StoredPictures
 from pipeline.protocol.label import Said
 from tests.calibration.test_comparison import PUBLISH, publish
-from tests.conftest import ROOT, RunTaktline
+from tests.conftest import RunTaktline
+from tests.paths import ROOT
 from tests.pipeline import parts
 from tests.pipeline.line.test_shadow import begun, changed, line_of, tell, wait
 

@@ -14,7 +14,8 @@ import pytest
 
 from pipeline.protocol.orders import Answer, Order
 from pipeline.publish.control import ControlServer
-from tests.conftest import ROOT, RunTaktline
+from tests.conftest import RunTaktline
+from tests.paths import ROOT
 
 
 class Orders:

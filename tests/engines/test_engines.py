@@ -17,7 +17,7 @@ from engines.bundle import Bundle
 from engines.engine import Engine, Frames, Scores
 from engines.errors import ConfigError, EngineError, EngineUnavailable
 from engines.registry import ENGINES, engine_class, open_engine
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 
 @pytest.fixture(scope="module")

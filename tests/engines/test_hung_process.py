@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from engines.bundle import Bundle
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 _HANGS_AT_THE_END = """
 import sys, time

@@ -27,7 +27,8 @@ from engines.image import read_image
 from pipeline.archive.results import Results
 from pipeline.config.line_file import check_config
 from pipeline.line.build import build_line
-from tests.conftest import ROOT, RunTaktline
+from tests.conftest import RunTaktline
+from tests.paths import ROOT
 
 # One engine and precision: no second look and nothing to measure.
 PLAIN = ("--engine", "openvino", "--precision", "f32")

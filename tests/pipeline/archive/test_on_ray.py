@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, RunTaktline
+from tests.conftest import RunTaktline
+from tests.paths import ROOT
 from tests.pipeline.archive.test_inspect import PLAIN, many, parts_of, rows_of
 
 pytest.importorskip("ray", reason="Ray is not installed; pip install 'taktline[ray]'")

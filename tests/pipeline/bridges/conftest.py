@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.paths import ROOT
 from tests.pipeline.parts import Running
 
 KILLED = -signal.SIGKILL

@@ -27,7 +27,7 @@ import psutil
 
 from pipeline.journal.reader import JournalReader
 from pipeline.journal.selection import Selection
-from tests.conftest import ROOT
+from tests.paths import ROOT
 from tests.peers.postgres import Postgres
 from tests.pipeline.bridges.conftest import BridgeProcess
 from tests.pipeline.parts import Running

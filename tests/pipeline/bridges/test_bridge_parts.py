@@ -22,7 +22,7 @@ from pipeline.bridges.jsonl import JsonLines
 from pipeline.bridges.mqtt import MqttBroker, MqttSettings, fill_topic
 from pipeline.bridges.webhook import Webhook
 from pipeline.protocol.verdict import Verdict, pack
-from tests.conftest import ROOT
+from tests.paths import ROOT
 from tests.pipeline.parts import decide
 
 

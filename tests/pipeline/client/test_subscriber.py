@@ -25,7 +25,7 @@ from pipeline.client.position import Position
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.protocol.gap import Gap
 from pipeline.protocol.verdict import Verdict
-from tests.conftest import ROOT
+from tests.paths import ROOT
 from tests.pipeline.conftest import SmallDisk
 from tests.pipeline.parts import Running, held, sequences, settled_handles, until
 

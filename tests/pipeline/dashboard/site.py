@@ -26,7 +26,7 @@ from pipeline.dashboard.users import Role, add_user
 from pipeline.journal.history import History
 from pipeline.journal.selection import Selection
 from pipeline.protocol.orders import Order
-from tests.conftest import ROOT
+from tests.paths import ROOT
 from tests.pipeline.parts import until
 
 PASSWORDS = {"vera": "vera's password", "otto": "otto's password", "emil": "emil's password"}

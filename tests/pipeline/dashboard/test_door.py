@@ -21,7 +21,8 @@ from pipeline.dashboard.login import LogIn
 from pipeline.dashboard.sessions import Sessions
 from pipeline.dashboard.settings import check_dashboard, read_dashboard_file
 from pipeline.dashboard.users import PasswordFile, Role, add_user
-from tests.conftest import ROOT, RunTaktline
+from tests.conftest import RunTaktline
+from tests.paths import ROOT
 from tests.pipeline.dashboard.site import PASSWORDS, Site, environment, free_port
 from tests.pipeline.parts import until
 

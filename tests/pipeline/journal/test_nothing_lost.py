@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from taktline.cli.journal import build_journal
-from tests.conftest import ROOT
+from tests.paths import ROOT
 from tests.pipeline.parts import held, until, verify
 
 FRAMES_A_LIFE = 100

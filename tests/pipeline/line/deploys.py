@@ -23,7 +23,7 @@ from engines.errors import TaktlineError
 from pipeline.client.orders import tell_line
 from pipeline.client.subscriber import VerdictSubscriber
 from pipeline.protocol.orders import Order
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 _PATIENCE_MS = 120_000
 

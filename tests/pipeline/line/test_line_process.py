@@ -15,7 +15,8 @@ import pytest
 
 from calibration.dataset import open_test_split
 from pipeline.client.subscriber import VerdictSubscriber
-from tests.conftest import ROOT, RunTaktline
+from tests.conftest import RunTaktline
+from tests.paths import ROOT
 from tests.programs import run_program
 
 

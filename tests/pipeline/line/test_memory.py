@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.paths import ROOT
 from tests.pipeline.parts import verify
 
 PHASES, FRAMES = ("before", "starved", "after"), 60

@@ -16,7 +16,7 @@ import pytest
 from engines.errors import TaktlineError
 from pipeline.client.orders import tell_line
 from pipeline.protocol.orders import Order
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 # A subscriber that is let in and then never reads again.
 FROZEN = """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 # What is thrown at every line, however short the run; a GigE camera dies too where one can be simulated.
 EVERY_FAULT = {

@@ -26,7 +26,7 @@ from pipeline.protocol.replay import ReplayRequest, unpack_request
 from pipeline.protocol.schema import EVENT_SCHEMA_FILE, SCHEMA_FILE, event_schema, verdict_schema
 from pipeline.protocol.verdict import VersionError, WireError, pack, unpack
 from pipeline.publish.publisher import PublisherSocket
-from tests.conftest import ROOT
+from tests.paths import ROOT
 from tests.pipeline.line.test_line import config
 from tests.pipeline.parts import decide, until
 

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from pipeline.line.build import build_line
 from pipeline.line.line import Line
-from tests.conftest import ROOT
+from tests.paths import ROOT
 from tests.pipeline.line.test_line import config
 
 DOCS = ROOT / "docs"

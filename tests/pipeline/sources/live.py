@@ -13,7 +13,7 @@ from pipeline.config.line_file import check_config
 from pipeline.line.build import build_line
 from pipeline.line.line import Line
 from pipeline.protocol.verdict import Verdict
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 PEERS = ROOT / "tests" / "peers"
 

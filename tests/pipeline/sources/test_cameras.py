@@ -17,7 +17,7 @@ from pipeline.config.camera import CameraConfig
 from pipeline.config.line_file import check_config
 from pipeline.line.build import build_line
 from pipeline.sources import open_source
-from tests.conftest import ROOT
+from tests.paths import ROOT
 from tests.pipeline.sources.live import PEERS, line_config, running, start, stop
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")

@@ -25,7 +25,7 @@ from pipeline.flow.frame import Frame
 from pipeline.line.build import build_line
 from pipeline.sources import open_source
 from pipeline.sources.feed import FeedSource
-from tests.conftest import ROOT
+from tests.paths import ROOT
 from tests.pipeline.line.test_line import config
 
 PICTURE = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
