@@ -71,10 +71,16 @@ def test_a_size_that_the_network_cannot_take_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture(scope="module")
+def small_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "small"
+    write_dataset(root, seed=2, train=12, good=1, defective=0)
+    return root
+
+
 @pytest.fixture
-def small(tmp_path: Path) -> Path:
-    write_dataset(tmp_path / "small", seed=2, train=12, good=1, defective=0)
-    return tmp_path / "small"
+def small(small_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_once, tmp_path / "small"))
 
 
 def refusal(taktline: RunTaktline, *arguments: object) -> str:
