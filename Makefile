@@ -15,11 +15,11 @@ demo: setup
 watch: setup
 	$(BIN)/taktline demo --watch
 
-# A thread for each worker, so that none spins while it waits for another's; three workers more than two cores, since many
-# tests wait for a socket or a clock.
+# A thread for each worker, so that none spins while it waits for another's; two workers for each of two cores, since many
+# tests wait for a socket or a clock. Those that measure time or memory come last, and have a core to themselves.
 test: setup check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 5 --dist worksteal -m 'not serial'
-	$(BIN)/python -m pytest -m serial $$(grep -rl --include='*.py' 'mark[.]serial' tests)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist worksteal -m 'not serial'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m serial $$(grep -rl --include='*.py' 'mark[.]serial' tests)
 
 check: setup
 	$(BIN)/ruff check .
