@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import resource
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
+
+@pytest.fixture
+def gige_port() -> Iterator[None]:
+    """Keeps the port of GigE cameras to one test: a second fake camera binds it too, and takes orders of the first."""
+    with FileLock(Path(tempfile.gettempdir()) / "taktline-tests-gige.lock"):
+        yield
 
 
 class SmallDisk:

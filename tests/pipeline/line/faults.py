@@ -54,7 +54,8 @@ def stumbling_line(config: LineConfig, faults: list[int]) -> Line:
     """A line whose engines stumble."""
 
     def open_one(bundle: Bundle) -> Engine:
-        return Stumbling(open_engine(bundle, precision="auto", max_batch=config.model.max_batch), faults)
+        model = config.model
+        return Stumbling(open_engine(bundle, model.engine, model.precision, model.max_batch), faults)
 
     return build_line(config, opener=lambda bundle: FailoverEngine([partial(open_one, bundle)]), watched=True)
 

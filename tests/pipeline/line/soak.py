@@ -52,7 +52,8 @@ def soak(bundle: Path, drawn: Path, work: Path, minutes: float, seed: int) -> di
         cameras.append({"name": "gige", "source": "gige:127.0.0.1", "silence_ms": 700, "fps": 5})
     values = {
         "line": {"name": "soak", "takt_ms": 500},
-        "model": {"bundle": str(bundle), "max_batch": 4},
+        # One engine throughout: each takes memory of its own, and `auto` may choose another for the other bundle.
+        "model": {"bundle": str(bundle), "engine": "openvino", "max_batch": 4},
         "camera": cameras,
         "publish": {"verdicts": f"tcp://127.0.0.1:{ports[2]}", "await_subscribers": 1},
         "control": {"bind": "tcp://127.0.0.1:*"},

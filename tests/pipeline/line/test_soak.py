@@ -21,6 +21,7 @@ EVERY_FAULT = {
 @pytest.mark.soak
 @pytest.mark.long(80)
 @pytest.mark.timeout(0)
+@pytest.mark.usefixtures("gige_port")
 def test_a_line_outlives_every_fault(
     bundle_path: Path, drawn: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

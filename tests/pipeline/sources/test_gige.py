@@ -52,7 +52,7 @@ class FakeCamera:
 
 
 @pytest.fixture
-def fake_camera() -> Iterator[FakeCamera]:
+def fake_camera(gige_port: None) -> Iterator[FakeCamera]:
     if shutil.which(FAKE) is None:
         pytest.skip(
             "no GigE camera; install a fake one with: apt-get install aravis-tools gir1.2-aravis-0.8 python3-gi"
