@@ -1,4 +1,4 @@
-"""Imports run downward only, between the floors of the house and between the rooms of the pipeline."""
+"""Imports run downward only, between floors and between the rooms of the pipeline; no file is long."""
 
 from __future__ import annotations
 
@@ -144,3 +144,9 @@ def test_no_modules_import_each_other() -> None:
 )
 def test_an_upward_import_is_found(importer: str, source: str) -> None:
     assert any(complaint(importer, target) for target in imported(source))
+
+
+def test_no_file_is_too_long_to_be_read_at_once() -> None:
+    floors = [path for floor in (*FLOORS, "tests") for path in (ROOT / floor).rglob("*.py")]
+    assert floors
+    assert [path.name for path in floors if len(path.read_text(encoding="utf-8").splitlines()) > 300] == []

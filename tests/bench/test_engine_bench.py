@@ -16,7 +16,7 @@ from bench.peers.peers import bench_peers, check_anomalib
 from bench.report.results import read_results
 from engines.bundle import Bundle, open_bundle
 from engines.errors import ConfigError, TaktlineError
-from engines.image import decode_image
+from engines.image import decode_image, read_image
 from tests.bench.test_line_bench import check_page, check_whole
 from tests.conftest import RunTaktline
 
@@ -53,6 +53,15 @@ def test_choices_are_what_can_run_here(bundle: Bundle) -> None:
         assert not exact or fast in bundle.manifest.bands
     with pytest.raises(ConfigError):
         choose_engines(bundle, ("tensorrt",), ())
+
+
+def test_pictures_are_mixed_as_on_a_line(drawn: Path) -> None:
+    """All eight good ones of this data set and one of its ten defective ones."""
+    names = {read_image(path).tobytes(): path.parent.name for path in (drawn / "test").rglob("*.png")}
+    kinds = [names[picture.tobytes()] for picture in load_pictures(drawn)]
+    assert kinds.count("good") == 8
+    assert len(kinds) == 9
+    assert len(load_pictures(None)) == 20
 
 
 def test_frames_do_not_fit_into_a_cache_and_are_sent_as_asked(drawn: Path) -> None:

@@ -56,9 +56,8 @@ def test_the_verdicts_are_a_lines(
         "line": {"name": "line"},
         "model": {"bundle": str(small_bundle_path)},
         "camera": [{"name": "files", "source": f"folder:{folder}"}],
-        "decision": decision,
-        "publish": {"verdicts": endpoint},
-    }
+        "decision": decision, "publish": {"verdicts": endpoint},
+    }  # fmt: skip
     with build_line(check_config(values, "a test"), watched=True) as line:
         line.start()
         seen = {str(decided.verdict.part): decided.verdict.to_json() for decided in line.decided()}
