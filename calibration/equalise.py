@@ -16,6 +16,10 @@ from engines.resnet import Backbone
 
 _BATCH = 8
 _FLOOR = 1e-3
+# A channel that is quiet on good parts may be loud on a defect: below this share of the loudest, all count as one.
+_PEAK_FLOOR = 0.05
+# Rounded values are what moves scores most, since weights are rounded on good parts: they get the larger share.
+_PEAK_SHARE = 0.65
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,10 @@ def equalise(backbone: Backbone, frames: Sequence[Image]) -> Equalised:
     """Rescales the channels within every block of a backbone, and those that its blocks pass on.
 
     A tensor is quantised with one step for all its channels, so small channels drown beside large ones. A channel can
-    be divided before a ReLU and multiplied after it (Nagel et al. 2019). The factor is the square root of the channel's
-    largest value over the largest weight that takes it (Xiao et al. 2023). All blocks of a layer share one factor for
-    what they pass on, because they add to it; the stem shares it where the first block adds to that, else it has its
-    own.
+    be divided before a ReLU and multiplied after it (Nagel et al. 2019). The factor is the channel's largest value over
+    the largest weight that takes it, each to a power of its own (Xiao et al. 2023). All blocks of a layer share one
+    factor for what they pass on, because they add to it; the stem shares it where the first block adds to that, else it
+    has its own.
 
     Args:
         backbone: the backbone, which is not changed.
@@ -96,7 +100,8 @@ def _rescale(makers: Sequence[nn.Conv2d], takers: Sequence[nn.Conv2d], peak: Ten
         The divisor of each channel.
     """
     weight = torch.stack([conv.weight.abs().amax((0, 2, 3)) for conv in takers]).amax(0)
-    factor = torch.sqrt(peak.clamp_min(_FLOOR * float(peak.max())) / weight.clamp_min(_FLOOR * float(weight.max())))
+    loud = peak.clamp_min(_PEAK_FLOOR * float(peak.max()))
+    factor = loud**_PEAK_SHARE / weight.clamp_min(_FLOOR * float(weight.max())) ** (1 - _PEAK_SHARE)
     factor /= factor.median()
     for conv in makers:
         assert conv.bias is not None

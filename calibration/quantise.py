@@ -19,8 +19,8 @@ from calibration.features import extract_features
 from calibration.head import refit_statistics
 from calibration.progress import Reporter
 from calibration.region import coarse_places
-from calibration.rounded_backbone import quantise_backbone
-from calibration.rounded_head import head_in_units, mark_8_bits, measure_peaks, round_weights, rounding
+from calibration.rounded_backbone import quantise_backbone, round_backbone
+from calibration.rounded_head import head_in_units, mark_8_bits, measure_peaks, round_head, rounding
 from calibration.split_model import cut, join
 from engines.bundle import MODEL_F32, MODEL_INT8, MODEL_INT8_WEIGHTS
 from engines.engine import EXACT
@@ -34,6 +34,7 @@ MAX_FLIP_SHARE = 0.05
 MAX_AUROC_DROP = 0.01
 _RANGE_FRAMES = 100
 _PEAK_FRAMES = 256
+_HEAD_FRAMES = 48
 _TIMED = 7
 # What is not in 8 bits computes in float32, which every processor does, and none slowly.
 _CONFIG = {"INFERENCE_PRECISION_HINT": EXACT, "PERFORMANCE_HINT": "LATENCY"}
@@ -76,6 +77,11 @@ def quantise(
     size = network.config.size
     equal = equalise(network.backbone, train[:_PEAK_FRAMES])
     own = head_in_units(network, equal)
+
+    def named(task: str, done: int, total: int, note: str = "") -> None:
+        report(f"int8 {task}", done, total, note)
+
+    round_backbone(own.backbone, train[:_PEAK_FRAMES], named)
     backbone, head = cut(openvino, core.read_model(graph.model(own)))
     backbone = quantise_backbone(nncf, backbone, own.backbone, train[:_RANGE_FRAMES])
     # Features are taken from the whole model as it will run: OpenVINO rounds elsewhere where there is no head.
@@ -86,13 +92,9 @@ def quantise(
         return torch.from_numpy(found[2].copy()), torch.from_numpy(found[3].copy())
 
     frames = [*train, *held_out]
-
-    def named(task: str, done: int, total: int, note: str = "") -> None:
-        report(f"int8 {task}", done, total, note)
-
     with extract_features(features, frames, len(frames), size, named, coarse_places(network)) as cache:
         seen, kept = np.arange(len(train)), np.arange(len(train), len(frames))
-        round_weights(own)
+        round_head(own, cache, seen[:: max(1, len(seen) // _HEAD_FRAMES)])
         peaks = measure_peaks(own, cache, seen)
         with rounding(own, peaks):
             refit_statistics(own, cache, seen, kept, exact)

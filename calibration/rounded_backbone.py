@@ -1,16 +1,53 @@
-"""The backbone's convolutions in 8 bits, by NNCF."""
+"""The backbone's convolutions in 8 bits: their weights on good parts, block after block, the rest by NNCF."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
+from calibration.batch import USUAL_PIXELS, at_once
+from calibration.progress import Reporter
+from calibration.rounded_weights import round_in_turn
 from engines.image import Image
-from engines.resnet import Backbone
+from engines.resnet import Backbone, Block
+
+# Larger frames show as much with fewer of them.
+_FRAMES = 48
+
+
+@torch.no_grad()
+def round_backbone(backbone: Backbone, frames: Sequence[Image], report: Reporter) -> None:
+    """Rounds the weights of a backbone's convolutions to 8 bits, but for the stem's and the first block's.
+
+    Args:
+        backbone: changed in place.
+        frames: of good parts, uint8 `[H, W, 3]` each.
+        report: told how far it is.
+    """
+    height, width, _ = frames[0].shape
+    shown = min(len(frames), max(1, _FRAMES * USUAL_PIXELS // (height * width)))
+    picks = np.linspace(0, len(frames) - 1, shown).round().astype(np.int64)
+    step = at_once((height, width))
+    stack = [np.stack([frames[index] for index in picks[at : at + step]]) for at in range(0, shown, step)]
+    first, *others = (block for layer in backbone.blocks() for block in layer)
+    taken = [first(backbone.stem(torch.from_numpy(chunk))) for chunk in stack]
+    for done, block in enumerate(others):
+        report("weights", done, len(others))
+        layers = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
+        round_in_turn(layers, partial(_run, block, taken))
+        taken = _run(block, taken)
+    report("weights", len(others), len(others))
+
+
+def _run(block: Block, taken: Sequence[Tensor]) -> list[Tensor]:
+    return [block(chunk) for chunk in taken]
 
 
 def quantise_backbone(nncf: Any, model: Any, backbone: Backbone, frames: Sequence[Image]) -> Any:
@@ -39,8 +76,11 @@ def quantise_backbone(nncf: Any, model: Any, backbone: Backbone, frames: Sequenc
             fast_bias_correction=True,
             # The head takes the features as the last blocks compute them; only the next layer takes them in 8 bits.
             ignored_scope=nncf.IgnoredScope(names=first, types=["AvgPool"]),
-            # What is rare on good parts is what defects look like: nothing is clipped.
-            advanced_parameters=nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges),
+            # What is rare on good parts is what defects look like: nothing is clipped. Nor is anything rounded to 7
+            # bits, as the tool does by default with the weights of the first layers: that doubled the noise.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=ranges, overflow_fix=nncf.OverflowFix.DISABLE
+            ),
         )
     _add_unrounded(quantised)
     return quantised

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from calibration.equalise import Equalised
 from calibration.features import FeatureCache
+from calibration.rounded_weights import WEIGHT_STEPS, round_in_turn
 from engines.network import InspectionNetwork
 
 # Those of the autoencoder. The context is small, and what it says goes into the score as it is.
 LAYERS = ("enter2", "enter3", "code", "exit2", "exit3")
-_STEPS, _WEIGHT_STEPS = 255, 127
+_STEPS = 255
 _LEAST = 1e-12
 
 
@@ -82,14 +83,22 @@ def rounding(network: InspectionNetwork, peaks: Mapping[str, float]) -> Iterator
         yield
 
 
-@torch.no_grad()
-def round_weights(network: InspectionNetwork) -> None:
-    """Rounds the weights of a network's head to 8 bits, with a step for each channel that a layer gives."""
-    for name in LAYERS:
-        weight = network.autoencoder.get_submodule(name).weight
-        assert isinstance(weight, Tensor)
-        step = weight.abs().amax((1, 2, 3), keepdim=True).clamp_min(_LEAST) / _WEIGHT_STEPS
-        weight.copy_((weight / step).round() * step)
+def round_head(network: InspectionNetwork, cache: FeatureCache, images: npt.NDArray[np.int64]) -> None:
+    """Rounds the weights of a network's head to 8 bits, with a step for each channel that a layer gives.
+
+    Args:
+        network: changed in place.
+        cache: features of good parts.
+        images: which of them to round on.
+    """
+    head = network.autoencoder
+
+    def run() -> None:
+        for layer2, layer3 in cache.maps(images):
+            head(layer2, layer3)
+
+    layers = [head.get_submodule(name) for name in LAYERS]
+    round_in_turn([layer for layer in layers if isinstance(layer, nn.Conv2d)], run)
 
 
 def mark_8_bits(openvino: Any, model: Any, peaks: Mapping[str, float]) -> None:
@@ -117,7 +126,7 @@ def mark_8_bits(openvino: Any, model: Any, peaks: Mapping[str, float]) -> None:
             low, high = (ops.constant(np.full((1, 1, 1, 1), limit, np.float32)) for limit in (0.0, peak))
             rounded[key] = ops.fake_quantize(source, low, high, low, high, _STEPS + 1).output(0)
         values = weights.get_data()
-        step = np.abs(values).max((1, 2, 3), keepdims=True).clip(_LEAST) / np.float32(_WEIGHT_STEPS)
+        step = np.abs(values).max((1, 2, 3), keepdims=True).clip(_LEAST) / np.float32(WEIGHT_STEPS)
         small = ops.convert(ops.constant(np.rint(values / step).astype(np.int8)), "f32")
         operation.input(0).replace_source_output(rounded[key])
         operation.input(1).replace_source_output(ops.multiply(small, ops.constant(step)).output(0))

@@ -111,15 +111,20 @@ class Backbone(nn.Module):
         Returns:
             layer2 `[N, C, H / 8, W / 8]` and layer3 `[N, 2 * C, H / 16, W / 16]`, each averaged over 3 x 3 cells.
         """
+        x = self.layer1(self.stem(frames))
+        layer2 = self.layer2(x)
+        layer3 = self.layer3(layer2)
+        return smooth_features(layer2), smooth_features(layer3)
+
+    def stem(self, frames: Tensor) -> Tensor:
+        """Returns what the first block takes in, `[N, 64, H / 4, W / 4]`."""
         # The cast comes first: TensorRT's parser refuses to transpose uint8.
         x = frames.to(self.pixel_mean.dtype).permute(0, 3, 1, 2) - self.pixel_mean
         if self.visible is not None:
             # Ignored pixels have the mean colour, whatever is there: no feature can tell.
             x = x * self.visible
-        x = self.layer1(self.maxpool(torch.relu(self.conv1(x))))
-        layer2 = self.layer2(x)
-        layer3 = self.layer3(layer2)
-        return smooth_features(layer2), smooth_features(layer3)
+        pooled: Tensor = self.maxpool(torch.relu(self.conv1(x)))
+        return pooled
 
 
 def smooth_features(features: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from calibration.equalise import Equalised
 from calibration.export import NetworkGraph
 from calibration.features import FeatureCache
 from calibration.quantise import import_nncf
-from calibration.rounded_head import LAYERS, head_in_units, mark_8_bits, measure_peaks, round_weights, rounding
+from calibration.rounded_head import LAYERS, head_in_units, mark_8_bits, measure_peaks, round_head, rounding
 from calibration.split_model import cut
 from engines.network import InspectionNetwork, NetworkConfig
 from engines.openvino import open_core
@@ -57,8 +57,9 @@ def test_the_head_rounds_as_openvino_does() -> None:
     # What changes after the graph was traced is in it as well.
     own.heat_norms.add_(torch.tensor([0.1, 0.2]))
     float32 = own.judge(*features.both)[1].numpy()
-    round_weights(own)
-    peaks = measure_peaks(own, cast(FeatureCache, features), np.arange(2))
+    cache = cast(FeatureCache, features)
+    round_head(own, cache, np.arange(2))
+    peaks = measure_peaks(own, cache, np.arange(2))
     assert set(peaks) == set(LAYERS)
     assert 0.99 < peaks["enter2"] <= 1
     assert peaks["exit2"] == peaks["exit3"]
