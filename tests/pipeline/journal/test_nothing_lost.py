@@ -84,7 +84,8 @@ class Collector:
 
 
 def stored(path: Path) -> list[tuple[str, str, int]]:
-    with closing(sqlite3.connect(path)) as connection:
+    # The collector commits without a pause, and a reader may find it at that for seconds.
+    with closing(sqlite3.connect(path, timeout=60)) as connection:
         return connection.execute("SELECT epoch, camera, sequence FROM verdicts").fetchall()
 
 
